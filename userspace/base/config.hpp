@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "metatap/result.hpp"
+
+namespace metatap {
+
+/// Settings in oslo.config's INI dialect, so that an existing nova.conf, neutron.conf or
+/// metadata_agent.ini is read as it is: `[group]`, continuation lines, repeated keys (the last one
+/// wins, or all for a multi-valued option), `$name`, `${group.name}` and `$$`, `--config-file`
+/// repeated (later files win) and `--config-dir` (*.conf in name order, after the files).
+/// Group and option names are compared with `-` and `_` as equal.
+///
+/// Every getter names file, line, option and what was expected when a value does not fit.
+class Config {
+ public:
+  static Result<Config> load(const std::vector<std::filesystem::path>& files,
+                             const std::optional<std::filesystem::path>& directory);
+  /// For tests and defaults: the text of one file.
+  static Result<Config> parse(std::string_view text, std::string_view name = "<text>");
+
+  [[nodiscard]] Result<std::string> text(std::string_view group, std::string_view name,
+                                         std::string_view fallback) const;
+  [[nodiscard]] Result<std::optional<std::string>> text(std::string_view group,
+                                                        std::string_view name) const;
+  [[nodiscard]] Result<long> integer(std::string_view group, std::string_view name, long fallback,
+                                     long min, long max) const;
+  [[nodiscard]] Result<bool> boolean(std::string_view group, std::string_view name,
+                                     bool fallback) const;
+  /// Comma-separated, items trimmed, empty items dropped.
+  [[nodiscard]] Result<std::vector<std::string>> list(std::string_view group, std::string_view name,
+                                                      std::vector<std::string> fallback) const;
+  /// Every occurrence of a repeated option, in file order.
+  [[nodiscard]] Result<std::vector<std::string>> multi(std::string_view group,
+                                                       std::string_view name) const;
+  [[nodiscard]] Result<std::string> choice(std::string_view group, std::string_view name,
+                                           std::string_view fallback,
+                                           const std::vector<std::string_view>& choices) const;
+
+  /// Where the value of an option came from: "file:line", or nullopt when it is a default.
+  [[nodiscard]] std::optional<std::string> where(std::string_view group,
+                                                 std::string_view name) const;
+
+  /// All that was set, for `metatap config show`; values of secret options are masked.
+  struct Setting {
+    std::string group, name, value, where;
+  };
+  [[nodiscard]] std::vector<Setting> settings() const;
+
+ private:
+  struct Value {
+    std::string raw, file;
+    int line = 0;
+  };
+  [[nodiscard]] const std::vector<Value>* find(std::string_view group, std::string_view name) const;
+  Status read(std::string_view content, const std::string& file);
+
+  std::map<std::string, std::map<std::string, std::vector<Value>>> groups_;
+};
+
+}  // namespace metatap
