@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -16,11 +17,18 @@ namespace metatap {
 /// metadata_agent.ini is read as it is: `[group]`, continuation lines, repeated keys (the last one
 /// wins, or all for a multi-valued option), `$name`, `${group.name}` and `$$`, `--config-file`
 /// repeated (later files win) and `--config-dir` (*.conf in name order, after the files).
-/// Group and option names are compared with `-` and `_` as equal.
+/// Option names are compared with `-` and `_` as equal, group names in any case. An option that is
+/// absent is also looked for under the older names Nova and Neutron gave it.
+///
+/// A `$name` is looked for in the option's own group, then in DEFAULT, then among the fallbacks
+/// that getters were called with, then among the paths every program of ours shares (state_path).
+///
+/// Copies share what they remember of reads; reading is thread-safe.
 ///
 /// Every getter names file, line, option and what was expected when a value does not fit.
 class Config {
  public:
+  Config();
   static Result<Config> load(const std::vector<std::filesystem::path>& files,
                              const std::optional<std::filesystem::path>& directory);
   /// For tests and defaults: the text of one file.
@@ -54,15 +62,32 @@ class Config {
   };
   [[nodiscard]] std::vector<Setting> settings() const;
 
+  /// What was set but no getter ever asked for: another program's option, or a misspelt one.
+  [[nodiscard]] std::vector<Setting> unread() const;
+  /// Logs each of unread() once. To be called when every part has read its options.
+  void note_unread() const;
+
  private:
   struct Value {
     std::string raw, file;
     int line = 0;
   };
+  struct Reads;  ///< which options were asked for, and with which fallbacks
+
   [[nodiscard]] const std::vector<Value>* find(std::string_view group, std::string_view name) const;
+  /// The last value with substitutions made, or nullopt when the option is not set.
+  [[nodiscard]] Result<std::optional<std::string>> value_of(std::string_view group,
+                                                            std::string_view name) const;
+  [[nodiscard]] Result<std::string> substitute(std::string_view raw, const std::string& group,
+                                               int depth) const;
+  [[nodiscard]] Result<std::optional<std::string>> named(std::string_view name,
+                                                         const std::string& group, int depth) const;
+  [[nodiscard]] tl::unexpected<Error> bad(std::string_view group, std::string_view name,
+                                          std::string_view value, std::string_view expected) const;
   Status read(std::string_view content, const std::string& file);
 
   std::map<std::string, std::map<std::string, std::vector<Value>>> groups_;
+  std::shared_ptr<Reads> reads_;
 };
 
 }  // namespace metatap
