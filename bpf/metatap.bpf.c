@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
+/* One object holds every program, so that they share maps without pinning games. */
 #include <linux/bpf.h>
 #include <linux/pkt_cls.h>
 
+#include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
+
+#include "maps.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 

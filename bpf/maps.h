@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
+/* The maps, shared by all programs and pinned by the daemon: the state one looks at. */
+#ifndef METATAP_MAPS_H
+#define METATAP_MAPS_H
+
+#include "metatap/abi/abi.h"
+
+/* Settings of the daemon that runs now. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct mt_config);
+} mt_config SEC(".maps");
+
+/* Who is who, by slot number. Slot 0 is nobody. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MT_SLOTS);
+	__type(key, __u32);
+	__type(value, struct mt_slot);
+} mt_slots SEC(".maps");
+
+/* Device and VLAN to slot. The row goes first when a device does. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, MT_SLOTS);
+	__type(key, struct mt_port_key);
+	__type(value, __u32);
+} mt_ports SEC(".maps");
+
+/* Router mode: address or MAC behind a device to slot. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 4 * MT_SLOTS);
+	__type(key, struct mt_source_key);
+	__type(value, __u32);
+} mt_sources SEC(".maps");
+
+/* Traffic by slot. Shared by all CPUs: one guest's metadata rarely comes in on two at once. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MT_SLOTS);
+	__type(key, __u32);
+	__type(value, struct mt_counter);
+} mt_counters SEC(".maps");
+
+/* Packets by reason, per CPU. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, MT_REASONS);
+	__type(key, __u32);
+	__type(value, __u64);
+} mt_reasons SEC(".maps");
+
+/* Packets by slot and reason; what never happened has no row. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 8 * MT_SLOTS);
+	__type(key, struct mt_slot_reason);
+	__type(value, __u64);
+} mt_slot_reasons SEC(".maps");
+
+/* SYN budget by slot. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MT_SLOTS);
+	__type(key, __u32);
+	__type(value, struct mt_bucket);
+} mt_buckets SEC(".maps");
+
+/* A sample of the drops. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 256 * 1024);
+} mt_events SEC(".maps");
+
+#endif

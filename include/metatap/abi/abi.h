@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
+/*
+ * What the BPF programs and the daemon agree on: the only header that both include.
+ * Fixed-width types, explicit padding, no pointer; sizes are asserted on both sides.
+ * Ids are NUL-terminated text, so that `bpftool map dump pinned` reads like a table.
+ * Addresses are in network order, everything else in host order.
+ */
+#ifndef METATAP_ABI_H
+#define METATAP_ABI_H
+
+#include <linux/types.h>
+
+#ifdef __cplusplus
+#define MT_STATIC_ASSERT(cond) static_assert(cond, #cond)
+#else
+#define MT_STATIC_ASSERT(cond) _Static_assert(cond, #cond)
+#endif
+
+/* Grows when a map's layout changes; a daemon refuses pinned maps of another version. */
+#define MT_ABI_VERSION 1
+
+#define MT_ID_LEN 40	 /* a UUID and its NUL, rounded up */
+#define MT_DEVICE_LEN 16 /* IFNAMSIZ */
+#define MT_V4_MAX 4	 /* addresses of a port: the alias has two bits for the index */
+#define MT_V6_MAX 4
+#define MT_LINK_LOCAL 0 /* alias index of fe80::/64; the other v6 addresses start at 1 */
+
+#define MT_METADATA_PORT 80
+#define MT_SLOTS 16384 /* default size of the slot table; slot 0 is nobody */
+
+/*
+ * Aliases: a guest's address as the metadata namespace sees it, unique on the host.
+ *   v4  240.0.0.0/4 | slot << 2 | index
+ *   v6  fd6d : (slot << 3 | index) >> 16 : (slot << 3 | index) & 0xffff : c : interface id
+ * c makes the 16-bit sum of the prefix equal to that of the guest's own, so no checksum changes.
+ */
+#define MT_ALIAS_V4 0xf0000000U
+#define MT_ALIAS_V4_MASK 0xf0000000U
+#define MT_ALIAS_V4_SHIFT 2
+#define MT_ALIAS_V6 0xfd6dU
+#define MT_ALIAS_V6_SHIFT 3
+
+enum mt_reason {
+#define MT_REASON(name, text, kind) MT_##name,
+#include "metatap/abi/reasons.def"
+#undef MT_REASON
+	MT_REASONS
+};
+
+enum mt_outcome {
+	MT_pass,
+	MT_drop,
+	MT_steer,
+};
+
+enum mt_kind {
+	MT_KIND_FREE,	       /* nobody, or in quarantine */
+	MT_KIND_TAP,	       /* a port behind a tap: identity is the device */
+	MT_KIND_ROUTER_DEVICE, /* a qr- or DHCP device: identity is the router and network */
+	MT_KIND_ROUTER_PORT,   /* a port reached over such a device */
+};
+
+enum mt_slot_flags {
+	MT_SLOT_DISABLED = 1 << 0,     /* admin_state_up is false: refuse */
+	MT_SLOT_LEARN = 1 << 1,	       /* take whatever address the guest uses as its own */
+	MT_SLOT_REFUSE_DOWN = 1 << 2,  /* nobody listens: refuse rather than pass on */
+	MT_SLOT_NO_BUDGET = 1 << 3,    /* no token bucket */
+};
+
+/*
+ * One steered identity. The slot's number is the tag: it is in the alias and in skb->mark.
+ * Written by the daemon; the programs write only learned addresses and the MACs seen.
+ */
+struct mt_slot {
+	__u32 kind;  /* enum mt_kind */
+	__u32 flags; /* enum mt_slot_flags */
+	__u32 ifindex;
+	__u16 vlan; /* 0: untagged */
+	__u16 v4_count, v6_count;
+	__u16 pad;
+	__u32 device_slot; /* MT_KIND_ROUTER_PORT: the slot of its device */
+	__u8 mac[8];	   /* the port's MAC and two zero bytes */
+	__be32 v4[MT_V4_MAX];
+	__u8 v6[MT_V6_MAX][16];
+	/* Where answers go: the MAC that address was last seen from, zero: mac. By alias index. */
+	__u8 v4_mac[MT_V4_MAX][8];
+	__u8 v6_mac[MT_V6_MAX + 1][8];
+	char device[MT_DEVICE_LEN];
+	char port_id[MT_ID_LEN];
+	char network_id[MT_ID_LEN];
+	char router_id[MT_ID_LEN];
+};
+
+/* mt_ports: which slot a packet from this device and VLAN belongs to. */
+struct mt_port_key {
+	__u32 ifindex;
+	__u16 vlan;
+	__u16 pad;
+};
+
+enum mt_family {
+	MT_FAMILY_V4 = 4,
+	MT_FAMILY_V6 = 6,
+	MT_FAMILY_MAC = 1, /* for link-local v6 */
+};
+
+/* mt_sources, router mode: which port of a device uses this address or MAC. */
+struct mt_source_key {
+	__u32 device_slot;
+	__u32 family;	  /* enum mt_family */
+	__u8 address[16]; /* left-justified, rest zero */
+};
+
+struct mt_counter {
+	__u64 packets; /* steered, from the guest */
+	__u64 bytes;
+	__u64 syns;
+	__u64 drops;
+	__u64 answers; /* back to the guest */
+	__u64 answer_bytes;
+};
+
+/* mt_slot_reasons: the same reasons, per slot; a row appears with its first packet. */
+struct mt_slot_reason {
+	__u32 slot;
+	__u32 reason;
+};
+
+/* mt_buckets: SYN budget as a virtual clock (GCRA): when the bucket will be empty again. */
+struct mt_bucket {
+	__u64 full_until_ns;
+};
+
+enum mt_config_flags {
+	MT_CONFIG_GATE = 1 << 0, /* ask on each SYN whether somebody listens */
+};
+
+/* mt_config, one row. */
+struct mt_config {
+	__u32 abi_version;
+	__u32 flags;	    /* enum mt_config_flags */
+	__u32 veth_ifindex; /* host end of the pair into the metadata namespace */
+	__s32 nsid;	    /* the metadata namespace, as seen from the taps' one */
+	__u64 syn_interval_ns; /* 1 s / rate; 0: no budget */
+	__u64 syn_burst_ns;    /* burst * interval */
+	__u32 sample;	       /* one in so many drops goes to mt_events; 0: none */
+	__u8 mac[6];	       /* ours: answers to ARP and ND, source of answers */
+	__u16 pad;
+};
+
+/* mt_events, a ring buffer: a sample of what was dropped. */
+struct mt_event {
+	__u64 time_ns; /* CLOCK_MONOTONIC */
+	__u32 slot;
+	__u32 reason;
+	__u32 ifindex;
+	__u32 length;
+	__u16 vlan;
+	__u16 protocol;	  /* EtherType, host order */
+	__u8 l4_protocol; /* 0: not known */
+	__u8 pad[3];
+	__u8 source[16]; /* v4 left-justified */
+};
+
+MT_STATIC_ASSERT(sizeof(struct mt_slot) == 320);
+MT_STATIC_ASSERT(sizeof(struct mt_port_key) == 8);
+MT_STATIC_ASSERT(sizeof(struct mt_source_key) == 24);
+MT_STATIC_ASSERT(sizeof(struct mt_counter) == 48);
+MT_STATIC_ASSERT(sizeof(struct mt_slot_reason) == 8);
+MT_STATIC_ASSERT(sizeof(struct mt_bucket) == 8);
+MT_STATIC_ASSERT(sizeof(struct mt_config) == 48);
+MT_STATIC_ASSERT(sizeof(struct mt_event) == 48);
+
+#endif

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/slot_allocator.hpp"
+
+#include <string>
+
+namespace metatap::dataplane {
+
+SlotAllocator::SlotAllocator(std::uint32_t size, Clock::duration quarantine)
+    : taken_(size, false), quarantine_(quarantine) {
+  if (size > 0) {
+    taken_[0] = true;
+  }
+}
+
+Result<std::uint32_t> SlotAllocator::acquire(Clock::time_point now) {
+  // Fresh numbers first: the longer a used one rests, the better.
+  while (never_ < taken_.size() && taken_[never_]) {
+    ++never_;
+  }
+  std::uint32_t slot = 0;
+  if (never_ < taken_.size()) {
+    slot = never_++;
+  } else if (!resting_.empty() && resting_.front().until <= now) {
+    slot = resting_.front().slot;
+    resting_.pop_front();
+  } else {
+    return fail(ErrorCode::unavailable, "all " + std::to_string(taken_.size() - 1) +
+                                            " slots are in use (" +
+                                            std::to_string(resting_.size()) + " of them resting)");
+  }
+  taken_[slot] = true;
+  ++in_use_;
+  return slot;
+}
+
+Status SlotAllocator::adopt(std::uint32_t slot) {
+  if (slot == 0 || slot >= taken_.size() || taken_[slot]) {
+    return fail(ErrorCode::conflict, "slot " + std::to_string(slot) + " is not free");
+  }
+  taken_[slot] = true;
+  ++in_use_;
+  return {};
+}
+
+void SlotAllocator::release(std::uint32_t slot, Clock::time_point now) {
+  if (slot == 0 || slot >= taken_.size() || !taken_[slot]) {
+    return;
+  }
+  --in_use_;
+  resting_.push_back({slot, now + quarantine_});
+}
+
+}  // namespace metatap::dataplane

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <vector>
+
+#include "metatap/result.hpp"
+
+namespace metatap::dataplane {
+
+/// Hands out slot numbers: one namespace for tap and router mode, because the number is the tag.
+/// A number that was given back rests before it is used again, so that a packet, a socket or a log
+/// line that still bears it cannot be taken for its next owner. Control thread only.
+class SlotAllocator {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  /// Numbers 1 … size-1; 0 is nobody.
+  explicit SlotAllocator(std::uint32_t size, Clock::duration quarantine = std::chrono::seconds(60));
+
+  /// ErrorCode::unavailable when all are taken or resting.
+  [[nodiscard]] Result<std::uint32_t> acquire(Clock::time_point now = Clock::now());
+  /// Takes a given number, which a pinned map says is in use. ErrorCode::conflict when it is not
+  /// free.
+  Status adopt(std::uint32_t slot);
+  void release(std::uint32_t slot, Clock::time_point now = Clock::now());
+
+  [[nodiscard]] std::uint32_t size() const { return static_cast<std::uint32_t>(taken_.size()); }
+  [[nodiscard]] std::size_t in_use() const { return in_use_; }
+  [[nodiscard]] std::size_t resting() const { return resting_.size(); }
+
+ private:
+  struct Rest {
+    std::uint32_t slot;
+    Clock::time_point until;
+  };
+  std::vector<bool> taken_;   ///< in use or resting
+  std::uint32_t never_ = 1;   ///< numbers from here on were never handed out by acquire()
+  std::deque<Rest> resting_;  ///< oldest first
+  Clock::duration quarantine_;
+  std::size_t in_use_ = 0;
+};
+
+}  // namespace metatap::dataplane

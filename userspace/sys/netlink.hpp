@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "metatap/result.hpp"
+
+struct mnl_socket;
+struct nlmsghdr;
+
+namespace metatap::sys {
+
+using MacAddress = std::array<std::uint8_t, 6>;
+
+[[nodiscard]] std::string to_string(const MacAddress& mac);
+[[nodiscard]] Result<MacAddress> parse_mac(std::string_view text);
+
+/// An IPv4 or IPv6 address in network order.
+struct IpAddress {
+  int family = 0;  ///< AF_INET or AF_INET6
+  std::array<std::uint8_t, 16> bytes{};
+
+  static Result<IpAddress> parse(std::string_view text);
+  [[nodiscard]] std::string text() const;
+  [[nodiscard]] std::size_t size() const;
+  [[nodiscard]] bool link_local() const;
+  auto operator<=>(const IpAddress&) const = default;
+};
+
+struct Link {
+  unsigned index = 0;
+  std::string name, kind;  ///< kind: "veth", "tun", empty for plain devices
+  MacAddress mac{};
+  unsigned mtu = 0;
+  bool up = false;
+  bool operator==(const Link&) const = default;
+};
+
+struct LinkEvent {
+  Link link;
+  bool removed = false;
+};
+
+struct Route {
+  IpAddress destination;
+  unsigned prefix = 0;
+  std::optional<IpAddress> gateway;  ///< taken as on-link
+  unsigned ifindex = 0;
+  unsigned mtu = 0;    ///< 0: the device's
+  bool local = false;  ///< `ip route add local … dev lo`
+};
+
+/// One rtnetlink socket in the namespace the calling thread was in at open(). It stays there, so
+/// it is opened inside NetNamespace::run() and used from anywhere, by one thread at a time.
+/// Calls block for the kernel's answer. "add" of what exists already is success where it is
+/// the same thing.
+class Netlink {
+ public:
+  static Result<Netlink> open();
+
+  [[nodiscard]] Result<std::vector<Link>> links();
+  [[nodiscard]] Result<Link> link(std::string_view name);  ///< ErrorCode::not_found
+  [[nodiscard]] Result<Link> link(unsigned ifindex);
+
+  /// The peer is made in the namespace `peer_ns` when that is an fd.
+  struct VethEnd {
+    std::string name;
+    std::optional<MacAddress> mac;
+  };
+  Status add_veth(const VethEnd& here, const VethEnd& peer, std::optional<int> peer_ns = {});
+  Status delete_link(unsigned ifindex);
+  Status set_up(unsigned ifindex, bool up = true);
+  Status set_mtu(unsigned ifindex, unsigned mtu);
+  Status set_mac(unsigned ifindex, const MacAddress& mac);
+  Status set_namespace(unsigned ifindex, int namespace_fd);
+
+  /// v6 addresses are added without duplicate address detection.
+  Status add_address(unsigned ifindex, const IpAddress& address, unsigned prefix);
+  Status delete_address(unsigned ifindex, const IpAddress& address, unsigned prefix);
+  Status add_route(const Route& route);
+  Status delete_route(const Route& route);
+  Status add_neighbour(unsigned ifindex, const IpAddress& address, const MacAddress& mac);
+
+  struct Address {
+    unsigned ifindex = 0;
+    IpAddress address;
+    unsigned prefix = 0;
+    bool tentative = false;
+  };
+  [[nodiscard]] Result<std::vector<Address>> addresses();
+
+  /// The number by which this namespace knows another one; one is given if there is none.
+  [[nodiscard]] Result<std::int32_t> nsid_of(int namespace_fd);
+
+ private:
+  struct Close {
+    void operator()(mnl_socket* socket) const;
+  };
+  explicit Netlink(mnl_socket* socket);
+  Status transact(nlmsghdr* message, std::string_view step);
+  Status dump(nlmsghdr* message, std::string_view step,
+              const std::function<void(const nlmsghdr*)>& each);
+
+  std::unique_ptr<mnl_socket, Close> socket_;
+  unsigned port_ = 0;
+  std::uint32_t sequence_ = 0;
+};
+
+/// RTM_NEWLINK and RTM_DELLINK of one namespace (of the thread that opened it). Non-blocking; give
+/// fd() to a posix::stream_descriptor and read when readable. Events are hints: after an
+/// overrun (`lost`), or whenever in doubt, dump links.
+class LinkMonitor {
+ public:
+  static Result<LinkMonitor> open();
+
+  [[nodiscard]] int fd() const;
+  /// All that waits now.
+  struct Batch {
+    std::vector<LinkEvent> events;
+    bool lost = false;
+  };
+  [[nodiscard]] Result<Batch> read();
+
+ private:
+  struct Close {
+    void operator()(mnl_socket* socket) const;
+  };
+  explicit LinkMonitor(mnl_socket* socket) : socket_(socket) {}
+  std::unique_ptr<mnl_socket, Close> socket_;
+};
+
+}  // namespace metatap::sys
