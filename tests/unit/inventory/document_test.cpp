@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "inventory/document.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "inventory/address.hpp"
+#include "inventory/hostname.hpp"
+#include "inventory/plan.hpp"
+#include "unit/inventory/samples.hpp"
+
+namespace metatap {
+namespace {
+
+using testing::HasSubstr;
+using testing::StartsWith;
+
+Inventory read(std::string_view text) {
+  auto inventory = parse_document(text);
+  EXPECT_TRUE(inventory) << inventory.error().message;
+  return inventory.value_or(Inventory{});
+}
+
+TEST(Document, CarriesEverythingThroughAndBack) {
+  const auto first = read(kSample);
+  const auto second = read(write_document(first));
+  EXPECT_TRUE(plan(first, second).empty()) << plan(first, second).text();
+  EXPECT_EQ(write_document(first), write_document(second));
+}
+
+TEST(Document, ReadsEachField) {
+  const auto inventory = read(kSample);
+  const auto& port = *inventory.ports.at("p-1");
+  EXPECT_EQ(port.mac_address, "fa:16:3e:00:00:1f");
+  EXPECT_EQ(port.fixed_ips.at(1).ip_address, "fd00:70::1f");
+  EXPECT_EQ(port.allowed_address_pairs.at(0).ip_address, "10.70.1.0/24");
+  EXPECT_EQ(port.address_policy, AddressPolicy::learn);
+  EXPECT_EQ(port.vlan, 7);
+  const auto& instance = *inventory.instances.at("i-1");
+  EXPECT_EQ(instance.metadata.at(0), std::pair(std::string("z"), std::string("größe")));
+  EXPECT_EQ(instance.metadata.at(1).first, "a/b");
+  EXPECT_TRUE(instance.device_metadata->at(0).has_serial);
+  EXPECT_EQ(instance.device_metadata->at(0).serial, std::nullopt);
+  EXPECT_FALSE(instance.device_metadata->at(0).has_path);
+  EXPECT_EQ(instance.numa_topology->at(0).pcpuset, (std::vector{4, 2}));
+  EXPECT_EQ(instance.user_data, "I2Nsb3Vk");
+  // The network cache keeps its keys, known or not, in their order.
+  EXPECT_EQ(instance.network_info,
+            R"([{"zz":1,"id":"p-1","network":{"subnets":[{"cidr":"10.70.0.0/22"}]},"aa":null}])");
+}
+
+TEST(Document, NeverKeepsTheAdminPassword) {
+  EXPECT_THAT(write_document(read(kSample)), testing::Not(HasSubstr("s3cret")));
+}
+
+TEST(Document, FillsWhatAPersonLeavesOut) {
+  const auto inventory = read(R"({"format": "metatap-inventory/1",
+    "networks": [{"id": "n", "project_id": "tenant"}],
+    "subnets": [{"id": "s", "network_id": "n", "cidr": "10.0.0.0/24", "ip_version": 4}],
+    "ports": [{"id": "p", "network_id": "n", "mac_address": "02-00-00-00-00-0A", "device_id": "u",
+               "fixed_ips": [{"subnet_id": "s", "ip_address": "10.0.0.5"}]}],
+    "instances": [{"uuid": "u", "name": "My Web_server.1"}]})");
+  const auto& instance = *inventory.instances.at("u");
+  EXPECT_EQ(instance.display_name, "My Web_server.1");
+  EXPECT_EQ(instance.hostname, "my-web-server-1");
+  EXPECT_EQ(instance.project_id, "tenant");
+  EXPECT_EQ(instance.launch_index, 0);
+  EXPECT_EQ(inventory.ports.at("p")->project_id, "tenant");
+  EXPECT_EQ(inventory.ports.at("p")->mac_address, "02:00:00:00:00:0a");
+}
+
+TEST(Hostname, FollowsNovasRule) {
+  EXPECT_EQ(hostname_from("Grüße_an.ALLE €5 !", "u"), "grüße-an-alle-5");
+  EXPECT_EQ(hostname_from("..--", "u"), "Server-u");
+  EXPECT_EQ(hostname_from("日本", "u"), "Server-u");
+  EXPECT_EQ(hostname_from(std::string(80, 'x'), "u"), std::string(63, 'x'));
+  EXPECT_EQ(hostname_from("ÄÖ×÷½", "u"), "äö½");
+}
+
+TEST(Address, ReadsBothFamiliesAndNothingElse) {
+  EXPECT_EQ(IpAddress::parse("FD00::0:1")->str(), "fd00::1");
+  EXPECT_EQ(IpAddress::parse("10.0.0.256"), std::nullopt);
+  EXPECT_EQ(IpAddress::parse("fe80::1%eth0"), std::nullopt);
+  EXPECT_EQ(IpPrefix::parse("10.0.0.0/33"), std::nullopt);
+  EXPECT_EQ(IpPrefix::parse("10.0.0.0/"), std::nullopt);
+  EXPECT_TRUE(IpPrefix::parse("10.70.0.0/22")->contains(*IpAddress::parse("10.70.3.255")));
+  EXPECT_FALSE(IpPrefix::parse("10.70.0.0/22")->contains(*IpAddress::parse("10.70.4.0")));
+  EXPECT_TRUE(IpPrefix::parse("::/0")->contains(*IpAddress::parse("fd00::1")));
+  EXPECT_FALSE(IpPrefix::parse("::/0")->contains(*IpAddress::parse("10.0.0.1")));
+  EXPECT_EQ(canonical_mac("fa:16:3e:00:00"), std::nullopt);
+  EXPECT_EQ(canonical_mac("fa:16:3e:00:00:1g"), std::nullopt);
+  EXPECT_EQ(canonical_mac("fa:16:3e:00:00:111"), std::nullopt);
+}
+
+struct Refusal {
+  std::string name, pointer, value, error;
+};
+
+/// The sample with one value replaced must be refused, at that place and with that reason.
+class Refuses : public testing::TestWithParam<Refusal> {};
+
+TEST_P(Refuses, WithPointerAndReason) {
+  auto document = nlohmann::ordered_json::parse(kSample);
+  document[nlohmann::ordered_json::json_pointer(GetParam().pointer)] =
+      nlohmann::ordered_json::parse(GetParam().value);
+  const auto inventory = parse_document(document.dump());
+  ASSERT_FALSE(inventory);
+  EXPECT_EQ(inventory.error().code, ErrorCode::invalid);
+  EXPECT_THAT(inventory.error().message, StartsWith(GetParam().error));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Document, Refuses,
+    testing::Values(
+        Refusal{"Format", "/format", R"("metatap-inventory/2")",
+                "/format: \"metatap-inventory/2\" is not"},
+        Refusal{"UnknownTable", "/flavors", "[]", "/flavors: unknown key \"flavors\""},
+        Refusal{"UnknownKey", "/ports/0/mac", "1", "/ports/0/mac: unknown key \"mac\""},
+        Refusal{"UnknownNestedKey", "/instances/0/flavor/a~1b", "1",
+                "/instances/0/flavor/a~1b: unknown key \"a/b\""},
+        Refusal{"Required", "/ports/0/mac_address", "null",
+                "/ports/0: \"mac_address\" is required"},
+        Refusal{"Type", "/networks/0/mtu", R"("1500")",
+                "/networks/0/mtu: expected an integer, not \"1500\""},
+        Refusal{"Range", "/networks/0/mtu", "67", "/networks/0/mtu: 67 is not within 68 to 65535"},
+        Refusal{"Huge", "/networks/0/mtu", "18446744073709551615",
+                "/networks/0/mtu: 18446744073709551615 is not within"},
+        Refusal{"Fraction", "/networks/0/mtu", "1500.5", "/networks/0/mtu: expected an integer"},
+        Refusal{"NotAList", "/ports/0/fixed_ips", "{}",
+                "/ports/0/fixed_ips: expected an array, not object"},
+        Refusal{"NotAnObject", "/ports/0", "[]", "/ports/0: expected an object, not array"},
+        Refusal{"NoId", "/networks/0/id", R"("a b")", "/networks/0/id: \"a b\" is not an id"},
+        Refusal{"Mac", "/ports/0/mac_address", R"("fa:16")",
+                "/ports/0/mac_address: \"fa:16\" is not a MAC"},
+        Refusal{"Address", "/ports/0/fixed_ips/0/ip_address", R"("10.70.0")",
+                "/ports/0/fixed_ips/0/ip_address: \"10.70.0\" is not an IP address"},
+        Refusal{"OutsideSubnet", "/ports/0/fixed_ips/0/ip_address", R"("10.71.0.1")",
+                "/ports/0/fixed_ips/0/ip_address: 10.71.0.1 is not within 10.70.0.0/22"},
+        Refusal{"Cidr", "/subnets/0/cidr", R"("10.70.0.0")",
+                "/subnets/0/cidr: \"10.70.0.0\" is not a network"},
+        Refusal{"HostBits", "/subnets/0/cidr", R"("10.70.0.1/22")",
+                "/subnets/0/cidr: \"10.70.0.1/22\" has host bits set; 10.70.0.0/22"},
+        Refusal{"Family", "/subnets/0/ip_version", "6",
+                "/subnets/0/ip_version: the cidr is of IPv4"},
+        Refusal{"GatewayFamily", "/subnets/0/gateway_ip", R"("fd00::1")",
+                "/subnets/0/gateway_ip: fd00::1 is not of"},
+        Refusal{"Mode", "/subnets/1/ipv6_address_mode", R"("ra")",
+                "/subnets/1/ipv6_address_mode: \"ra\" is none of slaac,"},
+        Refusal{"NoNetwork", "/ports/0/network_id", R"("nope")",
+                "/ports/0/network_id: there is no network \"nope\""},
+        Refusal{"SubnetNoNetwork", "/subnets/1/network_id", R"("nope")",
+                "/subnets/1/network_id: there is no network \"nope\""},
+        Refusal{"NoSubnet", "/ports/0/fixed_ips/1/subnet_id", R"("nope")",
+                "/ports/0/fixed_ips/1/subnet_id: there is no subnet \"nope\""},
+        Refusal{"OtherNetwork", "/ports/1/network_id", R"("n-2")",
+                "/ports/1/fixed_ips/0/subnet_id: subnet s-4 is of network n-1"},
+        Refusal{"SameId", "/ports/1/id", R"("p-1")", "/ports/1/id: \"p-1\" is /ports/0's already"},
+        Refusal{"SameAddress", "/ports/1/fixed_ips/0/ip_address", R"("10.70.0.31")",
+                "/ports/1/fixed_ips/0/ip_address: 10.70.0.31 of network n-1 is port p-1's already"},
+        Refusal{"SameMac", "/ports/1/mac_address", R"("FA:16:3E:00:00:1F")",
+                "/ports/1/mac_address: fa:16:3e:00:00:1f of network n-1 is port p-1's"},
+        Refusal{"Device", "/ports/0/device", R"("a-name-too-long-for-it")",
+                "/ports/0/device: \"a-name-too-long-for-it\" cannot be"},
+        Refusal{"Vlan", "/ports/0/vlan", "4095", "/ports/0/vlan: 4095 is not within 1 to 4094"},
+        Refusal{"UserData", "/instances/0/user_data", R"("I2Nsb3V")",
+                "/instances/0/user_data: not base64"},
+        Refusal{"Ec2Id", "/instances/0/ec2_ids/instance_id", R"("i-1")",
+                "/instances/0/ec2_ids/instance_id: \"i-1\" is not i- and 8 hex"},
+        Refusal{"SameEc2Id", "/instances/1/ec2_ids", R"({"instance_id": "i-0000000a"})",
+                "/instances/1/ec2_ids/instance_id: i-0000000a is instance i-1's"},
+        Refusal{"DeviceKind", "/instances/0/device_metadata/0/kind", R"("gpu")",
+                "/instances/0/device_metadata/0/kind: \"gpu\" is none of nic, disk, share"},
+        Refusal{"NetworkInfo", "/instances/0/network_info/0/network/subnets/0/cidr", R"("x")",
+                "/instances/0/network_info/0/network/subnets/0/cidr: \"x\" is not a network"},
+        Refusal{"Metadata", "/instances/0/metadata/z", "1",
+                "/instances/0/metadata/z: expected a string, not number"},
+        Refusal{"Nul", "/instances/0/hostname", R"("a\u0000b")",
+                "/instances/0/hostname: a string with a NUL in it"}),
+    [](const auto& each) { return each.param.name; });
+
+TEST(Document, RefusesWhatIsNotOneJsonText) {
+  EXPECT_THAT(parse_document("").error().message, HasSubstr("parse error at line 1"));
+  EXPECT_THAT(parse_document("{\n \"format\": x").error().message, HasSubstr("line 2"));
+  EXPECT_THAT(parse_document("[]").error().message, StartsWith("the document: expected an object"));
+  EXPECT_THAT(parse_document("{}").error().message, HasSubstr("\"format\" is required"));
+  EXPECT_THAT(parse_document(R"({"ports": [{"id": "a", "id": "b"}]})").error().message,
+              StartsWith("/ports/0/id: the key is there twice"));
+  EXPECT_THAT(parse_document(std::string(100, '[')).error().message,
+              HasSubstr("nested too deeply"));
+  EXPECT_FALSE(parse_document("{\"format\": \"\xff\"}"));
+}
+
+TEST(Document, MergesObjectsIntoWhatIsThere) {
+  const auto base = read(kSample);
+  auto merged = merge_instance(base, R"({"uuid": "i-9", "name": "late"})");
+  ASSERT_TRUE(merged) << merged.error().message;
+  EXPECT_EQ(merged->instances.size(), base.instances.size() + 1);
+  EXPECT_EQ(merged->ports.at("p-1"), base.ports.at("p-1"));  // shared, not copied
+  merged = merge_document(base, R"({"ports": [{"id": "p-9", "network_id": "nope",
+                                               "mac_address": "02:00:00:00:00:01"}]})");
+  ASSERT_FALSE(merged);
+  EXPECT_THAT(merged.error().message, StartsWith("/ports/0/network_id: there is no network"));
+}
+
+TEST(Plan, NamesWhatIsAddedChangedAndRemoved) {
+  const auto before = read(kSample);
+  auto after = before;
+  after.routers.clear();
+  auto network = *after.networks.at("n-1");
+  network.mtu = 9000;
+  after.networks["n-1"] = std::make_shared<Network>(network);
+  after.instances["i-9"] = std::make_shared<Instance>();
+  const auto text = plan(before, after).text();
+  EXPECT_THAT(text, HasSubstr("networks   0 added, 1 changed, 0 removed\n  ~ n-1\n"));
+  EXPECT_THAT(text, HasSubstr("routers    0 added, 0 changed, 1 removed\n  - r-1\n"));
+  EXPECT_THAT(text, HasSubstr("instances  1 added, 0 changed, 0 removed\n  + i-9\n"));
+  EXPECT_EQ(plan(before, before).text(), "nothing to change\n");
+}
+
+}  // namespace
+}  // namespace metatap
