@@ -1,0 +1,271 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the tests of this folder share: labs, guests that run Python, and metatapd processes.
+
+Everything made here has the prefix of this run and goes away in `close()`, also when a test fails.
+"""
+
+import json
+import os
+import pathlib
+import pickle
+import secrets
+import select
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "lab")]
+import labkit  # noqa: E402
+
+BIN = pathlib.Path(os.environ.get("METATAP_BIN", labkit.ROOT / "build/bin"))
+PYTHON = "/usr/bin/python3"
+
+
+def wait_until(condition, seconds, what, pause=0.02):
+    """Returns what condition() says once it is true; asserts that this happens in time."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(pause)
+
+
+class RemoteError(AssertionError):
+    pass
+
+
+class Guest:
+    """A guest of the lab, and a Python process inside it."""
+
+    def __init__(self, spec):
+        self.spec = spec
+        self._worker = None
+
+    def __getattr__(self, name):
+        return getattr(self.spec, name)
+
+    def start(self):
+        self._worker = subprocess.Popen(
+            [PYTHON, "-B", str(HERE / "guestworker.py"), self.spec.netns],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+
+    def send(self, function, *args, module="guesthttp", **kwargs):
+        if self._worker is None or self._worker.poll() is not None:
+            self.start()
+        data = pickle.dumps((module, function, args, kwargs))
+        self._worker.stdin.write(struct.pack("!I", len(data)) + data)
+        self._worker.stdin.flush()
+
+    def receive(self, timeout=120):
+        ready, _, _ = select.select([self._worker.stdout], [], [], timeout)
+        if not ready:
+            self.close()
+            raise RemoteError(f"{self.spec.name} did not answer within {timeout} s")
+        (size,) = struct.unpack("!I", self._read(4))
+        good, value = pickle.loads(self._read(size))
+        if not good:
+            raise RemoteError(f"in {self.spec.name}: {value[0]}\n{value[1]}")
+        return value
+
+    def _read(self, size):
+        data = b""
+        while len(data) < size:
+            more = self._worker.stdout.read(size - len(data))
+            if not more:
+                raise RemoteError(f"the worker in {self.spec.name} is gone")
+            data += more
+        return data
+
+    def run(self, function, *args, **kwargs):
+        """Calls guesthttp.<function> in the guest's namespace."""
+        self.send(function, *args, **kwargs)
+        return self.receive()
+
+    def get(self, path="/", family=4, **more):
+        more.setdefault("device", self.spec.device)
+        if self.spec.kind == "vlan":
+            more.setdefault("source", self.spec.ip4 if family == 4 else None)
+        return self.run("get", path, family, **more)
+
+    def close(self):
+        if self._worker is not None:
+            self._worker.kill()
+            self._worker.wait()
+            self._worker.stdin.close()
+            self._worker.stdout.close()
+            self._worker = None
+
+
+class TestLab(labkit.Lab):
+    """A lab of this run, with its guests as objects."""
+
+    __test__ = False  # not a test class, whatever pytest thinks of the name
+
+    def __init__(self, topology="tap", **options):
+        run = os.environ.get("METATAP_TEST_RUN", "")
+        super().__init__("mt" + run + secrets.token_hex(3 - len(run) // 2), topology, **options)
+        self._guests = {}
+
+    def __getitem__(self, name):
+        if name not in self._guests:
+            self._guests[name] = Guest(self.guest(name))
+        return self._guests[name]
+
+    def close(self):
+        for guest in self._guests.values():
+            guest.close()
+        self.down()
+
+    def edit_inventory(self, change):
+        """change(document) in place; written atomically, as an operator's tool would."""
+        document = json.loads(self.inventory_file.read_text())
+        change(document)
+        self.write_inventory(json.dumps(document, indent=1))
+
+    def write_inventory(self, text):
+        fresh = self.inventory_file.with_suffix(".new")
+        fresh.write_text(text)
+        fresh.rename(self.inventory_file)
+
+
+class Daemon:
+    """One metatapd process. Ready when it has told systemd's socket so."""
+
+    def __init__(self, name, directory, arguments, program=None, environment=None, prefix=()):
+        self.name = name
+        self.log = pathlib.Path(directory, f"metatapd-{name}.log")
+        self.arguments = [*prefix, str(program or BIN / "metatapd"), *map(str, arguments)]
+        self.notify_path = pathlib.Path(directory, f"notify-{name}")
+        self.environment = environment or {}
+        self.process = None
+
+    def start(self, wait=True, seconds=30):
+        self.notify_path.unlink(missing_ok=True)
+        notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        notify.bind(str(self.notify_path))
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(
+                self.arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                start_new_session=True,
+                env={**os.environ, "NOTIFY_SOCKET": str(self.notify_path), **self.environment})
+        if wait:
+            notify.settimeout(0.1)
+            deadline = time.monotonic() + seconds
+            said = b""
+            while b"READY=1" not in said:
+                try:
+                    said += notify.recv(4096)
+                except TimeoutError:
+                    pass
+                assert self.process.poll() is None, \
+                    f"metatapd {self.name} ended with {self.process.returncode}:\n{self.tail()}"
+                assert time.monotonic() < deadline, \
+                    f"metatapd {self.name} is not ready after {seconds} s:\n{self.tail()}"
+        notify.close()
+        return self
+
+    def tail(self, lines=30):
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+    def stop(self, how=signal.SIGTERM, seconds=10):
+        """The exit status; a process that does not end in time is killed, and that is an error."""
+        if self.process is None:
+            return 0
+        process, self.process = self.process, None
+        if process.poll() is None:
+            process.send_signal(how)
+        try:
+            return process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise AssertionError(f"metatapd {self.name} did not end within {seconds} s after "
+                                 f"{how.name}:\n{self.tail()}") from None
+
+    @property
+    def running(self):
+        return self.process is not None and self.process.poll() is None
+
+
+FORMS = {
+    "fused": ["dataplane,proxy,agent,api"],
+    "split": ["api", "agent", "dataplane,proxy"],
+}
+
+
+class Deployment:
+    """metatapd for one lab: one process for all stages, or one for each boundary."""
+
+    def __init__(self, lab, form="fused", config=None, arguments=(), **more):
+        self.lab, self.form = lab, form
+        overlay = lab.state / "test.conf"
+        sections = config or {}
+        overlay.write_text("\n".join(
+            f"[{section}]\n" + "".join(f"{key} = {value}\n" for key, value in options.items())
+            for section, options in sections.items()))
+        stages = FORMS.get(form) or [form]
+        self.daemons = [
+            Daemon(stage.replace(",", "+"), lab.state,
+                   ["--config-file", lab.config_file, "--config-file", overlay,
+                    "--stages", stage, *arguments], **more)
+            for stage in stages]
+
+    def start(self):
+        try:
+            for daemon in self.daemons:
+                daemon.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    @property
+    def data_plane(self):
+        return self.daemons[-1]
+
+    def stop(self):
+        return [daemon.stop() for daemon in reversed(self.daemons)]
+
+    def close(self):
+        for daemon in reversed(self.daemons):
+            try:
+                daemon.stop()
+            except AssertionError as error:
+                print(error, file=sys.stderr)
+
+    def tail(self):
+        return "\n".join(f"--- {daemon.name}\n{daemon.tail()}" for daemon in self.daemons)
+
+    @property
+    def admin_socket(self):
+        return self.lab.state / "run/admin.sock"
+
+    # ---- what bpftool shows
+
+    @property
+    def pins(self):
+        return pathlib.Path("/sys/fs/bpf", self.lab.id)
+
+    def dump(self, name):
+        """A pinned map as bpftool prints it, as JSON."""
+        return bpftool("map", "dump", "pinned", str(self.pins / name))
+
+
+def bpftool(*arguments):
+    done = subprocess.run(["bpftool", "-j", *arguments], capture_output=True, text=True)
+    assert done.returncode == 0, f"bpftool {' '.join(arguments)}: {done.stdout}{done.stderr}"
+    return json.loads(done.stdout)
+
+
+def metatap(socket_path, *arguments, check=True):
+    done = subprocess.run([str(BIN / "metatap"), "--socket", str(socket_path), *arguments],
+                          capture_output=True, text=True, timeout=30)
+    if check:
+        assert done.returncode == 0, f"metatap {' '.join(arguments)}: {done.stdout}{done.stderr}"
+    return done

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a reviewer should not have to look for."""
+
+import ast
+import pathlib
+import re
+import shutil
+import subprocess
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def tracked(*patterns):
+    listed = subprocess.run(["git", "-c", f"safe.directory={ROOT}", "ls-files", "-co",
+                             "--exclude-standard", *patterns], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode == 0:
+        names = listed.stdout.split()
+    else:  # an unpacked archive
+        names = [str(path.relative_to(ROOT)) for pattern in patterns for path in ROOT.rglob(pattern)
+                 if not path.relative_to(ROOT).parts[0].startswith("build")]
+    return [ROOT / name for name in names if (ROOT / name).is_file()]
+
+
+def in_c(path):
+    return path.suffix in (".c", ".h", ".cpp", ".hpp")
+
+
+def test_formatting():
+    program = shutil.which("clang-format-19")
+    if not program:
+        pytest.skip("clang-format-19 is not installed")
+    files = [str(path) for path in tracked("*.cpp", "*.hpp", "*.c", "*.h")]
+    done = subprocess.run([program, "--dry-run", "--Werror", *files], capture_output=True, text=True)
+    wrong = sorted({line.split(":")[0] for line in done.stderr.splitlines() if "error:" in line})
+    assert done.returncode == 0, "run clang-format-19 -i on:\n" + "\n".join(wrong)
+
+
+def test_licence_line():
+    files = tracked("*.cpp", "*.hpp", "*.c", "*.h", "*.py", "*.sh")
+    assert files
+    wrong = []
+    for path in files:
+        head = path.read_text().splitlines()[:2]
+        if not any("SPDX-License-Identifier:" in line for line in head):
+            wrong.append(str(path.relative_to(ROOT)))
+    assert not wrong
+
+
+# Who may include what: the layers of docs/architecture.md. A pattern is looked for in the text
+# between <> or "" of every include line.
+STAGES = {"dataplane", "proxy", "agent", "api", "admin"}
+BPF = re.compile(r"^(bpf/|.*\.skel\.h)")
+BEAST = re.compile(r"^boost/beast")
+
+
+def layer_of(include):
+    return include.split("/")[0] if "/" in include else None
+
+
+def forbidden(layer, include):
+    """Why `userspace/<layer>` may not include this, or None."""
+    other = layer_of(include)
+    if BPF.match(include) and layer != "dataplane":
+        return "libbpf only in dataplane"
+    if BEAST.match(include) and layer != "http":
+        return "Beast only in http"
+    allowed = {
+        "base": set(),
+        "sys": {"base"},
+        "inventory": {"base", "sys"},
+        "http": {"base", "sys"},
+        "dataplane": {"base", "sys", "inventory"},
+        "proxy": {"http", "base", "inventory", "sys"},
+        "agent": {"http", "base", "inventory", "sys"},
+        "api": {"http", "base", "inventory", "sys"},
+        "admin": {"http", "base", "inventory", "sys"},
+    }
+    known = STAGES | {"base", "sys", "inventory", "http"}
+    if layer in allowed and other in known and other != layer and other not in allowed[layer]:
+        return f"{layer} does not see {other}"
+    return None
+
+
+def includes(path):
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        found = re.match(r'\s*#\s*include\s*[<"]([^>"]+)[>"]', line)
+        if found:
+            yield number, found.group(1)
+
+
+@pytest.mark.parametrize("layer", sorted(
+    path.name for path in (ROOT / "userspace").iterdir() if path.is_dir() and path.name != "apps"))
+def test_layer_sees_only_what_it_may(layer):
+    wrong = []
+    for path in filter(in_c, sorted((ROOT / "userspace" / layer).rglob("*"))):
+        for number, include in includes(path):
+            why = forbidden(layer, include)
+            if why:
+                wrong.append(f"{path.relative_to(ROOT)}:{number}: {include} ({why})")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_kernel_abi_is_plain_c():
+    wrong = [f"{path.relative_to(ROOT)}:{number}: {include}"
+             for path in sorted((ROOT / "include/metatap/abi").rglob("*.h"))
+             for number, include in includes(path)
+             if include != "linux/types.h" and not include.startswith("metatap/abi/")
+             and include not in ("stddef.h", "cstddef", "assert.h")]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_bpf_programs_see_only_kernel_headers():
+    wrong = [f"{path.relative_to(ROOT)}:{number}: {include}"
+             for path in filter(in_c, sorted((ROOT / "bpf").rglob("*")))
+             for number, include in includes(path)
+             if include.endswith(".hpp") or "boost" in include]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_the_layering_rules_bite():
+    assert forbidden("dataplane", "boost/beast/http.hpp")
+    assert forbidden("api", "dataplane/loader.hpp")
+    assert forbidden("http", "bpf/libbpf.h")
+    assert forbidden("proxy", "agent/agent.hpp")
+    assert forbidden("agent", "metatap_bpf.skel.h")
+    assert not forbidden("dataplane", "bpf/libbpf.h")
+    assert not forbidden("proxy", "http/server.hpp")
+
+
+@pytest.mark.parametrize("path", tracked("*.sh", ".ci/run"), ids=lambda path: path.name)
+def test_shell_scripts_parse(path):
+    done = subprocess.run(["bash", "-n", str(path)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_shellcheck():
+    if not shutil.which("shellcheck"):
+        pytest.skip("shellcheck is not installed")
+    done = subprocess.run(["shellcheck", "-S", "warning", *map(str, tracked("*.sh", ".ci/run"))],
+                          capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_python_parses():
+    for path in tracked("*.py"):
+        ast.parse(path.read_text(), str(path))
