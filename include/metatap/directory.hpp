@@ -13,6 +13,7 @@ namespace metatap {
 struct Identity {
   std::string instance_id;  ///< the port's device_id
   std::string project_id;
+  bool operator==(const Identity&) const = default;
 };
 
 /// Either a port, or an address within exactly one of network and router.
@@ -38,6 +39,8 @@ class Directory {
   [[nodiscard]] virtual Result<Identity> known(const DirectoryQuery& query) const = 0;
   [[nodiscard]] virtual boost::asio::awaitable<Result<Identity>> find(const DirectoryQuery& query,
                                                                       Freshness freshness) = 0;
+  /// True when known() is the source itself and always decides, so that asking again is pointless.
+  [[nodiscard]] virtual bool current() const { return false; }
 };
 
 }  // namespace metatap

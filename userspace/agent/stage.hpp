@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "agent/options.hpp"
+#include "agent/signer.hpp"
+#include "metatap/directory.hpp"
+#include "metatap/exchange.hpp"
+
+namespace metatap::agent {
+
+/// The agent: says which instance a request comes from and asks the API in its name. Stands in for
+/// neutron-metadata-agent (as it was up to 2024.2: bodies go through as bytes).
+///
+/// It takes a network id (X-Neutron-Network-ID or X-OVN-Network-ID) or a router id
+/// (X-Neutron-Router-ID) and one address in X-Forwarded-For. Both ids: 404, as in Neutron. Neither,
+/// or no or several or an unparsable address: 400, where Neutron answered 500 by accident.
+/// X-Metatap-Port-ID names the port itself; it is believed from ourselves only (the same process,
+/// or a UNIX peer of our own user), and then the lookup is one read of a table.
+///
+/// The API's 200 passes with its body and content type, 400, 403, 404, 409, 500, 502, 503 and 504
+/// with their status and Retry-After alone (an API's error text is not for guests); any other
+/// status becomes 500. Redirects are not followed: they would carry the signed identity elsewhere.
+///
+/// Thread-safe. `directory` and `api` outlive it.
+class AgentStage final : public Handler {
+ public:
+  /// Refuses an empty shared secret.
+  static Result<std::unique_ptr<AgentStage>> create(Directory& directory, Handler& api,
+                                                    const AgentOptions& options);
+
+  [[nodiscard]] std::optional<Response> answer(const Request& request) override;
+  [[nodiscard]] boost::asio::awaitable<Response> handle(const Request& request) override;
+
+ private:
+  class Outgoing;
+  struct Question;
+
+  AgentStage(Directory& directory, Handler& api, Signer signer, const AgentOptions& options);
+
+  [[nodiscard]] tl::expected<Question, Response> read(const Request& request) const;
+  [[nodiscard]] boost::asio::awaitable<Response> ask(const Request& outgoing);
+  [[nodiscard]] Response refused(const Request& request, const Error& error) const;
+  [[nodiscard]] static Response for_guest(const Request& request, Response from_api);
+
+  Directory& directory_;
+  Handler& api_;
+  Signer signer_;
+  uid_t trusted_uid_;
+  std::string retry_after_;
+};
+
+}  // namespace metatap::agent
