@@ -1,0 +1,341 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The systems that stand side by side. Each raises its own world and serves its guests."""
+
+import json
+import os
+import subprocess
+import time
+
+from .lab import BIN, Process, Unavailable, batch, inside, run
+from .world import World
+
+SECRET = "bench-shared-secret"
+THREADS = 2  # Neutron starts haproxy with nbthread 2; everybody gets as many
+
+
+class Backend:
+    """The constant agent behind every proxy."""
+
+    def __init__(self, lab, body_file):
+        self.socket = lab.path("backend.sock")
+        self.process = lab.start([f"{BIN}/backend", self.socket, body_file, str(THREADS)])
+        for _ in range(400):
+            if os.path.exists(self.socket):
+                return
+            time.sleep(0.005)
+        raise RuntimeError("the backend did not start")
+
+    @property
+    def pids(self):
+        return self.process.pids
+
+
+class LogSink:
+    """Where the tuned haproxy logs to: a socket that is read."""
+
+    def __init__(self, lab):
+        self.path = lab.path("log.sock")
+        self.process = lab.start(["/usr/bin/python3", "-c",
+                                  "import socket,sys\n"
+                                  "s=socket.socket(socket.AF_UNIX,socket.SOCK_DGRAM)\n"
+                                  "s.bind(sys.argv[1])\n"
+                                  "b=bytearray(65536)\n"
+                                  "while True: s.recv_into(b)\n", self.path])
+        for _ in range(400):
+            if os.path.exists(self.path):
+                os.chmod(self.path, 0o666)
+                return
+            time.sleep(0.005)
+
+
+class System:
+    name = label = ""
+    family = "reference"  # or theirs, ours
+    qrouter = False
+    rules = False
+
+    def __init__(self, lab, backend, body_file):
+        self.lab = lab
+        self.backend = backend
+        self.body_file = body_file
+        self.world = None
+        self.processes = []
+        self.cgroup = None
+
+    def up(self, tag, networks=1, guests=1):
+        self.tag = tag
+        self.world = World(self.lab, f"{self.name}{tag}", networks, guests, self.qrouter, self.rules)
+        self.world.up()
+        self.serve()
+        self.check()
+        return self
+
+    def serve(self):
+        raise NotImplementedError
+
+    def check(self):
+        """The first and the last guest get an answer, or the system is out with a reason."""
+        for guest in {self.world.guests[0].netns, self.world.guests[-1].netns}:
+            done = subprocess.run([f"{BIN}/loadgen", "first", "--guest", guest, "--interval-us", "5000",
+                                   "--timeout", "30"], capture_output=True, text=True)
+            if done.returncode != 0:
+                raise Unavailable(f"no answer in guest {guest}: {done.stdout.splitlines()[-1:]} "
+                                  f"{done.stderr.strip()} {self.last_words()}")
+
+    def last_words(self):
+        return ""
+
+    @property
+    def pids(self):
+        return [pid for process in self.processes for pid in process.pids]
+
+    def down(self):
+        for process in self.processes:
+            self.lab.stop(process)
+        self.processes = []
+        if self.world:
+            self.world.down()
+            self.world = None
+
+
+class Haproxy(System):
+    """Neutron's set-up: rules and one haproxy a router, configured exactly as its L3 agent does."""
+
+    name, label, family = "theirs", "Neutron: haproxy + REDIRECT", "theirs"
+    qrouter = rules = True
+
+    def config(self, network, pidfile):
+        return f"""global
+    log         /dev/log local0 info
+    log-tag     haproxy-metadata-proxy-{network.router}
+    user        nobody
+    group       nogroup
+    maxconn     1024
+    nbthread    2
+    pidfile     {pidfile}
+    daemon
+
+defaults
+    log global
+    mode http
+    option httplog
+    option dontlognull
+    option http-server-close
+    option forwardfor
+    retries                 3
+    timeout http-request    30s
+    timeout connect         30s
+    timeout client          32s
+    timeout server          32s
+    timeout http-keep-alive 30s
+
+listen listener
+    bind :::9697
+    server metadata {self.backend.socket}
+    http-request del-header X-Neutron-Network-ID
+    http-request set-header X-Neutron-Router-ID {network.router}
+"""
+
+    def spawn(self, network):
+        pidfile = self.lab.path(self.world.name, f"{network.router}.pid.haproxy")
+        config = self.lab.write(f"{self.world.name}/{network.router}.conf", self.config(network, pidfile))
+        log = self.lab.path(self.world.name, "haproxy.log")
+        environment = dict(os.environ, PROCESS_TAG=f"haproxy-{network.router}")
+        launcher = self.lab.start(["haproxy", "-f", config], network.gateway, log, self.cgroup, environment)
+        return launcher, pidfile
+
+    def adopt(self, launcher, pidfile):
+        """haproxy goes to the background by itself and leaves its pid in the file."""
+        code = launcher.popen.wait(30)
+        self.lab.processes.remove(launcher)
+        if code != 0:
+            raise Unavailable(f"haproxy ended with {code}: {self.last_words()}")
+        with open(pidfile) as file:
+            process = Process(launcher.popen, [int(line) for line in file.read().split()])
+        self.lab.processes.append(process)
+        self.processes.append(process)
+
+    def serve(self):
+        networks = self.world.networks
+        for start in range(0, len(networks), 8):
+            spawned = [self.spawn(network) for network in networks[start:start + 8]]
+            for launcher, pidfile in spawned:
+                self.adopt(launcher, pidfile)
+
+    def last_words(self):
+        try:
+            with open(self.lab.path(self.world.name, "haproxy.log")) as file:
+                return file.read()[-400:]
+        except OSError:
+            return ""
+
+
+class TunedHaproxy(Haproxy):
+    """The best that haproxy can reasonably do in the same place: backend connections kept and
+    shared, a log that is read, as many threads as ours."""
+
+    name, label = "tuned", "haproxy tuned + REDIRECT"
+    sink = None
+
+    def config(self, network, pidfile):
+        if TunedHaproxy.sink is None or TunedHaproxy.sink.process not in self.lab.processes:
+            TunedHaproxy.sink = LogSink(self.lab)
+        return (super().config(network, pidfile)
+                .replace("/dev/log local0 info", f"{TunedHaproxy.sink.path} local0 info")
+                .replace("nbthread    2", f"nbthread    {THREADS}")
+                .replace("option http-server-close", "option http-keep-alive\n    http-reuse always"))
+
+
+class Metatap(System):
+    family = "ours"
+    stages = "dataplane,proxy"
+    steering = "bpf"
+
+    def config(self):
+        world = self.world
+        state = self.lab.path(world.name, "state", "")
+        run_path = self.lab.path(world.name, "run", "")
+        fused = "api" in self.stages
+        return f"""[DEFAULT]
+state_path = {state.rstrip('/')}
+run_path = {run_path.rstrip('/')}
+metadata_proxy_socket = {self.lab.path(world.name, 'agent.sock') if fused else self.backend.socket}
+metadata_proxy_shared_secret = {SECRET}
+metadata_workers = {THREADS}
+[proxy]
+workers = {THREADS}
+[neutron]
+service_metadata_proxy = true
+metadata_proxy_shared_secret = {SECRET}
+[inventory]
+file = {self.inventory_file}
+[dataplane]
+namespace = {world.name}md
+pin_path = /sys/fs/bpf/{world.name}
+devices = {self.devices()}
+"""
+
+    def devices(self):
+        return "tap*"
+
+    def serve(self, extra_ports=0):
+        if not os.path.exists(f"{BIN}/metatapd"):
+            raise Unavailable("metatapd is not built")
+        self.inventory_file = self.lab.write(f"{self.world.name}/inventory.json",
+                                             json.dumps(self.world.inventory(extra_ports)))
+        config = self.lab.write(f"{self.world.name}/metatap.conf", self.config())
+        self.log = self.lab.path(self.world.name, "metatapd.log")
+        process = self.lab.start([f"{BIN}/metatapd", "--config-file", config, "--stages", self.stages,
+                                  "--steering", self.steering], self.world.host, self.log, self.cgroup)
+        self.processes.append(process)
+        time.sleep(0.3)
+        if process.popen.poll() is not None:
+            raise Unavailable(f"metatapd ended with {process.popen.returncode}: {self.last_words()}")
+
+    @property
+    def admin_socket(self):
+        return self.lab.path(self.world.name, "run", "admin.sock")
+
+    def pin(self, *parts):
+        return os.path.join("/sys/fs/bpf", self.world.name, *parts)
+
+    def last_words(self):
+        try:
+            with open(self.log) as file:
+                return file.read()[-600:]
+        except (OSError, AttributeError):
+            return ""
+
+    def down(self):
+        super().down()
+
+
+class TapMode(Metatap):
+    name, label = "tap", "metatap, tap mode"
+
+
+class RouterMode(Metatap):
+    name, label = "router", "metatap, router mode"
+    qrouter = True
+
+    def devices(self):
+        return "none"  # nothing in the host's namespace: the routers' own ports only
+
+
+class ListenMode(RouterMode):
+    name, label = "listen", "metatap, no BPF (listen)"
+    steering = "listen"
+
+
+class FusedTap(TapMode):
+    name, label = "fused", "metatap, all stages, from memory"
+    stages = "dataplane,proxy,agent,api"
+
+
+class FusedRouter(RouterMode):
+    name, label = "fusedrouter", "metatap, all stages, router mode"
+    stages = "dataplane,proxy,agent,api"
+
+
+class Plain(System):
+    """Guest, tap, bridge, router, minimal server: the same way, nobody steers, nobody proxies."""
+
+    name, label = "plain", "no proxy: minimal server, same path"
+
+    def serve(self):
+        for network in self.world.networks:
+            batch(["addr add 169.254.169.254/32 dev lo"], network.gateway)
+            self.processes.append(self.lab.start(
+                [f"{BIN}/minimal_server", "169.254.169.254", "80", self.body_file, str(THREADS)],
+                network.gateway))
+
+
+class Limit(System):
+    """One veth pair and the minimal server at its other end: nobody can be faster."""
+
+    name, label = "limit", "limit: veth + minimal server"
+
+    def up(self, tag, networks=1, guests=1):
+        self.tag = tag
+        self.world = World(self.lab, f"{self.name}{tag}", networks, guests, False, False)
+        world = self.world
+        self.lab.add_namespaces([world.host])
+        batch(["link set lo up", "addr add 169.254.169.254/32 dev lo"], world.host)
+        self.lab.add_namespaces([g.netns for g in world.guests])
+        for i, guest in enumerate(world.guests):
+            guest.address = f"10.{i >> 8}.{i & 255}.2"
+            batch([f"link add v{i} type veth peer name eth0 netns {guest.netns}",
+                   f"addr add 10.{i >> 8}.{i & 255}.1/24 dev v{i}", f"link set v{i} up"], world.host)
+            batch(["link set lo up", f"addr add {guest.address}/24 dev eth0", "link set eth0 up",
+                   f"route add default via 10.{i >> 8}.{i & 255}.1"], guest.netns)
+            world.sysctl(guest.netns, {"net/ipv4/tcp_tw_reuse": "1",
+                                       "net/ipv4/ip_local_port_range": "1024 65535"})
+        self.serve()
+        self.check()
+        return self
+
+    def serve(self):
+        self.processes.append(self.lab.start(
+            [f"{BIN}/minimal_server", "169.254.169.254", "80", self.body_file, str(THREADS)],
+            self.world.host))
+
+
+ALL = [Haproxy, TunedHaproxy, RouterMode, ListenMode, TapMode, FusedTap, FusedRouter, Plain, Limit]
+BY_NAME = {system.name: system for system in ALL}
+
+
+def versions():
+    def first_line(*command):
+        try:
+            return (run(*command, check=False) or "").splitlines()[0].strip()
+        except (IndexError, OSError):
+            return None
+    with open("/proc/cpuinfo") as file:
+        model = next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), "")
+    with open("/proc/meminfo") as file:
+        memory = int(file.readline().split()[1]) // 1024
+    return {"kernel": os.uname().release, "cpu": model, "cpus": os.cpu_count(), "memory_mb": memory,
+            "haproxy": first_line("haproxy", "-v"), "iptables": first_line("iptables", "--version"),
+            "wrk": first_line("dpkg-query", "-W", "-f", "${Version}", "wrk"),
+            "metatap": first_line("git", "-C", os.path.dirname(BIN), "rev-parse", "--short", "HEAD"),
+            "dev_log": os.path.exists("/dev/log")}
