@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "http/endpoint.hpp"
+
+#include <arpa/inet.h>
+#include <grp.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <pwd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include <array>
+#include <charconv>
+#include <cstring>
+#include <filesystem>
+#include <memory>
+#include <vector>
+
+namespace metatap::http {
+namespace {
+
+Result<unsigned> id_of(const std::string& name, bool group) {
+  unsigned id = 0;
+  const auto* const end = name.data() + name.size();
+  if (std::from_chars(name.data(), end, id).ptr == end) {
+    return id;
+  }
+  std::vector<char> memory(16 * 1024);
+  if (group) {
+    struct ::group entry{};
+    struct ::group* found = nullptr;
+    ::getgrnam_r(name.c_str(), &entry, memory.data(), memory.size(), &found);
+    if (found != nullptr) {
+      return found->gr_gid;
+    }
+    return fail(ErrorCode::not_found, "no such group: " + name);
+  }
+  struct ::passwd entry{};
+  struct ::passwd* found = nullptr;
+  ::getpwnam_r(name.c_str(), &entry, memory.data(), memory.size(), &found);
+  if (found != nullptr) {
+    return found->pw_uid;
+  }
+  return fail(ErrorCode::not_found, "no such user: " + name);
+}
+
+Status set_on(int fd, int level, int option, int value, std::string_view step) {
+  if (::setsockopt(fd, level, option, &value, sizeof value) != 0) {
+    return fail_errno(errno, step);
+  }
+  return {};
+}
+
+}  // namespace
+
+std::string to_string(const Endpoint& endpoint) {
+  if (const auto* local = std::get_if<UnixEndpoint>(&endpoint)) {
+    return local->path;
+  }
+  const auto& tcp = std::get<TcpEndpoint>(endpoint);
+  const bool bracket = tcp.host.find(':') != std::string::npos;
+  return (bracket ? "[" + tcp.host + "]" : tcp.host) + ":" + std::to_string(tcp.port);
+}
+
+Result<UniqueFd> listen_tcp(const TcpEndpoint& endpoint, int backlog) {
+  const std::string step = "listen on " + to_string(endpoint);
+  sockaddr_storage storage{};
+  socklen_t size = 0;
+  auto& v4 = reinterpret_cast<sockaddr_in&>(storage);
+  auto& v6 = reinterpret_cast<sockaddr_in6&>(storage);
+  if (::inet_pton(AF_INET, endpoint.host.c_str(), &v4.sin_addr) == 1) {
+    v4.sin_family = AF_INET;
+    v4.sin_port = htons(endpoint.port);
+    size = sizeof v4;
+  } else if (::inet_pton(AF_INET6, endpoint.host.c_str(), &v6.sin6_addr) == 1) {
+    v6.sin6_family = AF_INET6;
+    v6.sin6_port = htons(endpoint.port);
+    size = sizeof v6;
+  } else {
+    return fail(ErrorCode::invalid, step + ": not an IP address");
+  }
+  UniqueFd fd(::socket(storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (!fd) {
+    return fail_errno(errno, step);
+  }
+  // Accepted sockets inherit TCP_NODELAY.
+  constexpr std::array<std::pair<int, int>, 3> kOptions{
+      {{SOL_SOCKET, SO_REUSEADDR}, {SOL_SOCKET, SO_REUSEPORT}, {IPPROTO_TCP, TCP_NODELAY}}};
+  for (const auto& [level, option] : kOptions) {
+    if (auto set = set_on(fd.get(), level, option, 1, step); !set) {
+      return tl::make_unexpected(std::move(set).error());
+    }
+  }
+  if (storage.ss_family == AF_INET6) {
+    const int only = IN6_IS_ADDR_UNSPECIFIED(&v6.sin6_addr) ? 0 : 1;
+    if (auto set = set_on(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, only, step); !set) {
+      return tl::make_unexpected(std::move(set).error());
+    }
+  }
+  if (::bind(fd.get(), reinterpret_cast<sockaddr*>(&storage), size) != 0 ||
+      ::listen(fd.get(), backlog) != 0) {
+    return fail_errno(errno, step);
+  }
+  return fd;
+}
+
+Result<UniqueFd> listen_unix(const UnixEndpoint& endpoint, int backlog) {
+  const std::string step = "listen on " + endpoint.path;
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (endpoint.path.empty() || endpoint.path.size() >= sizeof address.sun_path) {
+    return fail(ErrorCode::invalid, step + ": the path must have 1 to " +
+                                        std::to_string(sizeof address.sun_path - 1) + " bytes");
+  }
+  std::memcpy(address.sun_path, endpoint.path.c_str(), endpoint.path.size() + 1);
+
+  std::error_code error;
+  const auto parent = std::filesystem::path(endpoint.path).parent_path();
+  if (!parent.empty() && !std::filesystem::exists(parent, error)) {
+    std::filesystem::create_directories(parent, error);
+    if (error) {
+      return fail_errno(error.value(), step + ": create " + parent.string());
+    }
+    ::chmod(parent.c_str(), 0755);
+  }
+  struct stat old{};
+  if (::lstat(endpoint.path.c_str(), &old) == 0) {
+    if (!S_ISSOCK(old.st_mode)) {
+      return fail(ErrorCode::conflict, step + ": something that is not a socket is there");
+    }
+    if (::unlink(endpoint.path.c_str()) != 0) {
+      return fail_errno(errno, step + ": remove the stale socket");
+    }
+  }
+
+  UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (!fd) {
+    return fail_errno(errno, step);
+  }
+  // The file takes its mode from the socket's; nobody can connect before listen().
+  if (::fchmod(fd.get(), endpoint.mode) != 0 ||
+      ::bind(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 ||
+      ::chmod(endpoint.path.c_str(), endpoint.mode) != 0) {
+    return fail_errno(errno, step);
+  }
+  uid_t uid = static_cast<uid_t>(-1);
+  gid_t gid = static_cast<gid_t>(-1);
+  if (!endpoint.user.empty()) {
+    auto found = id_of(endpoint.user, false);
+    if (!found) {
+      return tl::make_unexpected(std::move(found).error().in(step));
+    }
+    uid = *found;
+  }
+  if (!endpoint.group.empty()) {
+    auto found = id_of(endpoint.group, true);
+    if (!found) {
+      return tl::make_unexpected(std::move(found).error().in(step));
+    }
+    gid = *found;
+  }
+  if ((!endpoint.user.empty() || !endpoint.group.empty()) &&
+      ::chown(endpoint.path.c_str(), uid, gid) != 0) {
+    return fail_errno(errno, step + ": set its owner");
+  }
+  if (::listen(fd.get(), backlog) != 0) {
+    return fail_errno(errno, step);
+  }
+  return fd;
+}
+
+std::uint16_t bound_port(int fd) {
+  sockaddr_storage storage{};
+  socklen_t size = sizeof storage;
+  if (::getsockname(fd, reinterpret_cast<sockaddr*>(&storage), &size) != 0) {
+    return 0;
+  }
+  return ntohs(storage.ss_family == AF_INET6 ? reinterpret_cast<sockaddr_in6&>(storage).sin6_port
+                                             : reinterpret_cast<sockaddr_in&>(storage).sin_port);
+}
+
+}  // namespace metatap::http

@@ -1,0 +1,593 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "http/host.hpp"
+
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include <algorithm>
+#include <array>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/posix/basic_stream_descriptor.hpp>
+#include <boost/intrusive/list.hpp>
+#include <coroutine>
+#include <exception>
+#include <thread>
+#include <utility>
+
+#include "base/log.hpp"
+#include "http/count.hpp"
+#include "http/deadlines.hpp"
+#include "http/request_reader.hpp"
+#include "http/response_writer.hpp"
+
+namespace metatap::http {
+namespace {
+
+namespace asio = boost::asio;
+namespace intrusive = boost::intrusive;
+
+using Descriptor = asio::posix::basic_stream_descriptor<asio::io_context::executor_type>;
+
+constexpr int kAcceptBatch = 32;
+constexpr std::size_t kSpareBuffers = 64;
+constexpr std::size_t kSmallBody = 2048;  // copied behind the head: one plain send()
+constexpr std::chrono::milliseconds kAcceptPause{100};
+constexpr std::chrono::milliseconds kLinger{2000};
+constexpr std::size_t kLingerBytes = std::size_t{1} << 20U;
+
+/// A coroutine that owns itself: it runs at once and its frame goes when it is done.
+struct Detached {
+  struct promise_type {
+    Detached get_return_object() noexcept { return {}; }
+    std::suspend_never initial_suspend() noexcept { return {}; }
+    std::suspend_never final_suspend() noexcept { return {}; }
+    void return_void() noexcept {}
+    void unhandled_exception() noexcept { std::terminate(); }
+  };
+};
+
+/// Resumes a coroutine once; destroys it if nobody ever will (its io_context is gone).
+class Resumption {
+ public:
+  explicit Resumption(std::coroutine_handle<> coroutine) : coroutine_(coroutine) {}
+  Resumption(Resumption&& other) noexcept : coroutine_(std::exchange(other.coroutine_, {})) {}
+  Resumption& operator=(Resumption&&) = delete;
+  ~Resumption() {
+    if (coroutine_) {
+      coroutine_.destroy();
+    }
+  }
+  void operator()() { std::exchange(coroutine_, {}).resume(); }
+  void release() { coroutine_ = {}; }
+
+ private:
+  std::coroutine_handle<> coroutine_;
+};
+
+struct BySession;
+using SessionHook = intrusive::list_base_hook<intrusive::tag<BySession>,
+                                              intrusive::link_mode<intrusive::auto_unlink>>;
+
+void reset_on_close(int fd) {
+  const linger now{1, 0};
+  ::setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+}
+
+}  // namespace
+
+/// One connection, one coroutine. Lives in that coroutine's frame.
+class Session final : public SessionHook, Deadlines::Entry {
+ public:
+  Session(std::shared_ptr<Host::Shard> shard, const void* listener, UniqueFd fd,
+          std::unique_ptr<Visitor> visitor);
+  ~Session() override;
+  static Detached run(std::unique_ptr<Session> self);
+
+  [[nodiscard]] const void* listener() const { return listener_; }
+  [[nodiscard]] bool idle() const { return phase_ == Phase::idle; }
+  /// Closes the descriptor now; the coroutine ends when it notices.
+  void abort();
+
+ private:
+  enum class Phase : std::uint8_t { idle, reading, handling, writing, lingering };
+
+  /// Suspends until the socket is ready, cancelled by a deadline, or closed.
+  struct Ready {
+    Session& session;
+    asio::posix::descriptor_base::wait_type what;
+    [[nodiscard]] bool await_ready() const noexcept { return session.closed_; }
+    void await_suspend(std::coroutine_handle<> coroutine);
+    /// Whether to go on.
+    [[nodiscard]] bool await_resume() const noexcept {
+      return !session.closed_ && !session.expired_;
+    }
+  };
+  /// Runs a handler's coroutine and suspends unless it was done at once.
+  struct Handled {
+    Handled(Session& its_session, const Request& its_request)
+        : session(its_session), request(its_request) {}
+    Handled(const Handled&) = delete;
+    Handled& operator=(const Handled&) = delete;
+
+    Session& session;
+    const Request& request;
+    enum class Step : std::uint8_t { starting, suspended, done } step = Step::starting;
+    Response response;
+    [[nodiscard]] bool await_ready() const noexcept { return false; }
+    bool await_suspend(std::coroutine_handle<> coroutine);
+    Response await_resume() noexcept { return std::move(response); }
+  };
+
+  Ready readable() { return {*this, asio::posix::descriptor_base::wait_read}; }
+  Ready writable() { return {*this, asio::posix::descriptor_base::wait_write}; }
+  std::optional<Response> answer(const Request& request);
+  void expired() override;
+
+  std::shared_ptr<Host::Shard> shard_;
+  const void* listener_;
+  UniqueFd fd_;                           // until the first wait
+  std::optional<Descriptor> descriptor_;  // from then on
+  int socket_;
+  std::unique_ptr<Visitor> visitor_;
+  RequestReader reader_;
+  std::string out_;
+  Phase phase_ = Phase::reading;
+  bool closed_ = false, expired_ = false;
+};
+
+struct Host::Listener : std::enable_shared_from_this<Listener> {
+  Listener(asio::io_context& context, UniqueFd fd, std::string its_name,
+           std::shared_ptr<Reception> its_reception)
+      : name(std::move(its_name)),
+        reception(std::move(its_reception)),
+        descriptor(context, fd.release()),
+        pause(context) {}
+
+  std::string name;
+  std::shared_ptr<Reception> reception;
+  Descriptor descriptor;
+  asio::steady_timer pause;
+};
+
+struct Host::Shard : std::enable_shared_from_this<Shard> {
+  Shard(asio::io_context& its_context, const Limits& its_limits)
+      : context(its_context), limits(its_limits), deadlines(Deadlines::of(its_context)) {}
+
+  void open(UniqueFd fd, std::string name, std::shared_ptr<Reception> reception);
+  bool close(std::string_view name);
+  void close_all();
+  void accept_later(const std::shared_ptr<Listener>& listener);
+  void accept_now(const std::shared_ptr<Listener>& listener);
+
+  asio::io_context& context;
+  const Limits limits;
+  Deadlines& deadlines;
+  std::vector<std::shared_ptr<Listener>> listeners;
+  intrusive::list<Session, intrusive::base_hook<SessionHook>, intrusive::constant_time_size<false>>
+      sessions;
+  std::vector<std::vector<char>> spare;
+  bool draining = false;
+
+  struct alignas(64) {
+    Count accepted, refused, open, requests, malformed, expired, accept_failures;
+  } count;
+};
+
+// ---- Session
+
+Session::Session(std::shared_ptr<Host::Shard> shard, const void* listener, UniqueFd fd,
+                 std::unique_ptr<Visitor> visitor)
+    : shard_(std::move(shard)),
+      listener_(listener),
+      fd_(std::move(fd)),
+      socket_(fd_.get()),
+      visitor_(std::move(visitor)),
+      reader_(shard_->limits) {
+  shard_->sessions.push_back(*this);
+  shard_->deadlines.add(*this);
+  ++shard_->count.open;
+}
+
+Session::~Session() {
+  --shard_->count.open;
+  if (auto memory = reader_.release(); !memory.empty() && shard_->spare.size() < kSpareBuffers) {
+    shard_->spare.push_back(std::move(memory));
+  }
+}
+
+void Session::Ready::await_suspend(std::coroutine_handle<> coroutine) {
+  if (!session.descriptor_) {
+    session.descriptor_.emplace(session.shard_->context, session.fd_.release());
+  }
+  session.descriptor_->async_wait(
+      what,
+      [resume = Resumption(coroutine)](const boost::system::error_code&) mutable { resume(); });
+}
+
+bool Session::Handled::await_suspend(std::coroutine_handle<> coroutine) {
+  asio::co_spawn(session.shard_->context, session.visitor_->handle(request),
+                 [this, resume = Resumption(coroutine)](const std::exception_ptr& error,
+                                                        Response result) mutable {
+                   response = error ? plain_response(500) : std::move(result);
+                   if (step == Step::starting) {
+                     resume.release();
+                     step = Step::done;
+                   } else {
+                     resume();
+                   }
+                 });
+  if (step == Step::done) {
+    return false;
+  }
+  step = Step::suspended;
+  return true;
+}
+
+std::optional<Response> Session::answer(const Request& request) {
+  try {
+    return visitor_->answer(request);
+  } catch (const std::exception& error) {
+    log::error("a handler threw: {}", error.what());
+    return plain_response(500);
+  }
+}
+
+void Session::expired() {
+  expired_ = true;
+  ++shard_->count.expired;
+  if (descriptor_) {
+    descriptor_->cancel();
+  }
+}
+
+void Session::abort() {
+  closed_ = true;
+  fd_.reset();
+  if (descriptor_) {
+    boost::system::error_code ignored;
+    descriptor_->close(ignored);
+  }
+  socket_ = -1;
+}
+
+Detached Session::run(std::unique_ptr<Session> self) {
+  Session& s = *self;
+  const Limits& limits = s.shard_->limits;
+  s.expire_after(limits.request);
+  bool first = true;  // request of this connection
+  bool wait = false;  // nothing can be there yet: do not try before waiting
+
+  for (bool keep_alive = true; keep_alive; first = false) {
+    // 1. Read one whole request; bytes that came with the last one go first.
+    bool linger = false;
+    auto state = s.reader_.empty() ? RequestReader::State::need_more : s.reader_.parse();
+    while (state == RequestReader::State::need_more) {
+      if (wait) {
+        if (s.reader_.empty()) {
+          if (!first) {
+            s.phase_ = Phase::idle;
+            if (s.shard_->draining) {
+              co_return;
+            }
+          }
+          if (s.shard_->spare.size() < kSpareBuffers) {
+            if (auto memory = s.reader_.release(); !memory.empty()) {
+              s.shard_->spare.push_back(std::move(memory));
+            }
+          }
+        }
+        if (!co_await s.readable()) {
+          if (s.closed_ || (!first && s.reader_.empty())) {
+            co_return;
+          }
+          break;  // 408
+        }
+      }
+      if (s.reader_.empty() && !s.shard_->spare.empty()) {
+        s.reader_.adopt(std::move(s.shard_->spare.back()));
+        s.shard_->spare.pop_back();
+      }
+      const auto space = s.reader_.space();
+      const ssize_t got = ::recv(s.socket_, space.data(), space.size(), 0);
+      if (got > 0) {
+        if (s.phase_ == Phase::idle) {
+          s.phase_ = Phase::reading;
+          s.expire_after(limits.request);
+        }
+        s.reader_.received(static_cast<std::size_t>(got));
+        wait = static_cast<std::size_t>(got) < space.size();
+        state = s.reader_.parse();
+        if (state == RequestReader::State::need_more && s.reader_.wants_continue()) {
+          constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
+          ::send(s.socket_, kContinue.data(), kContinue.size(), MSG_NOSIGNAL);
+        }
+      } else if (got < 0 && errno == EAGAIN) {
+        wait = true;
+      } else if (got == 0 || errno != EINTR) {
+        co_return;
+      }
+    }
+
+    // 2. Answer it.
+    std::optional<Response> response;
+    Request request;
+    bool head = false;
+    if (state == RequestReader::State::complete) {
+      if (!s.visitor_->welcome()) {
+        reset_on_close(s.socket_);
+        co_return;
+      }
+      ++s.shard_->count.requests;
+      request = s.reader_.request(s.visitor_->peer());
+      head = s.reader_.head_request();
+      response = s.answer(request);
+      if (!response) {
+        s.phase_ = Phase::handling;
+        s.never_expire();
+        Handled handled(s, request);  // named: GCC 12 copies temporary awaiters bitwise
+        response = co_await handled;
+        if (s.closed_) {
+          co_return;
+        }
+      }
+      keep_alive = s.reader_.keep_alive() && !response->close && !s.shard_->draining;
+    } else {
+      ++s.shard_->count.malformed;
+      s.expired_ = false;
+      response = state == RequestReader::State::failed
+                     ? plain_response(s.reader_.status(), s.reader_.reason())
+                     : plain_response(408);
+      keep_alive = false;
+      linger = true;
+    }
+
+    // 3. Write the response: one gathered write, and the rest as the client takes it.
+    s.out_.clear();
+    write_head(s.out_, *response,
+               {.http_1_0 = state == RequestReader::State::complete && s.reader_.http_1_0(),
+                .keep_alive = keep_alive});
+    std::array<iovec, 4> parts{};
+    std::size_t count = 1;
+    const bool bare = head || response->status == 204 || response->status == 304;
+    if (!bare) {
+      const bool small = response->body.size() <= kSmallBody;
+      for (const auto segment : response->body.segments()) {
+        if (small) {
+          s.out_ += segment;
+        } else if (!segment.empty()) {
+          parts[count++] = {const_cast<char*>(segment.data()), segment.size()};
+        }
+      }
+    }
+    parts[0] = {s.out_.data(), s.out_.size()};
+    s.phase_ = Phase::writing;
+    for (std::size_t next = 0; next < count;) {
+      msghdr message{};
+      message.msg_iov = &parts[next];
+      message.msg_iovlen = count - next;
+      const ssize_t sent =
+          count == 1 ? ::send(s.socket_, parts[0].iov_base, parts[0].iov_len, MSG_NOSIGNAL)
+                     : ::sendmsg(s.socket_, &message, MSG_NOSIGNAL);
+      if (sent < 0) {
+        if (errno == EINTR) {
+          continue;
+        }
+        if (errno != EAGAIN) {
+          co_return;
+        }
+        s.expire_after(limits.write);
+        if (!co_await s.writable()) {
+          if (!s.closed_) {
+            reset_on_close(s.socket_);
+          }
+          co_return;
+        }
+        continue;
+      }
+      for (auto left = static_cast<std::size_t>(sent); next < count;) {
+        const std::size_t step = std::min(left, parts[next].iov_len);
+        parts[next].iov_base = static_cast<char*>(parts[next].iov_base) + step;
+        parts[next].iov_len -= step;
+        left -= step;
+        if (parts[next].iov_len != 0) {
+          break;
+        }
+        ++next;
+      }
+    }
+    s.visitor_->answered(state == RequestReader::State::complete ? &request : nullptr, *response);
+
+    // 4. The next one.
+    if (state == RequestReader::State::complete) {
+      s.reader_.next();
+      linger = !s.reader_.empty();
+    }
+    if (keep_alive) {
+      wait = true;
+      s.phase_ = s.reader_.empty() ? Phase::idle : Phase::reading;
+      s.expire_after(s.reader_.empty() ? limits.idle : limits.request);
+      continue;
+    }
+    if (linger) {
+      // Closing over unread bytes would reset the connection, and the reset can overtake the
+      // answer; so the client gets a moment to finish.
+      s.phase_ = Phase::lingering;
+      ::shutdown(s.socket_, SHUT_WR);
+      s.expire_after(kLinger);
+      std::array<char, 4096> waste;
+      for (std::size_t total = 0; total < kLingerBytes;) {
+        const ssize_t got = ::recv(s.socket_, waste.data(), waste.size(), 0);
+        if (got > 0) {
+          total += static_cast<std::size_t>(got);
+        } else if (got == 0 || errno != EAGAIN || !co_await s.readable()) {
+          break;
+        }
+      }
+    }
+  }
+}
+
+// ---- Shard
+
+void Host::Shard::open(UniqueFd fd, std::string name, std::shared_ptr<Reception> reception) {
+  listeners.push_back(
+      std::make_shared<Listener>(context, std::move(fd), std::move(name), std::move(reception)));
+  accept_later(listeners.back());
+}
+
+bool Host::Shard::close(std::string_view name) {
+  bool found = false;
+  for (const auto& listener : listeners) {
+    if (listener->name != name) {
+      continue;
+    }
+    found = true;
+    boost::system::error_code ignored;
+    listener->descriptor.close(ignored);
+    listener->pause.cancel();
+    for (Session& session : sessions) {
+      if (session.listener() == listener.get()) {
+        session.abort();
+      }
+    }
+  }
+  std::erase_if(listeners, [&](const auto& listener) { return listener->name == name; });
+  return found;
+}
+
+void Host::Shard::close_all() {
+  draining = true;
+  for (const auto& listener : listeners) {
+    boost::system::error_code ignored;
+    listener->descriptor.close(ignored);
+    listener->pause.cancel();
+  }
+  listeners.clear();
+  for (Session& session : sessions) {
+    if (session.idle()) {
+      session.abort();
+    }
+  }
+}
+
+void Host::Shard::accept_later(const std::shared_ptr<Listener>& listener) {
+  if (!listener->descriptor.is_open()) {
+    return;
+  }
+  listener->descriptor.async_wait(
+      asio::posix::descriptor_base::wait_read,
+      [self = shared_from_this(), listener](const boost::system::error_code& error) {
+        if (!error) {
+          self->accept_now(listener);
+        }
+      });
+}
+
+void Host::Shard::accept_now(const std::shared_ptr<Listener>& listener) {
+  for (int i = 0; i < kAcceptBatch && listener->descriptor.is_open(); ++i) {
+    sockaddr_storage peer{};
+    socklen_t size = sizeof peer;
+    UniqueFd fd(::accept4(listener->descriptor.native_handle(), reinterpret_cast<sockaddr*>(&peer),
+                          &size, SOCK_NONBLOCK | SOCK_CLOEXEC));
+    if (!fd) {
+      if (errno == EINTR || errno == ECONNABORTED) {
+        continue;
+      }
+      if (errno == EAGAIN) {
+        break;
+      }
+      // Out of descriptors or memory: the waiting connection would wake us again at once.
+      ++count.accept_failures;
+      listener->pause.expires_after(kAcceptPause);
+      listener->pause.async_wait(
+          [self = shared_from_this(), listener](const boost::system::error_code&) {
+            self->accept_later(listener);
+          });
+      return;
+    }
+    ++count.accepted;
+    auto visitor = listener->reception->admit(fd.get(), peer);
+    if (!visitor) {
+      ++count.refused;
+      reset_on_close(fd.get());
+      continue;
+    }
+    Session::run(std::make_unique<Session>(shared_from_this(), listener.get(), std::move(fd),
+                                           std::move(visitor)));
+  }
+  accept_later(listener);
+}
+
+// ---- Host
+
+Host::Counters& Host::Counters::operator+=(const Counters& other) {
+  accepted += other.accepted;
+  refused += other.refused;
+  open += other.open;
+  requests += other.requests;
+  malformed += other.malformed;
+  expired += other.expired;
+  accept_failures += other.accept_failures;
+  return *this;
+}
+
+Host::Host(Workers& workers, Limits limits) : workers_(workers), limits_(limits) {
+  for (unsigned i = 0; i < workers_.size(); ++i) {
+    shards_.push_back(std::make_shared<Shard>(workers_.at(i), limits_));
+  }
+}
+
+Host::~Host() {
+  stop({});
+}
+
+void Host::open(unsigned worker, UniqueFd listener, std::string name,
+                std::shared_ptr<Reception> reception) {
+  const unsigned index = worker % workers_.size();
+  workers_.run_on(index, [&] {
+    shards_[index]->open(std::move(listener), std::move(name), std::move(reception));
+  });
+}
+
+bool Host::close(std::string_view name) {
+  bool found = false;
+  for (unsigned i = 0; i < shards_.size(); ++i) {
+    workers_.run_on(i, [&] { found = shards_[i]->close(name) || found; });
+  }
+  return found;
+}
+
+void Host::stop(std::chrono::milliseconds drain) {
+  for (unsigned i = 0; i < shards_.size(); ++i) {
+    workers_.run_on(i, [&] { shards_[i]->close_all(); });
+  }
+  const auto open = [this] { return counters().open; };
+  const auto end = std::chrono::steady_clock::now() + drain;
+  while (open() != 0 && std::chrono::steady_clock::now() < end) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  for (unsigned i = 0; i < shards_.size(); ++i) {
+    workers_.run_on(i, [&] {
+      for (Session& session : shards_[i]->sessions) {
+        session.abort();
+      }
+    });
+  }
+}
+
+Host::Counters Host::counters() const {
+  Counters sum;
+  for (const auto& shard : shards_) {
+    const auto& count = shard->count;
+    sum += {.accepted = count.accepted.get(),
+            .refused = count.refused.get(),
+            .open = count.open.get(),
+            .requests = count.requests.get(),
+            .malformed = count.malformed.get(),
+            .expired = count.expired.get(),
+            .accept_failures = count.accept_failures.get()};
+  }
+  return sum;
+}
+
+}  // namespace metatap::http

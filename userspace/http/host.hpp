@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "http/limits.hpp"
+#include "http/reception.hpp"
+#include "http/workers.hpp"
+#include "metatap/unique_fd.hpp"
+
+namespace metatap::http {
+
+/// Accepts on listening sockets and serves HTTP/1.x on each connection: one coroutine per
+/// connection, on the worker that accepted it. What the server and the proxy have in common.
+///
+/// Requests are read whole (HTTP/1.0 and 1.1, split, chunked, pipelined one after the other) and
+/// each response leaves in one gathered write. Both are tried first and waited for second.
+///
+/// open(), close() and stop() may be called from any thread. Workers must outlive the host.
+class Host {
+ public:
+  struct Counters {
+    std::uint64_t accepted = 0;         ///< connections taken from the listeners
+    std::uint64_t refused = 0;          ///< of those, reset because the reception did not want them
+    std::uint64_t open = 0;             ///< connections open now
+    std::uint64_t requests = 0;         ///< whole requests read
+    std::uint64_t malformed = 0;        ///< requests answered 4xx by the server itself
+    std::uint64_t expired = 0;          ///< connections ended by a deadline
+    std::uint64_t accept_failures = 0;  ///< accept() failed: no descriptors, no memory
+    Counters& operator+=(const Counters& other);
+  };
+
+  Host(Workers& workers, Limits limits);
+  Host(const Host&) = delete;
+  Host& operator=(const Host&) = delete;
+  ~Host();  ///< stop() without a drain
+
+  /// `listener`: bound, listening, non-blocking. Names need not be unique.
+  void open(unsigned worker, UniqueFd listener, std::string name,
+            std::shared_ptr<Reception> reception);
+  /// Closes all listeners of that name and the connections accepted from them; their descriptors
+  /// are closed when this returns. False: there was none.
+  bool close(std::string_view name);
+  /// Closes the listeners and idle connections, lets running requests finish for at most `drain`,
+  /// then closes the rest.
+  void stop(std::chrono::milliseconds drain);
+
+  [[nodiscard]] Counters counters() const;  ///< summed over the workers
+  [[nodiscard]] unsigned workers() const { return workers_.size(); }
+
+ private:
+  friend class Session;
+  struct Shard;
+  struct Listener;
+  Workers& workers_;
+  Limits limits_;
+  std::vector<std::shared_ptr<Shard>> shards_;
+};
+
+}  // namespace metatap::http

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+
+namespace metatap::http {
+
+/// What one client may ask of a server, in bytes and time. Beyond them a request is answered with
+/// the status named here and the connection is closed.
+struct Limits {
+  std::size_t head = 8192;                    ///< request line and header fields → 431
+  std::size_t target = 2048;                  ///< request target → 414
+  std::size_t body = 8192;                    ///< decoded body → 413
+  std::size_t headers = 100;                  ///< header fields → 431
+  std::chrono::milliseconds request{30'000};  ///< first byte to end of body → 408
+  std::chrono::milliseconds idle{30'000};     ///< between requests → closed
+  std::chrono::milliseconds write{32'000};    ///< the client takes no byte of an answer → reset
+};
+
+}  // namespace metatap::http

@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "http/response_reader.hpp"
+
+#include <algorithm>
+#include <boost/algorithm/string/predicate.hpp>
+#include <charconv>
+#include <cstring>
+
+namespace metatap::http {
+namespace {
+
+using boost::algorithm::icontains;
+using boost::algorithm::iequals;
+
+constexpr std::size_t kBuffer = 4096;
+constexpr std::size_t kHeadLimit = 64 * 1024;
+constexpr std::size_t kFieldLimit = 200;
+
+std::string_view trim(std::string_view text) {
+  const auto first = text.find_first_not_of(" \t");
+  if (first == std::string_view::npos) {
+    return {};
+  }
+  return text.substr(first, text.find_last_not_of(" \t") - first + 1);
+}
+
+template <class Number>
+std::optional<Number> number(std::string_view text, int base = 10) {
+  Number value{};
+  const auto* const end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data(), end, value, base);
+  if (text.empty() || error != std::errc{} || stop != end) {
+    return std::nullopt;
+  }
+  return value;
+}
+
+}  // namespace
+
+std::span<char> ResponseReader::space() {
+  if (part_ == Part::sized && at_ == end_) {  // straight to where it belongs
+    return {body_.data() + body_size_, left_};
+  }
+  if (at_ == end_) {
+    at_ = end_ = 0;
+  }
+  if (in_.size() - end_ < kBuffer / 2) {
+    if (at_ != 0) {
+      std::memmove(in_.data(), in_.data() + at_, end_ - at_);
+      end_ -= at_;
+      at_ = 0;
+    }
+    if (in_.size() - end_ < kBuffer / 2) {
+      in_.resize(std::min(std::max(kBuffer, in_.size() * 2), end_ + 16 * kBuffer));
+    }
+  }
+  return {in_.data() + end_, in_.size() - end_};
+}
+
+ResponseReader::State ResponseReader::received(std::size_t bytes) {
+  started_ = started_ || bytes != 0;
+  if (part_ == Part::sized && at_ == end_) {
+    body_size_ += bytes;
+    left_ -= bytes;
+  } else {
+    end_ += bytes;
+  }
+  return parse();
+}
+
+ResponseReader::State ResponseReader::finish() {
+  keep_alive_ = false;
+  if (part_ == Part::to_end) {
+    part_ = Part::done;
+  }
+  return part_ == Part::done ? State::complete : State::failed;
+}
+
+std::optional<std::string_view> ResponseReader::header(std::string_view name) const {
+  const auto found =
+      std::ranges::find_if(headers_, [&](const auto& one) { return iequals(one.first, name); });
+  if (found == headers_.end()) {
+    return std::nullopt;
+  }
+  return found->second;
+}
+
+std::optional<std::string_view> ResponseReader::line() {
+  const auto* const first = in_.data() + at_;
+  const auto* const end = static_cast<const char*>(std::memchr(first, '\n', end_ - at_));
+  if (end == nullptr) {
+    return std::nullopt;
+  }
+  std::string_view text(first, static_cast<std::size_t>(end - first));
+  at_ += text.size() + 1;
+  head_bytes_ += text.size() + 1;
+  if (text.ends_with('\r')) {
+    text.remove_suffix(1);
+  }
+  return text;
+}
+
+bool ResponseReader::status_line(std::string_view text) {
+  // HTTP/1.x SP 3DIGIT [SP reason]
+  if (text.size() < 12 || !(text.starts_with("HTTP/1.0 ") || text.starts_with("HTTP/1.1 ")) ||
+      (text.size() > 12 && text[12] != ' ')) {
+    return false;
+  }
+  const auto code = number<unsigned>(text.substr(9, 3));
+  if (!code || *code < 100) {
+    return false;
+  }
+  status_ = *code;
+  http_1_1_ = keep_alive_ = text[7] == '1';
+  return true;
+}
+
+bool ResponseReader::field(std::string_view text) {
+  const auto colon = text.find(':');
+  if (colon == 0 || colon == std::string_view::npos || headers_.size() == kFieldLimit) {
+    return false;
+  }
+  const auto name = text.substr(0, colon);
+  const auto value = trim(text.substr(colon + 1));
+  if (name.find_first_of(" \t") != std::string_view::npos ||
+      value.find_first_of(std::string_view("\r\0", 2)) != std::string_view::npos) {
+    return false;
+  }
+  if (iequals(name, "Content-Length")) {
+    const auto length = number<std::size_t>(value);
+    if (!length || (content_length_ && *content_length_ != *length)) {
+      return false;
+    }
+    content_length_ = length;
+  } else if (iequals(name, "Transfer-Encoding")) {
+    if (chunked_ || !iequals(value, "chunked")) {
+      return false;
+    }
+    chunked_ = true;
+  } else if (iequals(name, "Connection")) {
+    if (icontains(value, "close")) {
+      keep_alive_ = false;
+    } else if (icontains(value, "keep-alive")) {
+      keep_alive_ = true;
+    }
+  }
+  headers_.emplace_back(name, value);
+  return true;
+}
+
+bool ResponseReader::head_done() {
+  if (status_ < 200) {  // interim: the real one follows; we never ask to switch protocols
+    headers_.clear();
+    content_length_.reset();
+    chunked_ = false;
+    part_ = Part::status;
+    return status_ != 101;
+  }
+  if (head_ || status_ == 204 || status_ == 304) {
+    part_ = Part::done;
+  } else if (chunked_) {
+    content_length_.reset();
+    part_ = Part::chunk_size;
+  } else if (content_length_) {
+    if (*content_length_ > body_limit_) {
+      return false;
+    }
+    left_ = *content_length_;
+    body_.resize(left_);
+    part_ = left_ == 0 ? Part::done : Part::sized;
+  } else {
+    part_ = Part::to_end;
+  }
+  return true;
+}
+
+ResponseReader::State ResponseReader::parse() {
+  while (part_ != Part::done) {
+    switch (part_) {
+      case Part::status:
+      case Part::fields: {
+        const auto text = line();
+        if (head_bytes_ + (end_ - at_) > kHeadLimit && (!text || head_bytes_ > kHeadLimit)) {
+          return State::failed;
+        }
+        if (!text) {
+          return State::need_more;
+        }
+        if (part_ == Part::status) {
+          if (!status_line(*text)) {
+            return State::failed;
+          }
+          part_ = Part::fields;
+        } else if (text->empty() ? !head_done() : !field(*text)) {
+          return State::failed;
+        }
+        break;
+      }
+      case Part::sized: {
+        const std::size_t step = std::min(left_, end_ - at_);
+        std::memcpy(body_.data() + body_size_, in_.data() + at_, step);
+        at_ += step;
+        body_size_ += step;
+        left_ -= step;
+        if (left_ != 0) {
+          return State::need_more;
+        }
+        part_ = Part::done;
+        break;
+      }
+      case Part::chunk_size: {
+        const auto text = line();
+        if (!text) {
+          return end_ - at_ > kBuffer ? State::failed : State::need_more;
+        }
+        const auto size = number<std::size_t>(trim(text->substr(0, text->find(';'))), 16);
+        if (!size || *size > body_limit_ - body_.size()) {
+          return State::failed;
+        }
+        left_ = *size;
+        part_ = left_ == 0 ? Part::trailer : Part::chunk;
+        break;
+      }
+      case Part::chunk: {
+        const std::size_t step = std::min(left_, end_ - at_);
+        body_.append(in_.data() + at_, step);
+        at_ += step;
+        left_ -= step;
+        if (left_ != 0) {
+          return State::need_more;
+        }
+        part_ = Part::chunk_end;
+        break;
+      }
+      case Part::chunk_end: {
+        const auto text = line();
+        if (!text) {
+          return end_ - at_ > 1 ? State::failed : State::need_more;
+        }
+        if (!text->empty()) {
+          return State::failed;
+        }
+        part_ = Part::chunk_size;
+        break;
+      }
+      case Part::trailer: {
+        const auto text = line();
+        if (!text) {
+          return end_ - at_ > kBuffer ? State::failed : State::need_more;
+        }
+        if (text->empty()) {
+          part_ = Part::done;
+        }
+        break;
+      }
+      case Part::to_end:
+        if (body_.size() + (end_ - at_) > body_limit_) {
+          return State::failed;
+        }
+        body_.append(in_.data() + at_, end_ - at_);
+        at_ = end_;
+        return State::need_more;
+      case Part::done:
+        break;
+    }
+  }
+  if (at_ != end_) {
+    keep_alive_ = false;  // bytes nobody asked for
+  }
+  return State::complete;
+}
+
+}  // namespace metatap::http

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace metatap::http {
+
+/// Reads one response from an upstream, taking what real ones send: CRLF or bare LF, HTTP/1.0 or
+/// 1.1 status lines, interim 1xx answers, bodies by Content-Length, chunked, or up to the end of
+/// the connection. (Neutron's agent since 2025.1 writes its own errors with bare LF.)
+class ResponseReader {
+ public:
+  enum class State : std::uint8_t { need_more, complete, failed };
+
+  /// `head`: the answer to a HEAD request, which has no body whatever it says.
+  ResponseReader(bool head, std::size_t body_limit) : head_(head), body_limit_(body_limit) {}
+
+  /// Room for the next bytes; never empty.
+  [[nodiscard]] std::span<char> space();
+  State received(std::size_t bytes);
+  /// The connection ended.
+  State finish();
+
+  /// Not a single byte came.
+  [[nodiscard]] bool empty() const { return !started_; }
+
+  // After State::complete.
+  [[nodiscard]] unsigned status() const { return status_; }
+  [[nodiscard]] const std::vector<std::pair<std::string, std::string>>& headers() const {
+    return headers_;
+  }
+  [[nodiscard]] std::optional<std::string_view> header(std::string_view name) const;
+  [[nodiscard]] std::optional<std::size_t> content_length() const { return content_length_; }
+  [[nodiscard]] std::string take_body() { return std::move(body_); }
+  /// Whether the connection can carry another exchange.
+  [[nodiscard]] bool keep_alive() const { return keep_alive_; }
+
+ private:
+  enum class Part : std::uint8_t {
+    status,
+    fields,
+    sized,
+    chunk_size,
+    chunk,
+    chunk_end,
+    trailer,
+    to_end,
+    done
+  };
+  State parse();
+  /// The next line without its end, or nullopt if it is not there yet.
+  std::optional<std::string_view> line();
+  bool status_line(std::string_view text);
+  bool field(std::string_view text);
+  bool head_done();
+
+  const bool head_;
+  const std::size_t body_limit_;
+  std::string in_;  // bytes not yet understood: [at_, end_)
+  std::size_t at_ = 0, end_ = 0;
+  std::string body_;
+  std::size_t body_size_ = 0;  // of body_, what is received
+  std::size_t left_ = 0;       // of a sized body or chunk
+  Part part_ = Part::status;
+  bool started_ = false, chunked_ = false, keep_alive_ = true, http_1_1_ = true;
+  std::size_t head_bytes_ = 0;
+  unsigned status_ = 0;
+  std::optional<std::size_t> content_length_;
+  std::vector<std::pair<std::string, std::string>> headers_;
+};
+
+}  // namespace metatap::http

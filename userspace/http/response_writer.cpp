@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "http/response_writer.hpp"
+
+#include <array>
+#include <boost/beast/http/status.hpp>
+#include <charconv>
+
+namespace metatap::http {
+namespace {
+
+void append_number(std::string& out, std::size_t number) {
+  std::array<char, 20> digits;
+  const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), number).ptr;
+  out.append(digits.data(), end);
+}
+
+bool clean(std::string_view text) {
+  return text.find_first_of("\r\n") == std::string_view::npos;
+}
+
+}  // namespace
+
+std::string_view reason_phrase(unsigned status) {
+  const auto reason =
+      boost::beast::http::obsolete_reason(boost::beast::http::int_to_status(status));
+  return {reason.data(), reason.size()};
+}
+
+void write_head(std::string& out, const Response& response, HeadOptions options) {
+  if (response.status == 200) {
+    out += "HTTP/1.1 200 OK\r\n";
+  } else {
+    out += "HTTP/1.1 ";
+    append_number(out, response.status);
+    out += ' ';
+    out += reason_phrase(response.status);
+    out += "\r\n";
+  }
+  if (!response.content_type.empty() && clean(response.content_type)) {
+    out += "Content-Type: ";
+    out += response.content_type;
+    out += "\r\n";
+  }
+  for (const auto& [name, value] : response.headers) {
+    if (clean(name) && clean(value)) {
+      out += name;
+      out += ": ";
+      out += value;
+      out += "\r\n";
+    }
+  }
+  if (response.status >= 200 && response.status != 204) {
+    out += "Content-Length: ";
+    append_number(out, response.content_length.value_or(response.body.size()));
+    out += "\r\n";
+  }
+  if (!options.keep_alive) {
+    out += "Connection: close\r\n";
+  } else if (options.http_1_0) {
+    out += "Connection: keep-alive\r\n";
+  }
+  out += "\r\n";
+}
+
+Response plain_response(unsigned status, std::string_view detail) {
+  std::string text = std::to_string(status);
+  text += ' ';
+  text += reason_phrase(status);
+  if (!detail.empty()) {
+    text += ": ";
+    text += detail;
+  }
+  text += '\n';
+  Response response;
+  response.status = status;
+  response.content_type = "text/plain; charset=UTF-8";
+  response.body = Body(std::move(text));
+  return response;
+}
+
+}  // namespace metatap::http

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "http/server.hpp"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <array>
+#include <utility>
+
+namespace metatap::http {
+namespace {
+
+/// Everybody may come in; all talk to the same handler.
+class Guest final : public Visitor {
+ public:
+  Guest(Handler& handler, int fd, const sockaddr_storage& address) : handler_(handler) {
+    if (address.ss_family == AF_INET || address.ss_family == AF_INET6) {
+      const auto* const raw =
+          address.ss_family == AF_INET
+              ? static_cast<const void*>(&reinterpret_cast<const sockaddr_in&>(address).sin_addr)
+              : &reinterpret_cast<const sockaddr_in6&>(address).sin6_addr;
+      if (::inet_ntop(address.ss_family, raw, text_.data(), static_cast<socklen_t>(text_.size())) !=
+          nullptr) {
+        peer_.address = text_.data();
+      }
+    } else {
+      ucred credentials{};
+      socklen_t size = sizeof credentials;
+      if (::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size) == 0) {
+        peer_.uid = credentials.uid;
+        peer_.pid = credentials.pid;
+      }
+    }
+  }
+
+  [[nodiscard]] const Peer& peer() const override { return peer_; }
+  [[nodiscard]] std::optional<Response> answer(const Request& request) override {
+    return handler_.answer(request);
+  }
+  [[nodiscard]] boost::asio::awaitable<Response> handle(const Request& request) override {
+    return handler_.handle(request);
+  }
+
+ private:
+  Handler& handler_;
+  Peer peer_;
+  std::array<char, INET6_ADDRSTRLEN> text_{};
+};
+
+class OpenDoor final : public Reception {
+ public:
+  explicit OpenDoor(Handler& handler) : handler_(handler) {}
+  [[nodiscard]] std::unique_ptr<Visitor> admit(int fd, const sockaddr_storage& peer) override {
+    return std::make_unique<Guest>(handler_, fd, peer);
+  }
+
+ private:
+  Handler& handler_;
+};
+
+}  // namespace
+
+Server::Server(Workers& workers, Handler& handler, Limits limits)
+    : workers_(workers), handler_(handler), host_(workers, limits) {}
+
+Server::~Server() {
+  stop({});
+}
+
+Status Server::listen(const Endpoint& endpoint) {
+  const std::string name = to_string(endpoint);
+  const auto reception = std::make_shared<OpenDoor>(handler_);
+  if (const auto* local = std::get_if<UnixEndpoint>(&endpoint)) {
+    auto fd = listen_unix(*local);
+    if (!fd) {
+      return tl::make_unexpected(std::move(fd).error());
+    }
+    socket_files_.push_back(local->path);
+    for (unsigned i = 0; i < workers_.size(); ++i) {
+      const int copy = ::fcntl(fd->get(), F_DUPFD_CLOEXEC, 0);
+      if (copy < 0) {
+        return fail_errno(errno, "listen on " + name);
+      }
+      host_.open(i, UniqueFd(copy), name, reception);
+    }
+    return {};
+  }
+  TcpEndpoint tcp = std::get<TcpEndpoint>(endpoint);
+  for (unsigned i = 0; i < workers_.size(); ++i) {
+    auto fd = listen_tcp(tcp);
+    if (!fd) {
+      return tl::make_unexpected(std::move(fd).error());
+    }
+    tcp.port = bound_port(fd->get());
+    host_.open(i, std::move(*fd), name, reception);
+  }
+  if (port_ == 0) {
+    port_ = tcp.port;
+  }
+  return {};
+}
+
+void Server::stop(std::chrono::milliseconds drain) {
+  host_.stop(drain);
+  for (const auto& file : std::exchange(socket_files_, {})) {
+    ::unlink(file.c_str());
+  }
+}
+
+}  // namespace metatap::http

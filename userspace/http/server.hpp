@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "http/endpoint.hpp"
+#include "http/host.hpp"
+#include "http/limits.hpp"
+#include "http/workers.hpp"
+#include "metatap/exchange.hpp"
+#include "metatap/result.hpp"
+
+namespace metatap::http {
+
+/// Serves one Handler on TCP and UNIX sockets. The handler and the workers must outlive the
+/// server. Any thread.
+class Server {
+ public:
+  Server(Workers& workers, Handler& handler, Limits limits = {});
+  ~Server();
+
+  /// TCP: one SO_REUSEPORT listener per worker. UNIX: one listening socket that all workers accept
+  /// from; the client's credentials (SO_PEERCRED) reach the handler in Request::peer.
+  [[nodiscard]] Status listen(const Endpoint& endpoint);
+  /// The port of the first TCP listener, for endpoints that asked for port 0.
+  [[nodiscard]] std::uint16_t port() const { return port_; }
+
+  void stop(std::chrono::milliseconds drain = std::chrono::seconds(5));
+  [[nodiscard]] Host::Counters counters() const { return host_.counters(); }
+
+ private:
+  Workers& workers_;
+  Handler& handler_;
+  Host host_;
+  std::uint16_t port_ = 0;
+  std::vector<std::string> socket_files_;
+};
+
+}  // namespace metatap::http

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "http/endpoint.hpp"
+#include "metatap/exchange.hpp"
+#include "metatap/result.hpp"
+
+namespace metatap::http {
+
+/// TLS towards an upstream (TCP only).
+struct TlsOptions {
+  std::string ca_file;                  ///< empty: the system's trust store
+  std::string client_cert, client_key;  ///< used only if both are set
+  bool insecure = false;                ///< do not verify the server
+};
+
+struct UpstreamOptions {
+  Endpoint endpoint;
+  std::optional<TlsOptions> tls;
+  /// From the start of an exchange, waiting for a connection included, to its last byte.
+  std::chrono::milliseconds deadline{60'000};
+  std::chrono::milliseconds connect{30'000};
+  bool keep_alive = true;                  ///< reuse connections
+  std::size_t idle_per_worker = 64;        ///< connections kept for reuse
+  std::chrono::milliseconds idle{10'000};  ///< how long they are kept
+  /// Largest request, head and body together; beyond it: 414, 431 or 413. 0: no limit.
+  std::size_t max_request = 0;
+  std::size_t max_response = 64U << 20U;  ///< beyond it: 502
+  /// The response headers that are handed on, besides Content-Type.
+  std::vector<std::string> pass_headers{"Retry-After"};
+};
+
+/// The next stage, somewhere else: an HTTP/1.1 client as a Handler, so that a split pipeline and a
+/// fused one differ only in which Handler is passed.
+///
+/// A request leaves in one write (head and body together) over a pooled connection; pools are per
+/// worker. Requests with side effects (other than GET and HEAD) take a fresh connection, others
+/// are repeated once when a pooled connection turns out to be closed. A UNIX socket whose backlog
+/// is full is waited for. Responses: HTTP/1.0 or 1.1, CRLF or bare LF, by length, chunked or to
+/// the end of the connection.
+///
+/// Sends exactly the headers of the Request, plus Host (if absent), Content-Length and Connection.
+/// Errors are responses: 503 cannot connect (Retry-After: 1), 504 no answer in time, 502 not HTTP.
+///
+/// Usable on any io_context; pools left behind in a context close with it.
+class Upstream : public Handler {
+ public:
+  struct Counters {
+    std::uint64_t requests = 0, connects = 0, reused = 0, retried = 0;
+    std::uint64_t unavailable = 0, timeouts = 0, invalid = 0;  ///< 503, 504, 502
+  };
+
+  /// Fails when the TLS files cannot be read.
+  static Result<std::unique_ptr<Upstream>> create(UpstreamOptions options);
+  ~Upstream() override;
+
+  [[nodiscard]] boost::asio::awaitable<Response> handle(const Request& request) override;
+  [[nodiscard]] Counters counters() const;
+
+ private:
+  struct Impl;
+  explicit Upstream(std::shared_ptr<Impl> impl);
+  std::shared_ptr<Impl> impl_;
+};
+
+}  // namespace metatap::http

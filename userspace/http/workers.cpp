@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "http/workers.hpp"
+
+#include <pthread.h>
+
+#include <algorithm>
+#include <boost/asio/post.hpp>
+#include <future>
+#include <string>
+
+namespace metatap::http {
+
+Workers::Workers(unsigned count) {
+  for (unsigned i = 0; i < std::max(count, 1U); ++i) {
+    loops_.push_back(std::make_unique<Loop>());
+  }
+}
+
+Workers::~Workers() {
+  stop();
+  join();
+}
+
+void Workers::start() {
+  for (std::size_t i = 0; i < loops_.size(); ++i) {
+    Loop& loop = *loops_[i];
+    if (loop.thread.joinable()) {
+      continue;
+    }
+    loop.context.restart();
+    loop.work.emplace(loop.context.get_executor());
+    loop.thread = std::thread([&loop] { loop.context.run(); });
+    pthread_setname_np(loop.thread.native_handle(), ("worker-" + std::to_string(i)).c_str());
+  }
+}
+
+void Workers::stop() {
+  for (const auto& loop : loops_) {
+    loop->work.reset();
+    loop->context.stop();
+  }
+}
+
+void Workers::join() {
+  for (const auto& loop : loops_) {
+    if (loop->thread.joinable()) {
+      loop->thread.join();
+    }
+  }
+}
+
+void Workers::run_on(unsigned index, const std::function<void()>& task) {
+  Loop& loop = *loops_[index % loops_.size()];
+  if (!loop.thread.joinable() || loop.context.stopped() ||
+      loop.context.get_executor().running_in_this_thread()) {
+    task();
+    return;
+  }
+  std::promise<void> done;
+  boost::asio::post(loop.context, [&] {
+    task();
+    done.set_value();
+  });
+  done.get_future().wait();
+}
+
+}  // namespace metatap::http
