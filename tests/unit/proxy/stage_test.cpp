@@ -1,0 +1,351 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "proxy/stage.hpp"
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+
+#include <map>
+#include <mutex>
+
+#include "http/endpoint.hpp"
+#include "http/server.hpp"
+#include "unit/http/support.hpp"
+
+namespace metatap::proxy {
+namespace {
+
+using namespace metatap::testing;
+using ::testing::HasSubstr;
+using ::testing::Not;
+using ::testing::StartsWith;
+
+Response echo(const Request& request) {
+  std::string text = std::string(request.method) + " " + std::string(request.target) + "\n";
+  for (const Header& header : request.headers) {
+    text += std::string(header.name) + "=" + std::string(header.value) + "\n";
+  }
+  text += "body=" + std::string(request.body);
+  return text_response(200, text);
+}
+
+/// Everybody is the same caller, until told otherwise.
+class OneCaller : public CallerResolver {
+ public:
+  explicit OneCaller(Caller caller) : caller_(std::move(caller)) {}
+  Caller caller_of(int, const sockaddr_storage&) const override {
+    const std::lock_guard lock(mutex_);
+    return caller_;
+  }
+  void set(Caller caller) {
+    const std::lock_guard lock(mutex_);
+    caller_ = std::move(caller);
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  Caller caller_;
+};
+
+std::shared_ptr<Origin> origin(Path path = Path::tap, std::string port = "port-1") {
+  auto made = std::make_shared<Origin>();
+  made->path = path;
+  made->port_id = std::move(port);
+  made->network_id = "network-1";
+  if (path == Path::router) {
+    made->router_id = "router-1";
+  }
+  return made;
+}
+
+class ProxyTest : public ::testing::TestWithParam<bool> {
+ protected:
+  void start(ProxyOptions options = {}, std::shared_ptr<Origin> who = origin(),
+             FunctionHandler::Function function = echo) {
+    origin_ = std::move(who);
+    resolver_ = std::make_shared<OneCaller>(Caller{origin_, "10.0.0.5"});
+    handler_.emplace(std::move(function), GetParam());
+    stage_.emplace(workers_, *handler_, options);
+    workers_.start();
+    port_ = open("guests", 0);
+  }
+  std::uint16_t open(const std::string& name, unsigned worker) {
+    GuestListener listener;
+    listener.fd = std::move(*http::listen_tcp({"127.0.0.1", 0}));
+    const auto port = http::bound_port(listener.fd.get());
+    listener.name = name;
+    listener.resolver = resolver_;
+    listener.worker = worker;
+    stage_->open(std::move(listener));
+    return port;
+  }
+  Client client() { return Client::tcp(port_); }
+  std::string ask(std::string_view request = "GET / HTTP/1.1\r\n\r\n") {
+    Client one = client();
+    one.send(request);
+    one.finish();
+    return one.read_all();
+  }
+
+  http::Workers workers_{2};
+  std::optional<FunctionHandler> handler_;
+  std::shared_ptr<Origin> origin_;
+  std::shared_ptr<OneCaller> resolver_;
+  std::optional<ProxyStage> stage_;
+  std::uint16_t port_ = 0;
+};
+INSTANTIATE_TEST_SUITE_P(FastAndSlow, ProxyTest, ::testing::Bool(),
+                         [](const auto& test) { return test.param ? "handle" : "answer"; });
+
+TEST_P(ProxyTest, SpeaksForThePortOnTheTapPath) {
+  start();
+  EXPECT_EQ(body_of(ask("GET /latest?x=%20 HTTP/1.1\r\nHost: evil\r\nAccept: text/html\r\n\r\n")),
+            "GET /latest?x=%20\n"
+            "Host=169.254.169.254\n"
+            "X-Forwarded-For=10.0.0.5\n"
+            "X-Neutron-Network-ID=network-1\n"
+            "X-Metatap-Port-ID=port-1\n"
+            "Accept=text/html\n"
+            "body=");
+}
+
+TEST_P(ProxyTest, NamesTheRouterOnTheRouterPathOnly) {
+  start({}, origin(Path::router));
+  auto body = body_of(ask());
+  EXPECT_THAT(body, HasSubstr("X-Neutron-Router-ID=router-1\n"));
+  EXPECT_THAT(body, Not(HasSubstr("X-Neutron-Network-ID")));
+  resolver_->set({origin(Path::dhcp), "fe80::1"});
+  body = body_of(ask());
+  EXPECT_THAT(body, HasSubstr("X-Neutron-Network-ID=network-1\n"));
+  EXPECT_THAT(body, HasSubstr("X-Forwarded-For=fe80::1\n"));
+  EXPECT_THAT(body, Not(HasSubstr("X-Neutron-Router-ID")));
+  resolver_->set({origin(Path::router, ""), "10.0.0.9"});  // of no port: the agent's 404 decides
+  EXPECT_THAT(body_of(ask()), Not(HasSubstr("X-Metatap-Port-ID")));
+}
+
+TEST_P(ProxyTest, PassesNothingOfTheGuestsHeaders) {
+  start();
+  std::string request = "POST /password HTTP/1.1\r\nHost: 10.9.9.9\r\nContent-Length: 3\r\n";
+  const std::string names[] = {
+      "X-Forwarded-For",         "X-Neutron-Network-ID", "X-Neutron-Router-ID",
+      "X-OVN-Network-ID",        "X-Instance-ID",        "X-Tenant-ID",
+      "X-Instance-ID-Signature", "X-Metadata-Provider",  "X-Metadata-Provider-Signature",
+      "X-Metatap-Port-ID"};
+  for (std::string name : names) {
+    request += name + ": forged\r\n";
+    std::ranges::transform(name, name.begin(),
+                           [](char c) { return static_cast<char>(std::tolower(c)); });
+    request += name + ": forged\r\n";
+    std::ranges::replace(name, '-', '_');
+    request += name + ": forged\r\n";
+    std::ranges::transform(name, name.begin(),
+                           [](char c) { return static_cast<char>(std::toupper(c)); });
+    request += name + ": forged\r\n";
+  }
+  const auto body = body_of(ask(request + "Cookie: forged\r\n\r\nabc"));
+  EXPECT_THAT(body, Not(HasSubstr("forged")));
+  EXPECT_THAT(body, Not(HasSubstr("10.9.9.9")));
+  EXPECT_THAT(body, HasSubstr("X-Forwarded-For=10.0.0.5\n"));
+  EXPECT_THAT(body, HasSubstr("body=abc"));
+}
+
+TEST_P(ProxyTest, GivesNeutronsAgentWhatItNeedsAndNoMore) {
+  ProxyOptions options;
+  options.neutron_agent = true;
+  start(options);
+  EXPECT_EQ(body_of(ask("GET /\xc3\xa4?\xff HTTP/1.1\r\nAccept: text/html\r\n\r\n")),
+            "GET /%C3%A4?%FF\n"
+            "Host=169.254.169.254\n"
+            "X-Forwarded-For=10.0.0.5\n"
+            "X-Neutron-Network-ID=network-1\n"
+            "body=");
+  EXPECT_EQ(options.upstream().max_request, 4096U);
+  EXPECT_FALSE(options.upstream().keep_alive);
+}
+
+TEST_P(ProxyTest, ResetsWhoeverHasNoTag) {
+  start();
+  resolver_->set({nullptr, ""});
+  Client one = client();
+  EXPECT_EQ(one.read_all(), "");
+  EXPECT_TRUE(one.was_reset());
+  EXPECT_TRUE(eventually([&] { return stage_->counters().unidentified == 1; }));
+}
+
+TEST_P(ProxyTest, ClosesWhenThePortIsRevoked) {
+  start();
+  Client one = client();
+  one.send("GET /1 HTTP/1.1\r\n\r\n");
+  EXPECT_EQ(status_of(one.read_response()), 200U);
+  origin_->revoked = true;
+  one.send("GET /2 HTTP/1.1\r\n\r\n");
+  EXPECT_EQ(one.read_all(), "");
+  EXPECT_TRUE(one.ended());
+  EXPECT_EQ(stage_->counters().revoked, 1U);
+  Client late = client();
+  EXPECT_EQ(late.read_all(), "");
+  EXPECT_TRUE(late.ended());
+}
+
+TEST_P(ProxyTest, CapsThePortAndTheNetwork) {
+  ProxyOptions options;
+  options.max_connections_per_port = 3;
+  options.max_connections_per_network = 5;
+  start(options);
+  std::vector<Client> held;
+  const auto hold = [&] {
+    held.push_back(client());
+    held.back().send("GET / HTTP/1.1\r\n\r\n");
+    return held.back().read_response();
+  };
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(status_of(hold()), 200U);
+  }
+  const auto refused = hold();
+  EXPECT_EQ(status_of(refused), 503U);
+  EXPECT_THAT(refused, HasSubstr("Retry-After: 1\r\n"));
+  EXPECT_EQ(held.back().read_all(), "");
+  EXPECT_TRUE(held.back().ended());
+  held.pop_back();
+
+  resolver_->set({origin(Path::tap, "port-2"), "10.0.0.6"});  // its neighbour is not hurt
+  EXPECT_EQ(status_of(hold()), 200U);
+  EXPECT_EQ(status_of(hold()), 200U);
+  EXPECT_EQ(status_of(hold()), 503U);  // but the network has its share now
+  EXPECT_EQ(stage_->counters().over_port_cap, 1U);
+  EXPECT_EQ(stage_->counters().over_network_cap, 1U);
+  held.clear();
+  EXPECT_TRUE(eventually([&] { return stage_->counters().open == 0; }));
+  EXPECT_EQ(status_of(hold()), 200U);
+
+  // A flood is reset, not answered.
+  for (int i = 0; i < 200; ++i) {
+    held.push_back(client());
+  }
+  EXPECT_TRUE(eventually([&] { return stage_->counters().open <= 5 + 64; }));
+}
+
+TEST_P(ProxyTest, LimitsTheRatePerPort) {
+  ProxyOptions options;
+  options.rate_limit.enabled = true;
+  options.rate_limit.base = {60s, 3};
+  options.rate_limit.burst = {60s, 100};
+  start(options);
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(status_of(ask()), 200U);
+  }
+  const auto refused = ask();
+  EXPECT_EQ(status_of(refused), 429U);
+  EXPECT_THAT(refused, Not(HasSubstr("Retry-After")));
+  resolver_->set({origin_, "fe80::1"});  // the same port by IPv6
+  EXPECT_EQ(status_of(ask()), 429U);
+  resolver_->set({origin(Path::tap, "port-2"), "10.0.0.6"});
+  EXPECT_EQ(status_of(ask()), 200U);
+  EXPECT_EQ(stage_->counters().rate_limited, 2U);
+}
+
+TEST_P(ProxyTest, ClosesAListenerWithItsConnections) {
+  start();
+  const auto other = open("others", 1);
+  Client mine = client(), theirs = Client::tcp(other);
+  mine.send("GET / HTTP/1.1\r\n\r\n");
+  theirs.send("GET / HTTP/1.1\r\n\r\n");
+  EXPECT_EQ(status_of(mine.read_response()), 200U);
+  EXPECT_EQ(status_of(theirs.read_response()), 200U);
+  stage_->close("guests");
+  UniqueFd fd(::socket(AF_INET, SOCK_STREAM, 0));
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(port_);
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  EXPECT_NE(::connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+  EXPECT_EQ(mine.read_all(), "");
+  EXPECT_TRUE(mine.ended());
+  theirs.send("GET / HTTP/1.1\r\n\r\n");
+  EXPECT_EQ(status_of(theirs.read_response()), 200U);
+  stage_->close("no such listener");
+}
+
+TEST_P(ProxyTest, CountsByStatus) {
+  start({}, origin(), [](const Request& request) {
+    return text_response(request.target == "/" ? 200 : 404, "");
+  });
+  ask();
+  ask("GET /a HTTP/1.1\r\n\r\n");
+  ask("GET /b HTTP/1.1\r\n\r\n");
+  ask("nonsense\r\n\r\n");
+  const auto counters = stage_->counters();
+  EXPECT_THAT(counters.responses,
+              ::testing::UnorderedElementsAre(std::pair(200U, 1U), std::pair(404U, 2U),
+                                              std::pair(400U, 1U)));
+  EXPECT_EQ(counters.connections, 4U);
+  EXPECT_EQ(counters.malformed, 1U);
+  EXPECT_EQ(counters.in_flight, 0U);
+}
+
+TEST(RateEstimate, IsHaproxysSlidingEstimate) {
+  RateEstimate rate;
+  for (int i = 0; i < 10; ++i) {
+    rate.count(1000, 10'000);
+  }
+  EXPECT_EQ(rate.read(1000, 10'000), 10U);
+  rate.count(12'000, 10'000);  // 1 s into the next period: 10 * 9/10 + 1
+  EXPECT_EQ(rate.read(12'000, 10'000), 10U);
+  EXPECT_EQ(rate.read(16'000, 10'000), 6U);
+  EXPECT_EQ(rate.read(22'000, 10'000), 0U);  // one lone request in the period before
+  EXPECT_EQ(rate.read(100'000, 10'000), 0U);
+}
+
+TEST(LoadTable, ForgetsPortsThatAreGone) {
+  LoadTable table({});
+  for (int i = 0; i < 20'000; ++i) {
+    const LoadShare share(table.at("port-" + std::to_string(i)));
+  }
+  EXPECT_LT(table.size(), 16 * 600U);
+}
+
+TEST(ProxyOptions, ReadsNeutronsOptions) {
+  const auto config = Config::parse(
+      "[DEFAULT]\nstate_path = /srv/neutron\n"
+      "[metadata_haproxy]\ntimeout_server = 5\ntimeout_http_request = 6\n"
+      "timeout_http_keep_alive = 7\ntimeout_client = 8\ntimeout_connect = 9\n"
+      "[metadata_rate_limiting]\nrate_limit_enabled = True\nbase_window_duration = 20\n"
+      "base_query_rate_limit = 30\nburst_window_duration = 2\nburst_query_rate_limit = 4\n"
+      "[proxy]\nworkers = 2\nmax_connections_per_port = 8\nmax_connections_per_network = 9\n");
+  ASSERT_TRUE(config) << config.error().message;
+  const auto options = ProxyOptions::from(*config);
+  ASSERT_TRUE(options) << options.error().message;
+  EXPECT_EQ(options->metadata_proxy_socket, "/srv/neutron/metadata_proxy");
+  EXPECT_EQ(options->upstream().deadline, 5s);
+  EXPECT_EQ(options->limits.request, 6s);
+  EXPECT_EQ(options->limits.idle, 7s);
+  EXPECT_EQ(options->limits.write, 8s);
+  EXPECT_EQ(options->timeout_connect, 9s);
+  EXPECT_TRUE(options->rate_limit.enabled);
+  EXPECT_EQ(options->rate_limit.base.window, 20s);
+  EXPECT_EQ(options->rate_limit.base.requests, 30U);
+  EXPECT_EQ(options->rate_limit.burst.window, 2s);
+  EXPECT_EQ(options->rate_limit.burst.requests, 4U);
+  EXPECT_EQ(options->workers, 2U);
+  EXPECT_EQ(options->max_connections_per_port, 8U);
+  EXPECT_EQ(options->max_connections_per_network, 9U);
+}
+
+TEST(ProxyOptions, LimitsNothingWithTwoVersionsAsNeutron) {
+  const auto options = ProxyOptions::from(
+      *Config::parse("[metadata_rate_limiting]\nrate_limit_enabled = True\nip_versions = 4,6\n"));
+  ASSERT_TRUE(options);
+  EXPECT_FALSE(options->rate_limit.enabled);
+}
+
+TEST(ProxyOptions, NamesTheOptionThatIsWrong) {
+  for (const char* text : {"[metadata_haproxy]\ntimeout_server = 0\n", "[proxy]\nworkers = many\n",
+                           "[metadata_rate_limiting]\nip_versions = 5\n"}) {
+    const auto options = ProxyOptions::from(*Config::parse(text, "test.conf"));
+    ASSERT_FALSE(options) << text;
+    EXPECT_EQ(options.error().code, ErrorCode::invalid);
+    EXPECT_THAT(options.error().message, HasSubstr("test.conf"));
+  }
+}
+
+}  // namespace
+}  // namespace metatap::proxy

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "proxy/options.hpp"
+
+#include <algorithm>
+#include <thread>
+#include <vector>
+
+#include "base/log.hpp"
+#include "base/option_reader.hpp"
+
+namespace metatap::proxy {
+
+Result<ProxyOptions> ProxyOptions::from(const Config& config) {
+  constexpr long kLongest = 24L * 3600;
+  ProxyOptions options;
+  OptionReader read(config);
+  options.metadata_proxy_socket = "$state_path/metadata_proxy";
+  read.text("DEFAULT", "metadata_proxy_socket", options.metadata_proxy_socket);
+
+  constexpr std::string_view kHaproxy = "metadata_haproxy";
+  read.seconds(kHaproxy, "timeout_connect", options.timeout_connect, 1, kLongest);
+  read.seconds(kHaproxy, "timeout_server", options.timeout_server, 1, kLongest);
+  read.seconds(kHaproxy, "timeout_client", options.limits.write, 1, kLongest);
+  read.seconds(kHaproxy, "timeout_http_request", options.limits.request, 1, kLongest);
+  read.seconds(kHaproxy, "timeout_http_keep_alive", options.limits.idle, 1, kLongest);
+
+  options.workers = 0;
+  read.integer("proxy", "workers", options.workers, 0, 256);
+  if (options.workers == 0) {
+    options.workers = std::clamp(std::thread::hardware_concurrency(), 1U, 4U);
+  }
+  read.integer("proxy", "max_connections_per_network", options.max_connections_per_network, 1,
+               1'000'000);
+  read.integer("proxy", "max_connections_per_port", options.max_connections_per_port, 1, 1'000'000);
+  read.integer("proxy", "max_head", options.limits.head, 512, 1L << 20U);
+  read.integer("proxy", "max_target", options.limits.target, 64, 1L << 20U);
+  read.integer("proxy", "max_body", options.limits.body, 0, 1L << 30U);
+  read.boolean("proxy", "neutron_agent", options.neutron_agent);
+  read.integer("proxy", "access_log_sample", options.access_log_sample, 0, 1'000'000'000);
+
+  constexpr std::string_view kRate = "metadata_rate_limiting";
+  RateLimit& rate = options.rate_limit;
+  read.boolean(kRate, "rate_limit_enabled", rate.enabled);
+  read.seconds(kRate, "base_window_duration", rate.base.window, 1, kLongest);
+  read.integer(kRate, "base_query_rate_limit", rate.base.requests, 1, 1'000'000'000);
+  read.seconds(kRate, "burst_window_duration", rate.burst.window, 1, kLongest);
+  read.integer(kRate, "burst_query_rate_limit", rate.burst.requests, 1, 1'000'000'000);
+  std::vector<std::string> versions{"4"};
+  read.list(kRate, "ip_versions", versions);
+  if (!read.status()) {
+    return tl::make_unexpected(read.status().error());
+  }
+  const bool valid = std::ranges::all_of(
+      versions, [](const std::string& version) { return version == "4" || version == "6"; });
+  if (!valid) {
+    return fail(ErrorCode::invalid, config.where(kRate, "ip_versions").value_or("<default>") +
+                                        ": [metadata_rate_limiting] ip_versions: expected 4 or 6");
+  }
+  if (rate.enabled && versions.size() != 1) {  // as Neutron has it
+    log::warn("metadata rate limiting is off: ip_versions must name exactly one IP version");
+    rate.enabled = false;
+  }
+  return options;
+}
+
+http::UpstreamOptions ProxyOptions::upstream() const {
+  http::UpstreamOptions upstream;
+  upstream.endpoint = http::UnixEndpoint{.path = metadata_proxy_socket};
+  upstream.deadline = timeout_server;
+  upstream.connect = std::min(timeout_connect, timeout_server);
+  if (neutron_agent) {
+    upstream.keep_alive = false;
+    upstream.max_request = 4096;
+  }
+  return upstream;
+}
+
+}  // namespace metatap::proxy

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <chrono>
+#include <string>
+
+#include "base/config.hpp"
+#include "http/limits.hpp"
+#include "http/upstream.hpp"
+#include "metatap/result.hpp"
+#include "proxy/rate_limit.hpp"
+
+namespace metatap::proxy {
+
+/// The proxy's settings; Neutron's option names where Neutron has one.
+struct ProxyOptions {
+  /// [metadata_haproxy] timeout_client, timeout_http_request, timeout_http_keep_alive; [proxy]
+  /// max_head, max_target, max_body (bytes).
+  http::Limits limits;
+  /// [DEFAULT] metadata_proxy_socket: where the agent listens, when it is another process.
+  std::string metadata_proxy_socket = "/var/lib/metatap/metadata_proxy";
+  std::chrono::milliseconds timeout_connect{30'000};  ///< [metadata_haproxy]
+  std::chrono::milliseconds timeout_server{32'000};   ///< [metadata_haproxy]
+  /// [proxy] workers: threads that serve guests; 0 in the file: one per CPU, at most 4.
+  unsigned workers = 1;
+  unsigned max_connections_per_network = 1024;  ///< [proxy]; beyond it: 503
+  unsigned max_connections_per_port = 64;       ///< [proxy]; beyond it: 503
+  /// [proxy] neutron_agent: the upstream is Neutron's own agent, which reads a request with one
+  /// read of 4096 bytes and closes: nothing but what it needs is sent, in one write.
+  bool neutron_agent = false;
+  /// [proxy] access_log_sample: one request in so many is logged; 0: none.
+  unsigned access_log_sample = 0;
+  RateLimit rate_limit;  ///< [metadata_rate_limiting]
+
+  static Result<ProxyOptions> from(const Config& config);
+  /// How to reach the agent over its socket.
+  [[nodiscard]] http::UpstreamOptions upstream() const;
+};
+
+}  // namespace metatap::proxy

@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "proxy/stage.hpp"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <array>
+#include <boost/algorithm/string/predicate.hpp>
+#include <string_view>
+
+#include "base/log.hpp"
+#include "http/deadlines.hpp"
+#include "http/response_writer.hpp"
+
+namespace metatap::proxy {
+namespace {
+
+/// So many connections beyond a cap still get an answer before the next ones are reset.
+constexpr unsigned kOverflow = 64;
+
+const Peer kOurselves{.in_process = true, .uid = {}, .pid = {}, .address = {}};
+
+Response busy(std::string_view detail) {
+  auto response = http::plain_response(503, detail);
+  response.headers.emplace_back("Retry-After", "1");
+  response.close = true;
+  return response;
+}
+
+/// Bytes beyond ASCII as %XX: the same target, for an agent that decodes the request as UTF-8.
+std::string ascii(std::string_view target) {
+  constexpr std::string_view kDigits = "0123456789ABCDEF";
+  std::string out;
+  for (const char c : target) {
+    if (const auto byte = static_cast<unsigned char>(c); byte < 0x80) {
+      out += c;
+    } else {
+      out += {'%', kDigits[byte >> 4U], kDigits[byte & 15U]};
+    }
+  }
+  return out;
+}
+
+bool is_ascii(std::string_view text) {
+  return std::ranges::all_of(text, [](char c) { return static_cast<unsigned char>(c) < 0x80; });
+}
+
+/// For logs: what a guest chose, quoted and cut.
+std::string quoted(std::string_view text) {
+  std::string out = "\"";
+  for (const char c : text.substr(0, 200)) {
+    out += c > ' ' && c < 0x7f && c != '"' && c != '\\' ? c : '?';
+  }
+  return out + '"';
+}
+
+}  // namespace
+
+/// One guest's connection.
+class ProxyStage::GuestSession final : public http::Visitor {
+ public:
+  GuestSession(std::shared_ptr<Shared> shared, WorkerCounters& counters, Caller caller,
+               LoadShare port, LoadShare network)
+      : shared_(std::move(shared)),
+        counters_(counters),
+        caller_(std::move(caller)),
+        port_(std::move(port)),
+        network_(std::move(network)) {
+    const Origin& origin = *caller_.origin;
+    add("Host", "169.254.169.254");
+    add("X-Forwarded-For", caller_.address);
+    if (origin.path == Path::router) {
+      add("X-Neutron-Router-ID", origin.router_id);
+    } else {
+      add("X-Neutron-Network-ID", origin.network_id);
+    }
+    if (!origin.port_id.empty() && !shared_->options.neutron_agent) {
+      add("X-Metatap-Port-ID", origin.port_id);
+    }
+    ++counters_.connections;
+  }
+  ~GuestSession() override {
+    if (in_flight_) {
+      --counters_.in_flight;
+    }
+  }
+
+  [[nodiscard]] bool welcome() override {
+    if (caller_.origin->revoked.load(std::memory_order_relaxed)) {
+      ++counters_.revoked;
+      return false;
+    }
+    return true;
+  }
+  [[nodiscard]] const Peer& peer() const override { return kOurselves; }
+
+  [[nodiscard]] std::optional<Response> answer(const Request& request) override {
+    ++counters_.in_flight;
+    in_flight_ = true;
+    const RateLimit& limit = shared_->options.rate_limit;
+    if (limit.enabled && !port_.load().rate.allow(limit, http::Deadlines::now())) {
+      ++counters_.rate_limited;
+      return http::plain_response(429);
+    }
+    rebuild(request);
+    return shared_->next.answer(outgoing_);
+  }
+  [[nodiscard]] boost::asio::awaitable<Response> handle(const Request&) override {
+    return shared_->next.handle(outgoing_);
+  }
+
+  void answered(const Request* request, const Response& response) override {
+    if (in_flight_) {
+      in_flight_ = false;
+      --counters_.in_flight;
+      if (response.status >= 502 && response.status <= 504) {
+        ++counters_.upstream_errors;
+      }
+    }
+    if (response.status < counters_.responses.size()) {
+      ++counters_.responses[response.status];
+    }
+    const auto sample = shared_->options.access_log_sample;
+    if (request != nullptr && sample != 0 && ++asked_ % sample == 0) {
+      const Origin& origin = *caller_.origin;
+      log::info("guest {} port={} network={} {} {} {} {}", caller_.address, origin.port_id,
+                origin.network_id, request->method, quoted(request->target), response.status,
+                response.body.size());
+    }
+  }
+
+ private:
+  void add(std::string_view name, std::string_view value) { headers_[count_++] = {name, value}; }
+
+  void rebuild(const Request& request) {
+    std::size_t count = count_;
+    outgoing_.target = request.target;
+    if (!shared_->options.neutron_agent) {
+      if (const auto accept = request.header("Accept")) {
+        headers_[count++] = {"Accept", *accept};
+      }
+    } else if (!is_ascii(request.target)) {
+      target_ = ascii(request.target);
+      outgoing_.target = target_;
+    }
+    outgoing_.method = request.method;
+    outgoing_.headers = std::span(headers_).first(count);
+    outgoing_.body = request.body;
+    outgoing_.peer = &kOurselves;
+  }
+
+  std::shared_ptr<Shared> shared_;
+  WorkerCounters& counters_;
+  Caller caller_;
+  LoadShare port_, network_;
+  std::array<Header, 5> headers_;
+  std::size_t count_ = 0;
+  Request outgoing_;
+  std::string target_;
+  bool in_flight_ = false;
+  static thread_local unsigned asked_;
+};
+
+thread_local unsigned ProxyStage::GuestSession::asked_ = 0;
+
+/// A connection too many: its first request is told to come back later.
+class ProxyStage::Overflow final : public http::Visitor {
+ public:
+  Overflow(std::shared_ptr<Shared> shared, WorkerCounters& counters, LoadShare port,
+           LoadShare network)
+      : shared_(std::move(shared)),
+        counters_(counters),
+        port_(std::move(port)),
+        network_(std::move(network)) {}
+
+  [[nodiscard]] const Peer& peer() const override { return kOurselves; }
+  [[nodiscard]] std::optional<Response> answer(const Request&) override {
+    return busy("too many connections");
+  }
+  [[nodiscard]] boost::asio::awaitable<Response> handle(const Request&) override {
+    co_return busy("too many connections");
+  }
+  void answered(const Request*, const Response& response) override {
+    ++counters_.responses[std::min<std::size_t>(response.status, counters_.responses.size() - 1)];
+  }
+
+ private:
+  std::shared_ptr<Shared> shared_;
+  WorkerCounters& counters_;
+  LoadShare port_, network_;
+};
+
+/// Lets in what comes from one listener on one worker.
+class ProxyStage::Door final : public http::Reception {
+ public:
+  Door(std::shared_ptr<Shared> shared, unsigned worker,
+       std::shared_ptr<const CallerResolver> resolver)
+      : shared_(std::move(shared)),
+        counters_(shared_->counters[worker]),
+        resolver_(std::move(resolver)) {}
+
+  [[nodiscard]] std::unique_ptr<http::Visitor> admit(int fd,
+                                                     const sockaddr_storage& peer) override {
+    Caller caller = resolver_->caller_of(fd, peer);
+    if (!caller.origin || caller.origin->revoked.load(std::memory_order_relaxed)) {
+      ++counters_.unidentified;
+      return nullptr;
+    }
+    const Origin& origin = *caller.origin;
+    const std::string& network = origin.network_id.empty() ? origin.router_id : origin.network_id;
+    LoadShare in_network(shared_->networks.at(network));
+    LoadShare in_port(shared_->ports.at(origin.port_id.empty() ? network + '/' + caller.address
+                                                               : origin.port_id));
+    const ProxyOptions& options = shared_->options;
+    const bool port_full = in_port.number() > options.max_connections_per_port;
+    const bool network_full = in_network.number() > options.max_connections_per_network;
+    if (port_full || network_full) {
+      ++(port_full ? counters_.over_port_cap : counters_.over_network_cap);
+      if (in_port.number() > options.max_connections_per_port + kOverflow ||
+          in_network.number() > options.max_connections_per_network + kOverflow) {
+        return nullptr;
+      }
+      return std::make_unique<Overflow>(shared_, counters_, std::move(in_port),
+                                        std::move(in_network));
+    }
+    return std::make_unique<GuestSession>(shared_, counters_, std::move(caller), std::move(in_port),
+                                          std::move(in_network));
+  }
+
+ private:
+  std::shared_ptr<Shared> shared_;
+  WorkerCounters& counters_;
+  std::shared_ptr<const CallerResolver> resolver_;
+};
+
+ProxyStage::Shared::Shared(Handler& its_next, ProxyOptions its_options, unsigned workers)
+    : next(its_next),
+      options(std::move(its_options)),
+      ports(options.rate_limit),
+      networks(options.rate_limit),
+      counters(workers) {}
+
+ProxyStage::ProxyStage(http::Workers& workers, Handler& next, ProxyOptions options)
+    : shared_(std::make_shared<Shared>(next, std::move(options), workers.size())),
+      host_(workers, shared_->options.limits) {}
+
+ProxyStage::~ProxyStage() = default;
+
+void ProxyStage::open(GuestListener listener) {
+  const int on = 1;  // inherited by what is accepted
+  ::setsockopt(listener.fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  const unsigned worker = listener.worker % host_.workers();
+  host_.open(worker, std::move(listener.fd), std::move(listener.name),
+             std::make_shared<Door>(shared_, worker, std::move(listener.resolver)));
+}
+
+void ProxyStage::close(const std::string& name) {
+  host_.close(name);
+}
+
+void ProxyStage::stop(std::chrono::milliseconds drain) {
+  host_.stop(drain);
+}
+
+ProxyCounters ProxyStage::counters() const {
+  const auto host = host_.counters();
+  ProxyCounters sum;
+  sum.open = host.open;
+  sum.malformed = host.malformed;
+  sum.expired = host.expired;
+  sum.accept_failures = host.accept_failures;
+  for (const WorkerCounters& worker : shared_->counters) {
+    sum.connections += worker.connections.get();
+    sum.unidentified += worker.unidentified.get();
+    sum.over_port_cap += worker.over_port_cap.get();
+    sum.over_network_cap += worker.over_network_cap.get();
+    sum.revoked += worker.revoked.get();
+    sum.in_flight += worker.in_flight.get();
+    sum.rate_limited += worker.rate_limited.get();
+    sum.upstream_errors += worker.upstream_errors.get();
+    for (unsigned status = 0; status < worker.responses.size(); ++status) {
+      if (const auto count = worker.responses[status].get(); count != 0) {
+        sum.responses[status] += count;
+      }
+    }
+  }
+  return sum;
+}
+
+}  // namespace metatap::proxy

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "http/host.hpp"
+#include "http/workers.hpp"
+#include "metatap/exchange.hpp"
+#include "metatap/origin.hpp"
+#include "proxy/counters.hpp"
+#include "proxy/load_table.hpp"
+#include "proxy/options.hpp"
+
+namespace metatap::proxy {
+
+/// The proxy: takes guests' connections, of which the data plane knows the owner, and puts each
+/// request to the next stage in that owner's name.
+///
+/// The request for the next stage is built anew from method, target, body and our own headers, as
+/// Neutron's proxies name them: X-Forwarded-For, and X-Neutron-Router-ID on the router path or
+/// X-Neutron-Network-ID on the others; X-Metatap-Port-ID when the port is known. Of the guest's
+/// headers only Accept goes on (it selects the form of an error page). So nothing a guest writes
+/// can speak for another.
+///
+/// A connection without an owner is reset. One whose owner is revoked is reset at its next request.
+/// More than max_connections_per_port of one port, or _per_network of one network, are answered
+/// 503 with Retry-After and closed, and far more are reset.
+///
+/// Any thread may call. The workers and `next` must outlive the stage.
+class ProxyStage final : public GuestFrontend {
+ public:
+  ProxyStage(http::Workers& workers, Handler& next, ProxyOptions options);
+  ~ProxyStage() override;
+
+  void open(GuestListener listener) override;
+  void close(const std::string& name) override;
+  [[nodiscard]] unsigned workers() const override { return host_.workers(); }
+
+  void stop(std::chrono::milliseconds drain = std::chrono::seconds(5));
+  [[nodiscard]] ProxyCounters counters() const;
+
+ private:
+  class GuestSession;
+  class Overflow;
+  class Door;
+  /// What all sessions share; lives as long as the last of them.
+  struct Shared {
+    Shared(Handler& its_next, ProxyOptions its_options, unsigned workers);
+    Handler& next;
+    const ProxyOptions options;
+    LoadTable ports, networks;
+    std::vector<WorkerCounters> counters;
+  };
+
+  std::shared_ptr<Shared> shared_;
+  http::Host host_;
+};
+
+}  // namespace metatap::proxy
