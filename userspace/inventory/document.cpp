@@ -387,7 +387,10 @@ std::shared_ptr<Instance> read_instance(const Node& node) {
   if (const auto metadata = in.find("system_metadata")) {
     metadata->expect(metadata->json().is_object(), "an object");
     for (const auto& [key, value] : metadata->json().items()) {
-      instance->system_metadata.emplace(key, Node(value, *metadata, key).text());
+      // Not text(): a guest's password may hold any character.
+      const Node at(value, *metadata, key);
+      at.expect(value.is_string(), "a string");
+      instance->system_metadata.emplace(key, value.get<std::string>());
     }
   }
   if (const auto user_data = in.find("user_data")) {
@@ -842,18 +845,6 @@ tl::unexpected<Error> refused(const Refused& error) {
               (error.pointer.empty() ? "the document" : error.pointer) + ": " + error.reason);
 }
 
-Result<Inventory> read_text(std::string_view text, const Inventory& base, Form form) {
-  const auto document = json::parse(text);
-  if (!document) {
-    return tl::make_unexpected(document.error());
-  }
-  try {
-    return read(*document, base, form);
-  } catch (const Refused& error) {
-    return refused(error);
-  }
-}
-
 template <class T, class F>
 Result<std::shared_ptr<const T>> thaw(std::string_view body, F&& read_object) {
   const auto document = json::parse(body);
@@ -870,22 +861,28 @@ Result<std::shared_ptr<const T>> thaw(std::string_view body, F&& read_object) {
 }  // namespace
 
 Result<Inventory> parse_document(std::string_view text) {
-  return read_text(text, Inventory{}, Form::whole);
+  const auto document = json::parse(text);
+  if (!document) {
+    return tl::make_unexpected(document.error());
+  }
+  try {
+    return read(*document, Inventory{}, Form::whole);
+  } catch (const Refused& error) {
+    return refused(error);
+  }
 }
 
 Result<Inventory> merge_document(const Inventory& base, std::string_view text) {
-  return read_text(text, base, Form::part);
-}
-
-Result<Inventory> merge_instance(const Inventory& base, std::string_view text) {
-  auto object = json::parse(text);
-  if (!object) {
-    return tl::make_unexpected(object.error());
+  auto document = json::parse(text);
+  if (!document) {
+    return tl::make_unexpected(document.error());
   }
-  Json document = Json::object();
-  document["instances"] = Json::array({*std::move(object)});
+  if (document->is_object() && document->contains("uuid")) {
+    Json instances = Json::array({*std::move(document)});
+    document = Json{{"instances", std::move(instances)}};
+  }
   try {
-    return read(document, base, Form::part);
+    return read(*document, base, Form::part);
   } catch (const Refused& error) {
     return refused(error);
   }

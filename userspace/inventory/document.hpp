@@ -20,12 +20,10 @@ namespace metatap {
 /// `admin_pass` is accepted and dropped: it is never kept.
 Result<Inventory> parse_document(std::string_view text);
 
-/// `base` with the objects of a document put in, each replacing the one of its id. The document
-/// may leave "format" out. The whole is checked as parse_document checks it.
+/// `base` with the objects of a document put in, each replacing the one of its id. The document may
+/// leave "format" out, or be the JSON object of one instance. The whole is checked as
+/// parse_document checks it, and keeps the revision of `base`.
 Result<Inventory> merge_document(const Inventory& base, std::string_view text);
-
-/// `base` with one instance put in, from its JSON object alone.
-Result<Inventory> merge_instance(const Inventory& base, std::string_view text);
 
 /// Checks what must hold between the objects, for an inventory changed in memory.
 Status check_inventory(const Inventory& inventory);

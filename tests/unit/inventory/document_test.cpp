@@ -194,7 +194,7 @@ TEST(Document, RefusesWhatIsNotOneJsonText) {
 
 TEST(Document, MergesObjectsIntoWhatIsThere) {
   const auto base = read(kSample);
-  auto merged = merge_instance(base, R"({"uuid": "i-9", "name": "late"})");
+  auto merged = merge_document(base, R"({"uuid": "i-9", "name": "late"})");
   ASSERT_TRUE(merged) << merged.error().message;
   EXPECT_EQ(merged->instances.size(), base.instances.size() + 1);
   EXPECT_EQ(merged->ports.at("p-1"), base.ports.at("p-1"));  // shared, not copied

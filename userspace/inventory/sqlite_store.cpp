@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "inventory/sqlite_store.hpp"
+
+#include <SQLiteCpp/SQLiteCpp.h>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sqlite3.h>
+
+#include <array>
+#include <utility>
+
+#include "inventory/step.hpp"
+#include "metatap/unique_fd.hpp"
+
+namespace metatap {
+namespace {
+
+constexpr int kApplicationId = 0x6d746170;  // "mtap", in the file's header
+constexpr int kBusyTimeoutMs = 5000;
+
+// The schema, one step for each version of it. A step, once released, is never edited.
+constexpr std::array kMigrations{
+    R"(CREATE TABLE state (
+         one INTEGER PRIMARY KEY CHECK (one = 1),
+         revision INTEGER NOT NULL);
+       INSERT INTO state VALUES (1, 0);
+       CREATE TABLE object (
+         kind TEXT NOT NULL,
+         id TEXT NOT NULL,
+         body TEXT NOT NULL,
+         network_info TEXT,
+         PRIMARY KEY (kind, id)) WITHOUT ROWID;
+       CREATE TABLE ec2_id (
+         space INTEGER NOT NULL,
+         number INTEGER NOT NULL,
+         uuid TEXT NOT NULL,
+         PRIMARY KEY (space, number),
+         UNIQUE (space, uuid)) WITHOUT ROWID;)",
+};
+
+Error error_of(const SQLite::Exception& error, const std::string& where) {
+  ErrorCode code = ErrorCode::internal;
+  switch (error.getErrorCode()) {
+    case SQLITE_FULL:
+    case SQLITE_IOERR:
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+      code = ErrorCode::unavailable;
+      break;
+    case SQLITE_NOTADB:
+    case SQLITE_CORRUPT:
+      code = ErrorCode::invalid;
+      break;
+    case SQLITE_CANTOPEN:
+    case SQLITE_PERM:
+    case SQLITE_READONLY:
+      code = ErrorCode::denied;
+      break;
+    default:
+      break;
+  }
+  return {code, "database " + where + ": " + error.what()};
+}
+
+}  // namespace
+
+class SqliteStore::Impl {
+ public:
+  explicit Impl(const std::filesystem::path& path)
+      : path_(path.string()),
+        db_(path_, SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE, kBusyTimeoutMs) {}
+
+  [[nodiscard]] const std::string& path() const { return path_; }
+
+  Status prepare() {
+    const int version = db_.execAndGet("PRAGMA user_version").getInt();
+    const int application = db_.execAndGet("PRAGMA application_id").getInt();
+    const int tables = db_.execAndGet("SELECT count(*) FROM sqlite_schema").getInt();
+    const int newest = static_cast<int>(kMigrations.size());
+    if (application != kApplicationId && (application != 0 || version != 0 || tables != 0)) {
+      return fail(ErrorCode::invalid,
+                  fmt::format("database {}: it belongs to another program", path_));
+    }
+    if (version > newest) {
+      return fail(ErrorCode::unsupported,
+                  fmt::format("database {}: its schema {} is newer than this program's {}; it was "
+                              "left as it is. Use the newer metatapd, or another file",
+                              path_, version, newest));
+    }
+    db_.exec("PRAGMA journal_mode = WAL");
+    db_.exec("PRAGMA synchronous = FULL");
+    for (int next = version; next < newest; ++next) {
+      SQLite::Transaction transaction(db_, SQLite::TransactionBehavior::IMMEDIATE);
+      db_.exec(kMigrations.at(static_cast<std::size_t>(next)));
+      db_.exec(fmt::format("PRAGMA application_id = {}", kApplicationId));
+      db_.exec(fmt::format("PRAGMA user_version = {}", next + 1));
+      transaction.commit();
+    }
+    return {};
+  }
+
+  Status read() {
+    Inventory inventory;
+    Ec2Ledger ledger;
+    inventory.revision = revision();
+    SQLite::Statement rows(db_, "SELECT kind, body, network_info FROM object ORDER BY kind, id");
+    while (rows.executeStep()) {
+      const auto text = [&](int column) {
+        const auto value = rows.getColumn(column);
+        return std::string_view(value.getText(), static_cast<std::size_t>(value.getBytes()));
+      };
+      const auto added =
+          add_row(inventory, text(0), text(1),
+                  rows.isColumnNull(2) ? std::nullopt : std::optional(std::string(text(2))));
+      if (!added) {
+        return fail(added.error().code, "database " + path_ + ": " + added.error().message);
+      }
+    }
+    SQLite::Statement numbers(db_, "SELECT space, number, uuid FROM ec2_id");
+    while (numbers.executeStep()) {
+      ledger.add({static_cast<Ec2Ledger::Space>(numbers.getColumn(0).getInt()),
+                  numbers.getColumn(1).getUInt(), numbers.getColumn(2).getString()});
+    }
+    stored_ = std::move(inventory);
+    ledger_ = std::move(ledger);
+    return {};
+  }
+
+  /// Runs `make_step(stored, ledger)` and carries its rows out, all or nothing.
+  template <class F>
+  Result<Inventory> transact(F&& make_step) {
+    SQLite::Transaction transaction(db_, SQLite::TransactionBehavior::IMMEDIATE);
+    if (revision() != stored_.revision) {  // another process wrote; its state is the base
+      if (auto status = read(); !status) {
+        return tl::make_unexpected(std::move(status.error()));
+      }
+    }
+    Result<Step> step = make_step(std::as_const(stored_), std::as_const(ledger_));
+    if (!step) {
+      return tl::make_unexpected(std::move(step.error()));
+    }
+    if (step->changes()) {
+      write(*step);
+      transaction.commit();
+      for (const auto& entry : step->ec2) {
+        ledger_.add(entry);
+      }
+      stored_ = std::move(step->next);
+    }
+    return stored_;
+  }
+
+  [[nodiscard]] const Inventory& stored() const { return stored_; }
+
+ private:
+  std::uint64_t revision() {
+    return static_cast<std::uint64_t>(db_.execAndGet("SELECT revision FROM state").getInt64());
+  }
+
+  void write(const Step& step) {
+    SQLite::Statement put(db_, "INSERT OR REPLACE INTO object VALUES (?, ?, ?, ?)");
+    for (const auto& row : step.put) {
+      put.bind(1, std::string(row.kind));
+      put.bindNoCopy(2, row.id);
+      put.bindNoCopy(3, row.body);
+      if (row.network_info) {
+        put.bindNoCopy(4, *row.network_info);
+      } else {
+        put.bind(4);
+      }
+      put.exec();
+      put.reset();
+    }
+    SQLite::Statement erase(db_, "DELETE FROM object WHERE kind = ? AND id = ?");
+    for (const auto& [kind, id] : step.erase) {
+      erase.bind(1, std::string(kind));
+      erase.bindNoCopy(2, id);
+      erase.exec();
+      erase.reset();
+    }
+    SQLite::Statement number(db_, "INSERT INTO ec2_id VALUES (?, ?, ?)");
+    for (const auto& entry : step.ec2) {
+      number.bind(1, static_cast<int>(entry.space));
+      number.bind(2, entry.number);
+      number.bindNoCopy(3, entry.uuid);
+      number.exec();
+      number.reset();
+    }
+    SQLite::Statement state(db_, "UPDATE state SET revision = ?");
+    state.bind(1, static_cast<std::int64_t>(step.next.revision));
+    state.exec();
+  }
+
+  std::string path_;
+  SQLite::Database db_;
+  Inventory stored_;
+  Ec2Ledger ledger_;
+};
+
+SqliteStore::SqliteStore(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+SqliteStore::~SqliteStore() = default;
+
+Result<std::unique_ptr<Store>> SqliteStore::open(const std::filesystem::path& path) {
+  std::error_code error;
+  if (path.has_parent_path()) {
+    std::filesystem::create_directories(path.parent_path(), error);
+    if (error) {
+      return fail_errno(error.value(), "make " + path.parent_path().string());
+    }
+  }
+  // Made here and not by SQLite, because it holds what guests keep secret.
+  constexpr mode_t kOwnerOnly = 0600;
+  if (const UniqueFd file(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, kOwnerOnly)); !file) {
+    return fail_errno(errno, "open " + path.string());
+  }
+  try {
+    auto impl = std::make_unique<Impl>(path);
+    if (auto status = impl->prepare(); !status) {
+      return tl::make_unexpected(std::move(status.error()));
+    }
+    return std::unique_ptr<Store>(new SqliteStore(std::move(impl)));
+  } catch (const SQLite::Exception& failure) {
+    return tl::make_unexpected(error_of(failure, path.string()));
+  }
+}
+
+Result<Inventory> SqliteStore::load() {
+  try {
+    if (auto status = impl_->read(); !status) {
+      return tl::make_unexpected(std::move(status.error()));
+    }
+    return impl_->stored();
+  } catch (const SQLite::Exception& failure) {
+    return tl::make_unexpected(error_of(failure, impl_->path()));
+  }
+}
+
+Result<Inventory> SqliteStore::replace(const Inventory& wanted) {
+  try {
+    return impl_->transact([&](const Inventory& stored, const Ec2Ledger& ledger) {
+      return step_replace(stored, ledger, wanted);
+    });
+  } catch (const SQLite::Exception& failure) {
+    return tl::make_unexpected(error_of(failure, impl_->path()));
+  }
+}
+
+Result<Inventory> SqliteStore::set_password(std::string_view instance_id, std::string_view text) {
+  try {
+    return impl_->transact([&](const Inventory& stored, const Ec2Ledger&) {
+      return step_set_password(stored, instance_id, text);
+    });
+  } catch (const SQLite::Exception& failure) {
+    return tl::make_unexpected(error_of(failure, impl_->path()));
+  }
+}
+
+Result<Inventory> SqliteStore::clear_password(std::string_view instance_id) {
+  try {
+    return impl_->transact([&](const Inventory& stored, const Ec2Ledger&) {
+      return step_clear_password(stored, instance_id);
+    });
+  } catch (const SQLite::Exception& failure) {
+    return tl::make_unexpected(error_of(failure, impl_->path()));
+  }
+}
+
+void SqliteStore::on_foreign_change(std::function<void()>) {}
+
+Store::Health SqliteStore::health() const {
+  return {true, "sqlite:" + impl_->path(), "ok"};
+}
+
+}  // namespace metatap
