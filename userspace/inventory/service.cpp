@@ -320,12 +320,15 @@ class InventoryService::Impl : public std::enable_shared_from_this<InventoryServ
           if (!impl || error) {
             return;
           }
-          impl->settle_.expires_after(kSettle);
-          impl->settle_.async_wait([self](auto cancelled) {
-            if (const auto again = self.lock(); again && !cancelled && !again->stopped_) {
-              again->look();
-            }
-          });
+          if (!std::exchange(impl->settling_, true)) {
+            impl->settle_.expires_after(kSettle);
+            impl->settle_.async_wait([self](auto cancelled) {
+              if (const auto again = self.lock(); again && !cancelled && !again->stopped_) {
+                again->settling_ = false;
+                again->look();
+              }
+            });
+          }
           impl->wait_for_event();
         });
   }
@@ -350,7 +353,7 @@ class InventoryService::Impl : public std::enable_shared_from_this<InventoryServ
   asio::posix::stream_descriptor events_;
   asio::steady_timer settle_, look_again_;
   std::array<char, 4096> event_{};
-  bool looked_ = false;
+  bool settling_ = false, looked_ = false;
   std::optional<Version> seen_;
   std::string file_error_;
   std::int64_t file_applied_at_ = 0;
