@@ -137,10 +137,52 @@ def raw(data, family=4, **where):
         connection.close()
 
 
+def slow_post(path, body, piece, pause, family=4, **where):
+    """A body in pieces, each after a pause; the first after the head has gone alone."""
+    connection = Connection(connect(family, **where))
+    try:
+        connection.sock.sendall(f"POST {path} HTTP/1.1\r\nHost: a\r\n"
+                                f"Content-Length: {len(body)}\r\n\r\n".encode())
+        for begin in range(0, len(body), piece):
+            time.sleep(pause)
+            connection.sock.sendall(body[begin:begin + piece])
+        return connection.answer("POST")
+    finally:
+        connection.close()
+
+
 def attempt(path="/", family=4, timeout=1.0, **where):
     """The status, or the name of what went wrong."""
     try:
         return get(path, family, timeout=timeout, **where).status
+    except OSError as error:
+        return type(error).__name__
+
+
+def attempt_port(address, port, timeout=1.0):
+    try:
+        socket.create_connection((address, port), timeout).close()
+        return "connected"
+    except OSError as error:
+        return type(error).__name__
+
+
+_kept = None
+
+
+def open_connection(path, family=4, **where):
+    """A connection that stays open between calls: (status, body)."""
+    global _kept
+    _kept = Connection(connect(family, **where))
+    answer = _kept.request(path)
+    return answer.status, answer.body
+
+
+def use_connection(path, timeout=1.0):
+    """The status of one more request on it, or the name of what went wrong."""
+    try:
+        _kept.sock.settimeout(timeout)
+        return _kept.request(path).status
     except OSError as error:
         return type(error).__name__
 

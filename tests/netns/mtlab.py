@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import pickle
+import re
 import secrets
 import select
 import signal
@@ -23,6 +24,7 @@ import labkit  # noqa: E402
 
 BIN = pathlib.Path(os.environ.get("METATAP_BIN", labkit.ROOT / "build/bin"))
 PYTHON = "/usr/bin/python3"
+REASONS = labkit.ROOT / "include/metatap/abi/reasons.def"
 
 
 def wait_until(condition, seconds, what, pause=0.02):
@@ -255,6 +257,19 @@ class Deployment:
     def dump(self, name):
         """A pinned map as bpftool prints it, as JSON."""
         return bpftool("map", "dump", "pinned", str(self.pins / name))
+
+    def reasons(self):
+        """{reason: packets}, summed over the CPUs."""
+        names = re.findall(r"^MT_REASON\((\w+),", REASONS.read_text(), re.M)
+        counts = {}
+        for row in self.dump("mt_reasons"):
+            row = row.get("formatted", row)
+            values = row.get("values", [])
+            number = row["key"] if isinstance(row["key"], int) else int.from_bytes(
+                bytes(int(byte, 16) for byte in row["key"]), sys.byteorder)
+            if number < len(names):
+                counts[names[number]] = sum(item["value"] for item in values)
+        return counts
 
 
 def bpftool(*arguments):

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""cloud-init's own classes, as the distribution ships them, crawling from inside a guest."""
+
+import json
+import pathlib
+import subprocess
+
+import mtlab
+import pytest
+
+CRAWLER = pathlib.Path(__file__).with_name("cloudinit_crawl.py")
+GUESTS = ["red1", "blue1", "red2", "onlink"]
+
+
+def has_cloudinit():
+    return subprocess.run([mtlab.PYTHON, "-c", "import cloudinit.sources.DataSourceOpenStack"],
+                          capture_output=True).returncode == 0
+
+
+pytestmark = pytest.mark.skipif(not has_cloudinit(), reason="cloud-init is not installed")
+
+
+@pytest.fixture(scope="module", params=["fused", "split"])
+def served(request, make_lab, deploy):
+    return deploy(make_lab(), request.param)
+
+
+def crawl(guest, kind, *arguments):
+    done = subprocess.run(["nsenter", f"--net=/run/netns/{guest.netns}", mtlab.PYTHON, "-B",
+                           str(CRAWLER), kind, *arguments], capture_output=True, text=True,
+                          timeout=120)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def instance_of(lab, guest):
+    document = json.loads(lab.inventory_file.read_text())
+    return next(row for row in document["instances"] if row["uuid"] == guest.instance_id)
+
+
+@pytest.mark.parametrize("name", GUESTS)
+def test_openstack_datasource(served, name):
+    guest = served.lab[name]
+    wanted = instance_of(served.lab, guest)
+    got = crawl(guest, "openstack")
+    assert got["found"], got
+    assert got["instance_id"] == guest.instance_id
+    assert got["metadata"]["name"] == name
+    assert got["metadata"]["project_id"] == wanted["project_id"]
+    assert got["metadata"]["meta"] == wanted["metadata"]
+    assert [key.strip() for key in got["public_keys"]] == [wanted["key_data"].strip()]
+    assert got["availability_zone"] == "nova"
+    assert f"hostname: {name}\n" in got["userdata"]
+    assert got["ec2_metadata"]["local-ipv4"] == guest.ip4
+    assert got["ec2_metadata"]["instance-id"].startswith("i-")
+
+    links = got["network_json"]["links"]
+    assert [link["ethernet_mac_address"] for link in links] == [guest.mac]
+    assert {network["ip_address"] for network in got["network_json"]["networks"]} == \
+        {guest.ip4, guest.ip6}
+    # cloud-init turned it into a configuration of the guest's own NIC.
+    (nic,) = [item for item in got["network_config"]["config"] if item["type"] == "physical"]
+    assert (nic["name"], nic["mac_address"]) == ("eth0", guest.mac)
+
+    assert len(got["requests"]) == 28, [path for path, *_ in got["requests"]]
+    assert [path for path, status, _ in got["requests"] if status not in (200, 404)] == []
+    missing = [path for path, status, _ in got["requests"] if status == 404]
+    assert missing == []
+
+
+@pytest.mark.parametrize("name", GUESTS)
+def test_ec2_datasource(served, name):
+    guest = served.lab[name]
+    wanted = instance_of(served.lab, guest)
+    got = crawl(guest, "ec2")
+    assert got["found"], got
+    assert got["instance_id"].startswith("i-")
+    assert got["metadata"]["local-ipv4"] == guest.ip4
+    assert got["metadata"]["local-hostname"].startswith(name)
+    assert got["metadata"]["instance-type"] == "m1.small"
+    assert got["metadata"]["security-groups"].split("\n") == wanted["security_groups"]
+    assert [key.strip() for key in got["public_keys"]] == [wanted["key_data"].strip()]
+    assert f"hostname: {name}\n" in got["userdata"]
+
+
+def test_openstack_datasource_over_ipv6(served):
+    guest = served.lab["red1"]
+    got = crawl(guest, "openstack", "--url", "http://[fe80::a9fe:a9fe%25eth0]")
+    assert got["found"], got
+    assert got["address"].startswith("http://[fe80")
+    assert got["instance_id"] == guest.instance_id
+
+
+def test_both_datasources_agree_on_the_twins(served):
+    ids = {name: crawl(served.lab[name], "ec2")["instance_id"] for name in ("red1", "blue1")}
+    assert ids["red1"] != ids["blue1"]
+    for name, ec2_id in ids.items():
+        assert crawl(served.lab[name], "openstack")["ec2_metadata"]["instance-id"] == ec2_id
