@@ -262,7 +262,8 @@ class Plan:
             "inventory": {"file": f"{state}/inventory.json"},
             "api": {"dhcp_domain": "novalocal"},
             "dataplane": {"namespace": f"{self.id}-metatap", "pin_path": f"/sys/fs/bpf/{self.id}",
-                          "devices": ",".join(self.devices or [f"tap{self.tag}*"])},
+                          "devices": ",".join(self.devices or [f"tap{self.tag}*"]),
+                          "slots": "256"},
         }
         for section, options in self.config.items():
             sections.setdefault(section, {}).update(options)

@@ -9,7 +9,7 @@ import pytest
 
 STABLE = "/openstack/2012-08-10/meta_data.json"  # this version has no random seed
 SERVED = ["red1", "red2", "blue1", "blue2", "multi", "trunk", "subport", "onlink"]
-CAPS = {"proxy": {"connections_per_port": 1000, "connections_per_network": 4000}}
+CAPS = {"proxy": {"max_connections_per_port": 1000, "max_connections_per_network": 4000}}
 
 
 @pytest.fixture(scope="module", params=["fused", "split"])
