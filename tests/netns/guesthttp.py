@@ -258,6 +258,38 @@ def stop_polling():
     return _poller.stop()
 
 
+_hoard = []
+
+
+def hoard(count):
+    """Opens connections and says half a word on each; returns how many were let in."""
+    for number in range(count):
+        try:
+            sock = connect(timeout=0.2)
+        except OSError:
+            break
+        if number % 2:
+            sock.sendall(b"GET / HT")
+        _hoard.append(sock)
+    return len(_hoard)
+
+
+def release():
+    while _hoard:
+        _hoard.pop().close()
+
+
+def drip(data, pause):
+    connection = Connection(connect())
+    try:
+        for byte in data:
+            connection.sock.sendall(bytes([byte]))
+            time.sleep(pause)
+        return connection.answer()
+    finally:
+        connection.close()
+
+
 # ---- ordinary traffic
 
 _server = None

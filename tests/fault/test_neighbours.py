@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Neighbours that are slow, dead or hostile: what the guest then sees, and how it ends."""
+
+import json
+import signal
+import socketserver
+import threading
+import time
+
+import mtlab
+import pytest
+
+STABLE = "/openstack/2012-08-10/meta_data.json"
+
+
+@pytest.fixture()
+def split():
+    """Three processes, which can be killed one by one."""
+    lab = mtlab.TestLab()
+    deployment = None
+    try:
+        lab.up()
+        deployment = mtlab.Deployment(lab, "split").start()
+        yield deployment
+    finally:
+        if deployment:
+            deployment.close()
+        lab.close()
+
+
+@pytest.mark.parametrize("stage", ["agent", "api"])
+def test_killed_neighbour_is_503_until_it_is_back(split, stage):
+    guest = split.lab["red1"]
+    daemon = next(daemon for daemon in split.daemons if daemon.name == stage)
+    assert guest.get(STABLE).status == 200
+    for _ in range(3):
+        daemon.stop(signal.SIGKILL)
+        started = time.monotonic()
+        answer = guest.get(STABLE)
+        assert answer.status == 503, "what cloud-init waits for"
+        assert int(answer.header("retry-after")) >= 1
+        assert time.monotonic() - started < 2
+        daemon.start()
+        mtlab.wait_until(lambda: guest.get(STABLE).status == 200, 2, "served again")
+
+
+def test_killed_data_plane_comes_back_with_every_identity(split):
+    guests = [split.lab[name] for name in ("red1", "blue1", "red2", "blue2", "subport", "onlink")]
+    for _ in range(3):
+        split.data_plane.stop(signal.SIGKILL)
+        split.data_plane.start()
+        for guest in guests:
+            assert json.loads(guest.get(STABLE).body)["uuid"] == guest.instance_id
+
+
+class Stub(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    """An agent that answers these very bytes (or nothing) to whatever is asked."""
+
+    daemon_threads = True
+
+    def __init__(self, path, answer):
+        path.unlink(missing_ok=True)
+        self.answer = answer
+        outer = self
+
+        class Handler(socketserver.BaseRequestHandler):
+            def handle(self):
+                head = b""
+                while b"\r\n\r\n" not in head and (more := self.request.recv(65536)):
+                    head += more
+                if outer.answer is None:
+                    time.sleep(8)
+                else:
+                    self.request.sendall(outer.answer)
+        super().__init__(str(path), Handler)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def close(self):
+        self.shutdown()
+        self.server_close()
+
+
+@pytest.fixture(scope="module")
+def stubbed(make_lab, deploy):
+    lab = make_lab()
+    deployment = deploy(lab, "dataplane,proxy", config={"metadata_haproxy": {"timeout_server": 2}})
+    stub = Stub(lab.state / "run/metadata_proxy", b"")
+    yield deployment, stub
+    stub.close()
+
+
+@pytest.mark.parametrize("answer,status", [
+    (b"", 502), (b"nonsense\r\n\r\n", 502), (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc", 502),
+    (b"HTTP/1.1 200 OK\nContent-Type: text/plain\nContent-Length: 2\n\nok", 200), (None, 504)],
+    ids=["closes", "nonsense", "cut-short", "bare-line-feeds", "silent"])
+def test_agent_that_misbehaves(stubbed, answer, status):
+    deployment, stub = stubbed
+    stub.answer = answer
+    guest = deployment.lab["red1"]
+    try:
+        assert guest.get("/", timeout=6).status == status
+    except mtlab.RemoteError:
+        # Bytes that had gone to the guest before the answer broke off cannot be taken back.
+        assert answer and b"abc" in answer
+    assert deployment.data_plane.running
+
+
+def test_half_open_and_idle_connections_of_one_guest_do_not_starve_another(split):
+    red, blue = split.lab["red1"], split.lab["blue1"]
+    assert red.run("hoard", 2000) > 0
+    for _ in range(20):
+        started = time.monotonic()
+        assert blue.get(STABLE).status == 200
+        assert time.monotonic() - started < 1
+    red.run("release")
+    mtlab.wait_until(lambda: red.run("attempt", STABLE) == 200, 5, "its own turn again")
+
+
+def test_client_that_sends_a_byte_at_a_time(split):
+    red, blue = split.lab["red1"], split.lab["blue1"]
+    red.send("drip", f"GET {STABLE} HTTP/1.1\r\nHost: a\r\n\r\n".encode(), 0.01)
+    for _ in range(20):
+        assert blue.get(STABLE).status == 200
+    answer = red.receive()
+    assert json.loads(answer.body)["uuid"] == red.instance_id
+
+
+def test_killed_in_the_middle_of_load(split):
+    """Whatever arrives is right; what breaks, breaks as a connection."""
+    red = split.lab["red1"]
+    red.run("start_polling", STABLE, interval=0.002, timeout=0.5)
+    for _ in range(3):
+        split.data_plane.stop(signal.SIGKILL)
+        split.data_plane.start()
+        time.sleep(0.3)
+    seen = red.run("stop_polling")
+    told = {json.loads(body)["uuid"] for _, status, body in seen if status == 200}
+    assert told == {red.instance_id}
+    assert seen[-1][1] == 200
