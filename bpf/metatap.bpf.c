@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 /* One object holds every program, so that they share maps without pinning games. */
+#include <stdbool.h>
+
 #include <linux/bpf.h>
 #include <linux/pkt_cls.h>
 
@@ -7,11 +9,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include "maps.h"
+#include "tap.bpf.h"
+#include "return.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
-
-SEC("tc")
-int mt_tap(struct __sk_buff *skb)
-{
-	return TC_ACT_UNSPEC;
-}

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
+/*
+ * The liveness gate: before a connection is taken the kernel is asked whether anybody listens.
+ * No heartbeat, no delay: a killed daemon's sockets are gone at once.
+ */
+#ifndef METATAP_GATE_H
+#define METATAP_GATE_H
+
+#include "lib/packet.h"
+#include "metatap/abi/abi.h"
+
+#define MT_TCP_LISTEN 10 /* enum in net/tcp_states.h, not UAPI */
+
+/*
+ * Is the metadata address listened on in the namespace `nsid`? Asked for v4 whatever the packet:
+ * one process opens both listeners. Source 0 matches no connection, only a listener.
+ */
+static __noinline int has_listener(struct __sk_buff *skb, __s32 nsid)
+{
+	struct bpf_sock_tuple tuple = {
+		.ipv4.daddr = MT_METADATA_V4,
+		.ipv4.dport = bpf_htons(MT_METADATA_PORT),
+	};
+	struct bpf_sock *sk;
+
+	sk = bpf_skc_lookup_tcp(skb, &tuple, sizeof(tuple.ipv4), (__u64)(__s64)nsid, 0);
+	if (!sk)
+		return 0;
+	bpf_sk_release(sk);
+	return 1;
+}
+
+/*
+ * Does a segment that is not a SYN belong to a connection of the namespace? A connection, or the
+ * ACK of a SYN cookie; a listener alone does not make one. `addresses` is alias and metadata
+ * address, as the namespace sees them.
+ */
+static __noinline int has_connection_v4(struct __sk_buff *skb, __s32 nsid, __be32 alias,
+					const struct tcphdr *tcp)
+{
+	struct bpf_sock_tuple tuple = {
+		.ipv4.saddr = alias,
+		.ipv4.daddr = MT_METADATA_V4,
+		.ipv4.dport = bpf_htons(MT_METADATA_PORT),
+	};
+	struct iphdr ip = {
+		.version = 4, .ihl = 5, .saddr = alias, .daddr = MT_METADATA_V4
+	};
+	struct bpf_sock *sk;
+	int found = 1;
+
+	if (!tcp)
+		return 0;
+	tuple.ipv4.sport = tcp->source;
+	sk = bpf_skc_lookup_tcp(skb, &tuple, sizeof(tuple.ipv4), (__u64)(__s64)nsid, 0);
+	if (!sk)
+		return 0;
+	if (sk->state == MT_TCP_LISTEN)
+		found = bpf_tcp_check_syncookie(sk, &ip, sizeof(ip), (void *)tcp, sizeof(*tcp)) ==
+			0;
+	bpf_sk_release(sk);
+	return found;
+}
+
+static __noinline int has_connection_v6(struct __sk_buff *skb, __s32 nsid,
+					const struct mt_in6 *alias, const struct tcphdr *tcp)
+{
+	struct bpf_sock_tuple tuple = {
+		.ipv6.dport = bpf_htons(MT_METADATA_PORT),
+	};
+	struct ipv6hdr ip = {
+		.version = 6,
+		.nexthdr = IPPROTO_TCP,
+	};
+	struct mt_in6 metadata = {
+		.w = { bpf_htonl(0xfe800000U), 0, 0, bpf_htonl(0xa9fea9feU) },
+	};
+	struct bpf_sock *sk;
+	int found = 1;
+
+	if (!tcp || !alias)
+		return 0;
+	__builtin_memcpy(tuple.ipv6.saddr, alias, sizeof(*alias));
+	__builtin_memcpy(tuple.ipv6.daddr, &metadata, sizeof(metadata));
+	__builtin_memcpy(&ip.saddr, alias, sizeof(*alias));
+	__builtin_memcpy(&ip.daddr, &metadata, sizeof(metadata));
+	tuple.ipv6.sport = tcp->source;
+	sk = bpf_skc_lookup_tcp(skb, &tuple, sizeof(tuple.ipv6), (__u64)(__s64)nsid, 0);
+	if (!sk)
+		return 0;
+	if (sk->state == MT_TCP_LISTEN)
+		found = bpf_tcp_check_syncookie(sk, &ip, sizeof(ip), (void *)tcp, sizeof(*tcp)) ==
+			0;
+	bpf_sk_release(sk);
+	return found;
+}
+
+#endif

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
+/* New connections a slot may open: a token bucket kept as one virtual clock (GCRA). */
+#ifndef METATAP_LIMIT_H
+#define METATAP_LIMIT_H
+
+#include "maps.h"
+
+/* Takes a token; false when the bucket is empty. Two CPUs at once: the loser goes unpaid. */
+static __always_inline bool within_syn_budget(__u32 slot, const struct mt_config *cfg)
+{
+	struct mt_bucket *bucket;
+	__u64 now, until, start;
+
+	if (!cfg->syn_interval_ns)
+		return true;
+	bucket = bpf_map_lookup_elem(&mt_buckets, &slot);
+	if (!bucket)
+		return true;
+	now = bpf_ktime_get_ns();
+	until = *(volatile __u64 *)&bucket->full_until_ns;
+	start = until > now ? until : now;
+	if (start - now > cfg->syn_burst_ns)
+		return false;
+	__sync_val_compare_and_swap(&bucket->full_until_ns, until, start + cfg->syn_interval_ns);
+	return true;
+}
+
+#endif

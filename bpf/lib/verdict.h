@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
+/*
+ * The only ways out of a program: pass(), drop() and steer(), each with a reason that is counted
+ * for the host and for the slot. Drops are sampled to mt_events.
+ *
+ *	return PASS(skb, slot, other_port);
+ *	return DROP(skb, slot, spoofed_v4);
+ *	return STEER(skb, slot, steered_v4, bpf_redirect_peer(ifindex, 0));
+ *
+ * A reason of the wrong kind does not compile. slot 0: nobody's.
+ */
+#ifndef METATAP_VERDICT_H
+#define METATAP_VERDICT_H
+
+#include "maps.h"
+
+enum {
+#define MT_REASON(name, text, kind) MT_KIND_OF_##name = MT_##kind,
+#include "metatap/abi/reasons.def"
+#undef MT_REASON
+};
+
+static __always_inline const struct mt_config *config(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&mt_config, &zero);
+}
+
+static __always_inline struct mt_counter *counter_of(__u32 slot)
+{
+	return bpf_map_lookup_elem(&mt_counters, &slot);
+}
+
+static __always_inline void count_reason(__u32 reason)
+{
+	__u64 *total = bpf_map_lookup_elem(&mt_reasons, &reason);
+
+	if (total)
+		*total += 1; /* this CPU's own */
+}
+
+/* Not inlined: one copy for all exits keeps the programs small. */
+static __noinline int count_slot_reason(__u32 slot, __u32 reason)
+{
+	struct mt_slot_reason key = { .slot = slot, .reason = reason };
+	__u64 one = 1, *count;
+
+	count = bpf_map_lookup_elem(&mt_slot_reasons, &key);
+	if (!count) {
+		if (!bpf_map_update_elem(&mt_slot_reasons, &key, &one, BPF_NOEXIST))
+			return 0;
+		count = bpf_map_lookup_elem(&mt_slot_reasons, &key); /* another CPU was first */
+	}
+	if (count)
+		__sync_fetch_and_add(count, 1);
+	return 0;
+}
+
+static __noinline int report_drop(struct __sk_buff *skb, __u32 slot, __u32 reason)
+{
+	const struct mt_config *cfg = config();
+	struct mt_counter *counter = counter_of(slot);
+	struct mt_event *event;
+
+	if (counter)
+		__sync_fetch_and_add(&counter->drops, 1);
+	if (!cfg || !cfg->sample || bpf_get_prandom_u32() % cfg->sample)
+		return 0;
+	event = bpf_ringbuf_reserve(&mt_events, sizeof(*event), 0);
+	if (!event)
+		return 0;
+	__builtin_memset(event, 0, sizeof(*event));
+	event->time_ns = bpf_ktime_get_ns();
+	event->slot = slot;
+	event->reason = reason;
+	event->ifindex = skb->ifindex;
+	event->length = skb->len;
+	event->vlan = skb->vlan_present ? skb->vlan_tci & 0x0fff : 0;
+	event->protocol = bpf_ntohs((__u16)skb->protocol);
+	if (event->protocol == 0x0800) {
+		bpf_skb_load_bytes(skb, 14 + 12, event->source, 4);
+		bpf_skb_load_bytes(skb, 14 + 9, &event->l4_protocol, 1);
+	} else if (event->protocol == 0x86dd) {
+		bpf_skb_load_bytes(skb, 14 + 8, event->source, 16);
+		bpf_skb_load_bytes(skb, 14 + 6, &event->l4_protocol, 1);
+	}
+	bpf_ringbuf_submit(event, 0);
+	return 0;
+}
+
+static __always_inline int leave(struct __sk_buff *skb, __u32 slot, __u32 reason, int verdict)
+{
+	count_reason(reason);
+	if (slot)
+		count_slot_reason(slot, reason);
+	return verdict;
+}
+
+#define PASS(skb, slot, name)                                                                      \
+	({                                                                                         \
+		_Static_assert((int)MT_KIND_OF_##name == (int)MT_pass, #name " does not pass");    \
+		leave(skb, slot, MT_##name, TC_ACT_UNSPEC);                                        \
+	})
+
+#define DROP(skb, slot, name)                                                                      \
+	({                                                                                         \
+		_Static_assert((int)MT_KIND_OF_##name == (int)MT_drop, #name " does not drop");    \
+		report_drop(skb, slot, MT_##name);                                                 \
+		leave(skb, slot, MT_##name, TC_ACT_SHOT);                                          \
+	})
+
+#define STEER(skb, slot, name, verdict)                                                            \
+	({                                                                                         \
+		_Static_assert((int)MT_KIND_OF_##name == (int)MT_steer, #name " does not steer");  \
+		leave(skb, slot, MT_##name, verdict);                                              \
+	})
+
+#endif

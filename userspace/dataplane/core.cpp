@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/core.hpp"
+
+#include <algorithm>
+
+#include "dataplane/metadata_namespace.hpp"
+
+namespace metatap::dataplane {
+namespace {
+
+mt_config base_config(const Core& core) {
+  const auto& options = core.options;
+  // What an earlier process wrote about its namespace stays until this one has its own.
+  mt_config config = core.programs->config().value_or(mt_config{});
+  constexpr std::uint64_t kSecond = 1'000'000'000;
+  config.abi_version = MT_ABI_VERSION;
+  config.flags |= MT_CONFIG_GATE;
+  config.syn_interval_ns =
+      options.syn_rate == 0 ? 0 : std::max<std::uint64_t>(1, kSecond / options.syn_rate);
+  config.syn_burst_ns = config.syn_interval_ns * options.syn_burst;
+  config.sample = options.drop_sample;
+  std::ranges::copy(MetadataNamespace::kMetadataMac, config.mac);
+  return config;
+}
+
+}  // namespace
+
+Result<std::shared_ptr<Core>> Core::with_bpf(DataPlaneOptions options) {
+  if (auto able = Programs::probe(); !able) {
+    return tl::make_unexpected(std::move(able.error()));
+  }
+  auto programs = Programs::load(options);
+  if (!programs) {
+    return tl::make_unexpected(std::move(programs.error()));
+  }
+  auto core = std::make_shared<Core>();
+  core->options = std::move(options);
+  core->programs = *std::move(programs);
+  core->slots = std::make_shared<SlotTable>(core->programs.get(), core->options.slots,
+                                            std::chrono::seconds(core->options.quarantine_s));
+  if (auto written = core->programs->set_config(base_config(*core)); !written) {
+    return tl::make_unexpected(std::move(written.error()));
+  }
+  return core;
+}
+
+std::shared_ptr<Core> Core::without_bpf(DataPlaneOptions options) {
+  auto core = std::make_shared<Core>();
+  core->options = std::move(options);
+  core->slots = std::make_shared<SlotTable>(nullptr, core->options.slots,
+                                            std::chrono::seconds(core->options.quarantine_s));
+  return core;
+}
+
+}  // namespace metatap::dataplane

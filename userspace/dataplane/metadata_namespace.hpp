@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "metatap/result.hpp"
+#include "metatap/unique_fd.hpp"
+#include "sys/netlink.hpp"
+#include "sys/netns.hpp"
+
+namespace metatap::dataplane {
+
+/// The namespace in which all guests of the host have addresses of their own (aliases) and the
+/// metadata service has 169.254.169.254 and fe80::a9fe:a9fe. It has one device, the inner end of a
+/// veth pair; nothing is forwarded, and aliases never leave it. Control thread.
+class MetadataNamespace {
+ public:
+  /// Makes the namespace and what is in it, or puts right what an earlier process left.
+  static Result<MetadataNamespace> create(std::string_view name);
+
+  /// Host end of the pair, and the namespace's number as the taps' namespace knows it.
+  [[nodiscard]] unsigned host_ifindex() const { return host_ifindex_; }
+  [[nodiscard]] std::int32_t nsid() const { return nsid_; }
+  [[nodiscard]] const std::string& host_device() const { return host_device_; }
+  [[nodiscard]] const std::string& name() const { return namespace_.name(); }
+  [[nodiscard]] bool has_v6() const { return has_v6_; }
+
+  /// A listening, non-blocking socket with SO_REUSEPORT on port 80 of the metadata address.
+  /// The v6 one is bound to any address: a socket bound to a link-local one is bound to its device
+  /// too, and the liveness gate, asking from another device, would not find it.
+  [[nodiscard]] Result<UniqueFd> listen(int family) const;
+
+  /// Takes the veth pair and the namespace's name away.
+  Status remove();
+
+  /// The MAC in answers to the guests, and as which the namespace's only neighbour is known.
+  static constexpr sys::MacAddress kMetadataMac = {0xfe, 0x16, 0x3e, 0xa9, 0xfe, 0xa9};
+  /// Name of the host end for a namespace's name: at most 15 characters, no two names alike.
+  static std::string host_device_of(std::string_view name);
+
+ private:
+  explicit MetadataNamespace(sys::NetNamespace ns) : namespace_(std::move(ns)) {}
+  Status make_veth();
+  Status configure();
+
+  sys::NetNamespace namespace_;
+  std::string host_device_;
+  unsigned host_ifindex_ = 0, inner_ifindex_ = 0;
+  std::int32_t nsid_ = -1;
+  bool has_v6_ = true;
+};
+
+}  // namespace metatap::dataplane

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/config.hpp"
+#include "metatap/result.hpp"
+
+namespace metatap::dataplane {
+
+enum class AttachMode : std::uint8_t { automatic, tcx, clsact };
+enum class WhenDown : std::uint8_t {
+  pass,    ///< nobody listens: the guest's packet goes on, to whoever else may answer
+  refuse,  ///< nobody listens: the packet is dropped
+};
+
+/// Group [dataplane].
+struct DataPlaneOptions {
+  std::string namespace_name = "metatap";                  ///< namespace
+  std::filesystem::path pin_path = "/sys/fs/bpf/metatap";  ///< pin_path
+  /// devices: shell patterns. Set: every device that matches is ours, and one that no port claims
+  /// is refused metadata. Not set: the devices that ports name, nothing else is touched.
+  std::optional<std::vector<std::string>> devices;
+  AttachMode attach = AttachMode::automatic;  ///< attach
+  WhenDown when_down = WhenDown::pass;        ///< when_down
+  /// New connections a second a port may open, and how many at once; 0: no limit.
+  std::uint64_t syn_rate = 50000, syn_burst = 50000;
+  std::uint32_t drop_sample = 16;   ///< one drop in so many goes to mt_events; 0: none
+  std::uint32_t slots = 16384;      ///< ports and router devices at most; fixed while pinned
+  std::uint32_t quarantine_s = 60;  ///< how long a slot number rests before it is used again
+
+  static Result<DataPlaneOptions> from(const Config& config);
+  /// Is a device of this name ours to steer?
+  [[nodiscard]] bool may_steer(const std::string& device) const;
+};
+
+}  // namespace metatap::dataplane

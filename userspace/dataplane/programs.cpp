@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/programs.hpp"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <sys/file.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <cstring>
+#include <numeric>
+
+#include "base/log.hpp"
+#include "metatap_bpf.skel.h"
+#include "sys/bpffs.hpp"
+#include "sys/caps.hpp"
+
+namespace metatap::dataplane {
+namespace {
+
+namespace fs = std::filesystem;
+
+int print_libbpf(libbpf_print_level level, const char* format, va_list arguments) {
+  std::array<char, 1024> line{};
+  std::vsnprintf(line.data(), line.size(), format, arguments);
+  std::string_view text(line.data());
+  text = text.substr(0, text.find_last_not_of('\n') + 1);
+  if (level == LIBBPF_WARN) {
+    log::debug("libbpf: {}", text);
+  } else if (level == LIBBPF_INFO) {
+    log::debug("libbpf: {}", text);
+  }
+  return 0;
+}
+
+bool has_slots(std::string_view map) {
+  return map == "mt_slots" || map == "mt_counters" || map == "mt_buckets" || map == "mt_ports";
+}
+
+/// Is what is pinned there what this program would create?
+bool same_layout(const fs::path& pin, const bpf_map* wanted) {
+  const UniqueFd pinned(::bpf_obj_get(pin.c_str()));
+  bpf_map_info info{};
+  std::uint32_t size = sizeof(info);
+  return pinned && ::bpf_obj_get_info_by_fd(pinned.get(), &info, &size) == 0 &&
+         info.type == static_cast<std::uint32_t>(bpf_map__type(wanted)) &&
+         info.key_size == bpf_map__key_size(wanted) &&
+         info.value_size == bpf_map__value_size(wanted) &&
+         info.max_entries == bpf_map__max_entries(wanted) &&
+         info.map_flags == bpf_map__map_flags(wanted);
+}
+
+/// The ABI version of the maps pinned there; 0: none.
+std::uint32_t pinned_version(const fs::path& pin) {
+  const UniqueFd pinned(::bpf_obj_get(pin.c_str()));
+  bpf_map_info info{};
+  std::uint32_t size = sizeof(info);
+  if (!pinned || ::bpf_obj_get_info_by_fd(pinned.get(), &info, &size) != 0 ||
+      info.value_size < sizeof(std::uint32_t)) {
+    return 0;
+  }
+  std::vector<char> value(info.value_size);
+  const std::uint32_t zero = 0;
+  std::uint32_t version = 0;
+  if (::bpf_map_lookup_elem(pinned.get(), &zero, value.data()) == 0) {
+    std::memcpy(&version, value.data(), sizeof(version));
+  }
+  return version;
+}
+
+void remove_pins(const fs::path& directory) {
+  std::error_code error;
+  fs::remove_all(directory / "links", error);
+  std::vector<fs::path> pins;
+  for (fs::directory_iterator it(directory, error), end; !error && it != end; it.increment(error)) {
+    if (it->path().filename().string().starts_with("mt_")) {
+      pins.push_back(it->path());
+    }
+  }
+  for (const auto& pin : pins) {
+    fs::remove(pin, error);
+  }
+}
+
+}  // namespace
+
+const std::vector<ReasonInfo>& reasons() {
+  static const std::vector<ReasonInfo> kReasons = {
+#define MT_REASON(name, text, kind) {#name, text, #kind},
+#include "metatap/abi/reasons.def"
+#undef MT_REASON
+  };
+  return kReasons;
+}
+
+void Programs::Destroy::operator()(metatap_bpf* skeleton) const {
+  metatap_bpf__destroy(skeleton);
+}
+
+Programs::~Programs() = default;
+
+Status Programs::probe() {
+  if (const auto missing =
+          sys::missing_capabilities({CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON, CAP_SYS_ADMIN});
+      !missing.empty()) {
+    std::string names;
+    for (const auto& name : missing) {
+      names += (names.empty() ? "" : ", ") + name;
+    }
+    return fail(ErrorCode::denied,
+                "steering by BPF needs the capabilities CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON and "
+                "CAP_SYS_ADMIN; missing: " +
+                    names + " (run as root, or use --steering=listen)");
+  }
+  // return 0
+  const std::array<bpf_insn, 2> nothing = {bpf_insn{BPF_ALU64 | BPF_MOV | BPF_K, 0, 0, 0, 0},
+                                           bpf_insn{BPF_JMP | BPF_EXIT, 0, 0, 0, 0}};
+  const UniqueFd program(::bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, "mt_probe", "GPL", nothing.data(),
+                                         nothing.size(), nullptr));
+  if (!program) {
+    const int error = errno;
+    return tl::make_unexpected(
+        Error{error == ENOSYS || error == EINVAL ? ErrorCode::unsupported : ErrorCode::denied,
+              "steering by BPF: the kernel refuses to load a TC program (" +
+                  std::generic_category().message(error) +
+                  "); it lacks BPF or forbids it here; use --steering=listen"});
+  }
+  return {};
+}
+
+Result<std::unique_ptr<Programs>> Programs::load(const DataPlaneOptions& options) {
+  if (auto ready = sys::ensure_bpffs(options.pin_path); !ready) {
+    return tl::make_unexpected(std::move(ready.error()).in("load BPF programs"));
+  }
+  std::unique_ptr<Programs> programs(new Programs(options.pin_path));
+  const auto& pin_path = programs->pin_path_;
+  programs->lock_.reset(::open(pin_path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!programs->lock_ || ::flock(programs->lock_.get(), LOCK_EX | LOCK_NB) != 0) {
+    return fail(ErrorCode::conflict,
+                "another metatapd uses " + pin_path.string() + " ([dataplane] pin_path)");
+  }
+  libbpf_set_print(print_libbpf);
+  const rlimit unlimited{RLIM_INFINITY, RLIM_INFINITY};
+  ::setrlimit(RLIMIT_MEMLOCK, &unlimited);  // kernels before 5.11
+
+  programs->skeleton_.reset(metatap_bpf__open());
+  auto* skeleton = programs->skeleton_.get();
+  if (skeleton == nullptr) {
+    return fail_errno(errno, "open the BPF programs");
+  }
+  const auto version = pinned_version(pin_path / "mt_config");
+  if (version > MT_ABI_VERSION) {
+    return fail(ErrorCode::unsupported,
+                "the maps under " + pin_path.string() + " are of a newer metatap (layout " +
+                    std::to_string(version) + ", this one knows " + std::to_string(MT_ABI_VERSION) +
+                    "): run that one, or remove the directory");
+  }
+  bool reusable = version == MT_ABI_VERSION;
+  bpf_map* map = nullptr;
+  bpf_object__for_each_map(map, skeleton->obj) {
+    const std::string name = bpf_map__name(map);
+    if (!name.starts_with("mt_")) {
+      continue;
+    }
+    if (has_slots(name)) {
+      bpf_map__set_max_entries(map, options.slots);
+    } else if (name == "mt_sources") {
+      bpf_map__set_max_entries(map, 4 * options.slots);
+    } else if (name == "mt_slot_reasons") {
+      bpf_map__set_max_entries(map, 8 * options.slots);
+    }
+    const auto pin = pin_path / name;
+    if (bpf_map__set_pin_path(map, pin.c_str()) != 0) {
+      return fail_errno(errno, "pin " + pin.string());
+    }
+    std::error_code error;
+    reusable = reusable && (!fs::exists(pin, error) || same_layout(pin, map));
+  }
+  if (!reusable) {
+    remove_pins(pin_path);
+  }
+  if (const int error = metatap_bpf__load(skeleton); error != 0) {
+    return fail_errno(-error, "load the BPF programs into the kernel");
+  }
+  std::error_code error;
+  fs::create_directories(programs->links_path(), error);
+  if (error) {
+    return fail_errno(error.value(), "create " + programs->links_path().string());
+  }
+  return programs;
+}
+
+int Programs::program(std::string_view name) const {
+  const auto* found = bpf_object__find_program_by_name(skeleton_->obj, std::string(name).c_str());
+  return found == nullptr ? -1 : bpf_program__fd(found);
+}
+
+int Programs::map(std::string_view name) const {
+  return bpf_object__find_map_fd_by_name(skeleton_->obj, std::string(name).c_str());
+}
+
+Result<mt_config> Programs::config() const {
+  mt_config config{};
+  const std::uint32_t zero = 0;
+  if (::bpf_map_lookup_elem(map("mt_config"), &zero, &config) != 0) {
+    return fail_errno(errno, "read mt_config");
+  }
+  return config;
+}
+
+Status Programs::set_config(const mt_config& config) {
+  const std::uint32_t zero = 0;
+  if (::bpf_map_update_elem(map("mt_config"), &zero, &config, BPF_ANY) != 0) {
+    return fail_errno(errno, "write mt_config");
+  }
+  return {};
+}
+
+std::vector<ReasonStatus> count_reasons(const Programs& programs) {
+  const int cpus = libbpf_num_possible_cpus();
+  std::vector<std::uint64_t> per_cpu(static_cast<std::size_t>(std::max(cpus, 1)));
+  std::vector<ReasonStatus> all;
+  for (std::uint32_t reason = 0; reason < MT_REASONS; ++reason) {
+    const auto& info = reasons()[reason];
+    ReasonStatus status{std::string(info.name), std::string(info.text), std::string(info.outcome),
+                        0};
+    if (::bpf_map_lookup_elem(programs.map("mt_reasons"), &reason, per_cpu.data()) == 0) {
+      status.packets = std::accumulate(per_cpu.begin(), per_cpu.end(), std::uint64_t{0});
+    }
+    all.push_back(std::move(status));
+  }
+  return all;
+}
+
+void Programs::unpin() {
+  remove_pins(pin_path_);
+  std::error_code error;
+  fs::remove(pin_path_, error);
+}
+
+}  // namespace metatap::dataplane

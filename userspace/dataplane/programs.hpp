@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "dataplane/options.hpp"
+#include "metatap/abi/abi.h"
+#include "metatap/result.hpp"
+#include "metatap/unique_fd.hpp"
+
+struct metatap_bpf;
+
+namespace metatap::dataplane {
+
+struct ReasonInfo {
+  std::string_view name, text, outcome;  ///< outcome: pass, drop or steer
+};
+/// reasons.def as a table, by number.
+[[nodiscard]] const std::vector<ReasonInfo>& reasons();
+
+/// The loaded BPF programs and their pinned maps. Maps that an earlier process left under
+/// pin_path are used again when their layout is ours, so that identity survives a restart.
+class Programs {
+ public:
+  /// One sentence about what is missing (BPF, capabilities, a BPF filesystem), or success.
+  static Status probe();
+
+  /// Loads and pins. ErrorCode::conflict: another daemon uses that pin_path;
+  /// ErrorCode::unsupported: the pinned maps are of a newer version.
+  static Result<std::unique_ptr<Programs>> load(const DataPlaneOptions& options);
+  ~Programs();
+  Programs(const Programs&) = delete;
+  Programs& operator=(const Programs&) = delete;
+
+  /// fd of a program or a map by its name in the object; -1 if there is none.
+  [[nodiscard]] int program(std::string_view name) const;
+  [[nodiscard]] int map(std::string_view name) const;
+  [[nodiscard]] const std::filesystem::path& pin_path() const { return pin_path_; }
+  /// Directory for pinned links.
+  [[nodiscard]] std::filesystem::path links_path() const { return pin_path_ / "links"; }
+
+  [[nodiscard]] Result<mt_config> config() const;
+  Status set_config(const mt_config& config);
+
+  /// Takes maps, links and the directory off the filesystem; they live on while held.
+  void unpin();
+
+ private:
+  explicit Programs(std::filesystem::path pin_path) : pin_path_(std::move(pin_path)) {}
+  std::filesystem::path pin_path_;
+  UniqueFd lock_;
+  struct Destroy {
+    void operator()(metatap_bpf* skeleton) const;
+  };
+  std::unique_ptr<metatap_bpf, Destroy> skeleton_;
+};
+
+struct ReasonStatus {
+  std::string name, text, outcome;
+  std::uint64_t packets = 0;
+};
+/// Packets by reason, all CPUs together.
+[[nodiscard]] std::vector<ReasonStatus> count_reasons(const Programs& programs);
+
+}  // namespace metatap::dataplane

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "dataplane/slot_allocator.hpp"
+#include "metatap/abi/abi.h"
+#include "metatap/origin.hpp"
+#include "metatap/result.hpp"
+
+namespace metatap::dataplane {
+
+class Programs;
+
+/// The rows of mt_slots and what the daemon knows about each. The control thread writes; workers
+/// read with find(). Without BPF (`--steering=listen`) there are no rows, only numbers.
+class SlotTable {
+ public:
+  struct Entry {
+    std::shared_ptr<Origin> origin;
+    mt_slot row{};              ///< as the daemon wrote it; learned addresses are in the kernel's
+    std::string first_address;  ///< the port's first fixed address, as text; may be empty
+  };
+
+  SlotTable(Programs* programs, std::uint32_t size, std::chrono::seconds quarantine);
+
+  /// Takes a number, zeroes its counters, writes the row and publishes the entry.
+  /// `origin->slot` is set.
+  [[nodiscard]] Result<std::uint32_t> add(mt_slot row, std::shared_ptr<Origin> origin,
+                                          std::string first_address);
+  /// The same, with the number that a pinned map has for it already.
+  Status adopt(std::uint32_t slot, mt_slot row, std::shared_ptr<Origin> origin,
+               std::string first_address);
+  /// New addresses or flags for the same identity. What the programs learned is kept.
+  Status update(std::uint32_t slot, mt_slot row, std::string first_address);
+  /// Revokes the origin, clears the row, sends the number to rest.
+  void remove(std::uint32_t slot);
+
+  /// Any thread. Null: nobody's.
+  [[nodiscard]] std::shared_ptr<const Entry> find(std::uint32_t slot) const;
+  /// The row as it is in the kernel. Any thread; one system call.
+  [[nodiscard]] Result<mt_slot> read(std::uint32_t slot) const;
+  /// Rows in the kernel's table that nobody has claimed: of an earlier process.
+  [[nodiscard]] std::vector<std::pair<std::uint32_t, mt_slot>> orphans() const;
+  /// Clears those for which `mine` is true and sends their numbers to rest.
+  void drop_orphans(const std::function<bool(const mt_slot&)>& mine);
+
+  [[nodiscard]] const SlotAllocator& allocator() const { return allocator_; }
+
+ private:
+  Status write(std::uint32_t slot, const mt_slot& row) const;
+  void clear_counters(std::uint32_t slot) const;
+
+  Programs* programs_;  ///< null without BPF; outlives this
+  SlotAllocator allocator_;
+  std::vector<std::atomic<std::shared_ptr<const Entry>>> entries_;
+};
+
+}  // namespace metatap::dataplane
