@@ -158,11 +158,10 @@ void LinkMonitor::Close::operator()(mnl_socket* socket) const {
   mnl_socket_close(socket);
 }
 
-Netlink::Netlink(mnl_socket* socket) : socket_(socket), port_(mnl_socket_get_portid(socket)) {}
+Netlink::Netlink(mnl_socket* socket) : socket_(socket) {}
 
 Result<Netlink> Netlink::open() {
-  Netlink netlink(nullptr);
-  netlink.socket_.reset(mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC));
+  Netlink netlink(mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC));
   if (!netlink.socket_) {
     return fail_errno(errno, "open rtnetlink");
   }
