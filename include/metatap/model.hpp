@@ -89,7 +89,8 @@ struct DeviceMetadata {
   std::optional<std::string> bus_type, bus_address, mac, serial, path, share_id, tag;
   std::optional<int> vlan;
   std::optional<bool> vf_trusted;
-  bool has_serial = false, has_path = false;  ///< a null is not the same as absent
+  /// A null, or an empty list, is not the same as absent.
+  bool has_serial = false, has_path = false, has_tags = false;
   std::vector<std::string> tags;
   bool operator==(const DeviceMetadata&) const = default;
 };

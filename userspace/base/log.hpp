@@ -8,6 +8,7 @@
 
 namespace metatap::log {
 
+using spdlog::critical;
 using spdlog::debug;
 using spdlog::error;
 using spdlog::info;

@@ -257,6 +257,7 @@ DeviceMetadata read_device(const Node& node) {
   device.path = in.maybe_text("path");
   device.share_id = in.maybe_text("share_id");
   device.tag = in.maybe_text("tag");
+  device.has_tags = in.has("tags");
   device.tags = texts_of(in, "tags");
   in.done();
   return device;
@@ -567,7 +568,9 @@ Json to_json(const DeviceMetadata& device) {
   nullable("path", device.has_path, device.path);
   to.maybe("share_id", device.share_id);
   to.maybe("tag", device.tag);
-  to.list("tags", Json(device.tags));
+  if (device.has_tags) {
+    to.out["tags"] = device.tags;
+  }
   return std::move(to.out);
 }
 

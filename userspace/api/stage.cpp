@@ -1,0 +1,544 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "api/stage.hpp"
+
+#include <fmt/format.h>
+#include <openssl/crypto.h>
+
+#include <algorithm>
+#include <boost/asio/ip/address.hpp>
+#include <charconv>
+#include <thread>
+
+#include "api/errors.hpp"
+#include "api/path.hpp"
+#include "api/random_seed.hpp"
+#include "base/log.hpp"
+
+namespace metatap::api {
+namespace {
+
+using Kind = Target::Kind;
+
+constexpr std::size_t kMaxPassword = 1020;
+
+/// Header names in any case; `lower` is in lower case.
+bool is_name(std::string_view name, std::string_view lower) {
+  if (name.size() != lower.size()) {
+    return false;
+  }
+  for (std::size_t i = 0; i < name.size(); ++i) {
+    const char c = name[i];
+    if ((c >= 'A' && c <= 'Z' ? static_cast<char>(c | 0x20) : c) != lower[i]) {
+      return false;
+    }
+  }
+  return true;
+}
+
+/// The headers that say who asks, found in one pass.
+struct AuthHeaders {
+  struct Field {
+    std::optional<std::string_view> value;
+    unsigned count = 0;
+    void take(std::string_view text) {
+      if (++count == 1) {
+        value = text;
+      }
+    }
+  };
+  Field instance, tenant, signature, forwarded, provider;
+
+  explicit AuthHeaders(std::span<const Header> headers) {
+    for (const Header& header : headers) {
+      switch (header.name.size()) {
+        case 11:
+          pick(header, "x-tenant-id", tenant);
+          break;
+        case 13:
+          pick(header, "x-instance-id", instance);
+          break;
+        case 15:
+          pick(header, "x-forwarded-for", forwarded);
+          break;
+        case 19:
+          pick(header, "x-metadata-provider", provider);
+          break;
+        case 23:
+          pick(header, "x-instance-id-signature", signature);
+          break;
+        default:
+          break;
+      }
+    }
+  }
+
+ private:
+  static void pick(const Header& header, std::string_view name, Field& field) {
+    if (is_name(header.name, name)) {
+      field.take(header.value);
+    }
+  }
+};
+
+/// An address in its one canonical spelling, IPv4-mapped ones as IPv4; empty for what is none.
+std::string canonical_address(std::string_view text) {
+  boost::system::error_code error;
+  auto address = boost::asio::ip::make_address(std::string(text), error);
+  if (error) {
+    return {};
+  }
+  if (address.is_v6() && address.to_v6().is_v4_mapped()) {
+    address = boost::asio::ip::make_address_v4(boost::asio::ip::v4_mapped, address.to_v6());
+  }
+  return address.to_string();
+}
+
+std::chrono::sys_days day_of(std::string_view version) {
+  int year = 0;
+  unsigned month = 0, day = 0;
+  std::from_chars(version.data(), version.data() + 4, year);
+  std::from_chars(version.data() + 5, version.data() + 7, month);
+  std::from_chars(version.data() + 8, version.data() + 10, day);
+  return std::chrono::year(year) / std::chrono::month(month) / std::chrono::day(day);
+}
+
+bool is_utf8(std::string_view text) {
+  // A JSON writer that replaces what is not UTF-8 tells the two apart.
+  for (std::size_t i = 0; i < text.size();) {
+    const auto first = static_cast<unsigned char>(text[i]);
+    const std::size_t length = first < 0x80                    ? 1
+                               : first >= 0xC2 && first < 0xE0 ? 2
+                               : first >= 0xE0 && first < 0xF0 ? 3
+                               : first >= 0xF0 && first < 0xF5 ? 4
+                                                               : 0;
+    if (length == 0 || i + length > text.size()) {
+      return false;
+    }
+    unsigned point = length == 1 ? first : first & (0xFFU >> (length + 1));
+    for (std::size_t j = 1; j < length; ++j) {
+      const auto next = static_cast<unsigned char>(text[i + j]);
+      if ((next & 0xC0U) != 0x80U) {
+        return false;
+      }
+      point = point << 6U | (next & 0x3FU);
+    }
+    if ((length == 3 && (point < 0x800 || (point >= 0xD800 && point < 0xE000))) ||
+        (length == 4 && (point < 0x10000 || point > 0x10FFFF))) {
+      return false;
+    }
+    i += length;
+  }
+  return true;
+}
+
+/// 200 with a body, or for HEAD its length alone.
+Response success(const Request& request, std::string_view content_type, Body body) {
+  Response response;
+  response.content_type = content_type;
+  if (request.method == "HEAD") {
+    response.content_length = body.size();
+  } else {
+    response.body = std::move(body);
+  }
+  return response;
+}
+
+/// A string inside a document, kept alive by it: no copy, no allocation.
+Body body_in(const std::shared_ptr<const Document>& document, const std::string& text) {
+  return Body(std::shared_ptr<const std::string>(document, &text));
+}
+
+Status check(const ApiOptions& options) {
+  if (options.service_metadata_proxy && options.metadata_proxy_shared_secret.empty()) {
+    return fail(ErrorCode::invalid,
+                "[neutron] metadata_proxy_shared_secret is empty: anybody who reaches the port "
+                "could sign requests for any instance; set the secret the agent uses");
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<ApiStage>> ApiStage::create(ApiOptions options,
+                                                   std::shared_ptr<const Inventory> inventory,
+                                                   ApiHooks hooks) {
+  if (const Status ok = check(options); !ok) {
+    return tl::make_unexpected(ok.error());
+  }
+  return std::unique_ptr<ApiStage>(
+      new ApiStage(std::move(options), std::move(inventory), std::move(hooks)));
+}
+
+ApiStage::ApiStage(ApiOptions options, std::shared_ptr<const Inventory> inventory, ApiHooks hooks)
+    : options_(std::move(options)),
+      hooks_(std::move(hooks)),
+      index_(std::move(inventory)),
+      static_vendordata_(options_.static_vendordata() ? options_.vendordata_jsonfile_path : ""),
+      layouts_(options_.openstack_versions()),
+      newest_version_day_(day_of(kOpenstackVersions[options_.openstack_versions() - 1])) {
+  std::string listing;
+  for (const std::string_view version : kEc2Versions) {
+    listing.append(version).append("\n");
+  }
+  ec2_listing_ = std::make_shared<const std::string>(listing + "latest");
+  listing.clear();
+  for (std::size_t i = 0; i < options_.openstack_versions(); ++i) {
+    listing.append(kOpenstackVersions[i]).append("\n");
+  }
+  openstack_listing_ = std::make_shared<const std::string>(listing + "latest");
+  render_all();
+  if (!options_.service_metadata_proxy) {
+    index_addresses();
+  }
+}
+
+ApiStage::DocumentPtr ApiStage::render(const std::shared_ptr<const Instance>& instance) const {
+  counters_.renders.add();
+  return std::make_shared<const Document>(
+      describe(*instance, index_, options_), instance,
+      sign(options_.metadata_proxy_shared_secret, instance->uuid), layouts_, pool_);
+}
+
+void ApiStage::render_all() {
+  const auto began = std::chrono::steady_clock::now();
+  std::vector<std::shared_ptr<const Instance>> instances;
+  instances.reserve(index_.inventory().instances.size());
+  for (const auto& [id, instance] : index_.inventory().instances) {
+    instances.push_back(instance);
+  }
+  std::vector<DocumentPtr> documents(instances.size());
+  const auto part = [&](std::size_t first, std::size_t step) {
+    for (std::size_t i = first; i < instances.size(); i += step) {
+      documents[i] = render(instances[i]);
+    }
+  };
+  // A thread costs more than a few dozen documents.
+  const std::size_t threads = std::clamp<std::size_t>(
+      instances.size() / 64, 1, std::max(1U, std::thread::hardware_concurrency()));
+  {
+    std::vector<std::jthread> helpers;
+    for (std::size_t i = 1; i < threads; ++i) {
+      helpers.emplace_back(part, i, threads);
+    }
+    part(0, threads);
+  }
+  registry_.assign(documents);
+  start_microseconds_ =
+      static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(
+                                     std::chrono::steady_clock::now() - began)
+                                     .count());
+}
+
+void ApiStage::index_addresses() {
+  auto table = std::make_shared<AddressTable>();
+  for (const auto& [id, port] : index_.inventory().ports) {
+    if (port->device_id.empty() || port->device_owner.starts_with("network:")) {
+      continue;
+    }
+    for (const FixedIp& fixed : port->fixed_ips) {
+      if (std::string address = canonical_address(fixed.ip_address); !address.empty()) {
+        (*table)[std::move(address)].push_back(port->device_id);
+      }
+    }
+  }
+  if (addresses_) {
+    addresses_->set(std::move(table));
+  } else {
+    addresses_ = std::make_unique<Published<AddressTable>>(std::move(table));
+  }
+}
+
+void ApiStage::apply(const InventoryChange& change) {
+  const auto touched = index_.follow(change);
+  const auto& instances = index_.inventory().instances;
+  for (const std::string& id : touched) {
+    if (const auto row = instances.find(id); row != instances.end()) {
+      registry_.set(render(row->second));
+    } else {
+      registry_.erase(id);
+    }
+  }
+  if (addresses_ && !change.ports.empty()) {
+    index_addresses();
+  }
+}
+
+Response ApiStage::counted(Response response) {
+  switch (response.status) {
+    case 200:
+      counters_.ok.add();
+      break;
+    case 400:
+      counters_.bad_request.add();
+      break;
+    case 403:
+      counters_.denied.add();
+      break;
+    case 404:
+      counters_.not_found.add();
+      break;
+    case 409:
+      counters_.conflicts.add();
+      break;
+    default:
+      counters_.errors.add();
+  }
+  return response;
+}
+
+std::optional<Response> ApiStage::answer(const Request& request) {
+  auto response = route(request);
+  if (response) {
+    counters_.requests.add();
+    return counted(std::move(*response));
+  }
+  return std::nullopt;
+}
+
+std::optional<Response> ApiStage::route(const Request& request) {
+  // The root needs no authentication, however it is spelled.
+  const auto root = [&] { return success(request, kTextPlain, Body(ec2_listing_)); };
+  if (request.target == "/") {
+    return root();
+  }
+  Lookup lookup = options_.service_metadata_proxy ? by_signature(request) : by_address(request);
+  if (lookup.refusal) {
+    return canonical_path(request.target) == "/" ? root() : std::move(lookup.refusal);
+  }
+  const Layout& layout = lookup.document->layout();
+  const Target* target = layout.find(request.target);
+  if (target == nullptr) {
+    const std::string path = canonical_path(request.target);
+    if (path == "/") {
+      return root();
+    }
+    target = layout.find(path);
+    if (target == nullptr) {
+      return error_response(request, 404, kNotFoundMessage);
+    }
+  }
+  return serve(request, lookup.document, *target, lookup.caller);
+}
+
+ApiStage::Lookup ApiStage::by_signature(const Request& request) const {
+  const AuthHeaders headers(request.headers);
+  const auto refuse = [&](unsigned status, std::string_view message) {
+    return Lookup{nullptr, {}, error_response(request, status, message)};
+  };
+  if (headers.provider.value && !headers.provider.value->empty()) {
+    return refuse(400, "X-Metadata-Provider is not supported by this metadata service.");
+  }
+  if (!headers.instance.value) {
+    return refuse(400, "X-Instance-ID header is missing from request.");
+  }
+  if (!headers.signature.value) {
+    return refuse(400, "X-Instance-ID-Signature header is missing from request.");
+  }
+  if (!headers.tenant.value) {
+    return refuse(400, "X-Tenant-ID header is missing from request.");
+  }
+  if (headers.instance.count > 1) {
+    return refuse(400, "Multiple X-Instance-ID headers found within request.");
+  }
+  if (headers.signature.count > 1) {
+    return refuse(400, "Multiple X-Instance-ID-Signature headers found within request.");
+  }
+  if (headers.tenant.count > 1) {
+    return refuse(400, "Multiple X-Tenant-ID headers found within request.");
+  }
+  Lookup lookup;
+  lookup.document = registry_.find(*headers.instance.value);
+  // The signature of a known instance is at hand; any other is computed, so that 403 comes before
+  // 404 and tells nobody which instances there are.
+  const bool valid =
+      lookup.document
+          ? same_signature(*headers.signature.value, lookup.document->signature())
+          : same_signature(*headers.signature.value,
+                           sign(options_.metadata_proxy_shared_secret, *headers.instance.value));
+  if (!valid) {
+    return refuse(403, "Invalid proxy request signature.");
+  }
+  if (!lookup.document || lookup.document->project_id() != *headers.tenant.value) {
+    return refuse(404, kNotFoundMessage);
+  }
+  if (headers.forwarded.value) {
+    lookup.caller = *headers.forwarded.value;
+  }
+  return lookup;
+}
+
+ApiStage::Lookup ApiStage::by_address(const Request& request) const {
+  const auto refuse = [&](unsigned status, std::string_view message) {
+    return Lookup{nullptr, {}, error_response(request, status, message)};
+  };
+  Lookup lookup;
+  lookup.caller = canonical_address(request.peer->address);
+  if (lookup.caller.empty()) {
+    return refuse(500, "The address of the caller is not known.");
+  }
+  const auto table = addresses_->get();
+  const auto owners = table->find(lookup.caller);
+  if (owners == table->end()) {
+    return refuse(404, kNotFoundMessage);
+  }
+  if (owners->second.size() > 1) {
+    return refuse(500, fmt::format("{} ports have the address {}: without a metadata proxy "
+                                   "(service_metadata_proxy) addresses must not overlap.",
+                                   owners->second.size(), lookup.caller));
+  }
+  lookup.document = registry_.find(owners->second.front());
+  if (!lookup.document) {
+    return refuse(404, kNotFoundMessage);
+  }
+  return lookup;
+}
+
+std::optional<Response> ApiStage::serve(const Request& request, const DocumentPtr& document,
+                                        const Target& target, std::string_view caller) {
+  const auto type = target.type == Target::Type::json ? kJson : kTextPlain;
+  switch (target.kind) {
+    case Kind::slot:
+      return success(request, type, body_in(document, document->slot(target.slot)));
+    case Kind::listing:
+      return success(request, type, body_in(document, document->layout().listing(target.slot)));
+    case Kind::local_ipv4:
+      return success(request, type, Body(caller.empty() ? "None" : std::string(caller)));
+    case Kind::meta_data:
+    case Kind::plain_meta_data:
+      return meta_data(request, document, target);
+    case Kind::ec2_versions:
+      return success(request, type, Body(ec2_listing_));
+    case Kind::openstack_versions:
+      return success(request, type, Body(openstack_listing()));
+    case Kind::password:
+      return password(request, document);
+    case Kind::vendor_data:
+      if (!options_.static_vendordata()) {
+        return error_response(request, 404, kNotFoundMessage);
+      }
+      return success(request, type, Body(static_vendordata_.get()->vendor_data));
+    case Kind::vendor_data2:
+      return vendor_data2(request);
+  }
+  return error_response(request, 404, kNotFoundMessage);
+}
+
+Response ApiStage::meta_data(const Request& request, const DocumentPtr& document,
+                             const Target& target) {
+  const std::string& tail = document->slot(target.tail);
+  const std::string& head = document->slot(target.slot);
+  std::string insertion;
+  if (target.kind == Kind::meta_data) {
+    insertion.reserve(kBeforeSeed.size() + kSeedText + tail.size());
+    insertion.append(kBeforeSeed);
+    append_random_seed(insertion);
+    counters_.seeds.add();
+  }
+  insertion.append(tail);
+  return success(
+      request, kJson,
+      Body(std::shared_ptr<const std::string>(document, &head), head.size(), std::move(insertion)));
+}
+
+std::optional<Response> ApiStage::password(const Request& request, const DocumentPtr& document) {
+  if (request.method == "GET") {
+    return success(request, kTextHtml, body_in(document, document->password()));
+  }
+  if (request.method != "POST") {
+    return error_response(request, 400, "GET and POST only are supported.");
+  }
+  if (!document->password().empty()) {
+    return error_response(request, 409,
+                          "There was a conflict when trying to complete your request.");
+  }
+  if (request.body.size() > kMaxPassword) {
+    return error_response(request, 400, "Request is too large.");
+  }
+  if (!is_utf8(request.body)) {
+    return error_response(request, 400, "The password is not UTF-8 text.");
+  }
+  if (request.body.empty()) {
+    return success(request, kTextHtml, {});  // as in Nova: nothing given, nothing set
+  }
+  return std::nullopt;
+}
+
+boost::asio::awaitable<Response> ApiStage::post_password(const Request& request,
+                                                         DocumentPtr document) {
+  Status stored = fail(ErrorCode::unavailable, "this process has no store");
+  if (hooks_.store_password) {
+    stored = co_await hooks_.store_password(document->uuid(), std::string(request.body));
+  }
+  if (stored) {
+    counters_.passwords.add();
+    log::info("instance {}: the guest has set its password", document->uuid());
+    co_return success(request, kTextHtml, {});
+  }
+  switch (stored.error().code) {
+    case ErrorCode::conflict:
+      co_return error_response(request, 409,
+                               "There was a conflict when trying to complete your request.");
+    case ErrorCode::not_found:
+      co_return error_response(request, 400,
+                               fmt::format("Instance {} could not be found.", document->uuid()));
+    default:
+      log::error("instance {}: password not stored: {}", document->uuid(), stored.error().message);
+      co_return error_response(request, 500, kUnknownErrorMessage);
+  }
+}
+
+std::optional<Response> ApiStage::vendor_data2(const Request& request) {
+  if (!options_.static_vendordata()) {
+    return success(request, kJson, Body(std::string("{}")));
+  }
+  return success(request, kJson, Body(static_vendordata_.get()->vendor_data2));
+}
+
+std::shared_ptr<const std::string> ApiStage::openstack_listing() const {
+  const auto today = options_.today();
+  if (newest_version_day_ <= today) {
+    return openstack_listing_;
+  }
+  std::string listing;
+  for (std::size_t i = 0; i < options_.openstack_versions(); ++i) {
+    if (day_of(kOpenstackVersions[i]) <= today) {
+      listing.append(kOpenstackVersions[i]).append("\n");
+    }
+  }
+  return std::make_shared<const std::string>(listing + "latest");
+}
+
+boost::asio::awaitable<Response> ApiStage::handle(const Request& request) {
+  if (auto ready = answer(request)) {
+    co_return std::move(*ready);
+  }
+  // Only what answer() leaves open comes here: the one who asks is known, and so is the path.
+  counters_.requests.add();
+  Lookup lookup = options_.service_metadata_proxy ? by_signature(request) : by_address(request);
+  if (lookup.refusal) {
+    co_return counted(std::move(*lookup.refusal));
+  }
+  co_return counted(co_await post_password(request, lookup.document));
+}
+
+ApiStats ApiStage::stats() const {
+  ApiStats stats;
+  stats.requests = counters_.requests.get();
+  stats.ok = counters_.ok.get();
+  stats.bad_request = counters_.bad_request.get();
+  stats.denied = counters_.denied.get();
+  stats.not_found = counters_.not_found.get();
+  stats.conflicts = counters_.conflicts.get();
+  stats.errors = counters_.errors.get();
+  stats.seeds = counters_.seeds.get();
+  stats.passwords = counters_.passwords.get();
+  stats.renders = counters_.renders.get();
+  stats.vendordata_file_errors = static_vendordata_.errors();
+  stats.instances = registry_.size();
+  stats.layouts = layouts_.size();
+  stats.shared_strings = pool_.size();
+  stats.start_microseconds = start_microseconds_;
+  return stats;
+}
+
+}  // namespace metatap::api

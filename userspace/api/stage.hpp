@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "api/document.hpp"
+#include "api/inventory_index.hpp"
+#include "api/layout.hpp"
+#include "api/options.hpp"
+#include "api/pool.hpp"
+#include "api/registry.hpp"
+#include "api/static_vendordata.hpp"
+#include "api/stats.hpp"
+#include "base/published.hpp"
+#include "metatap/exchange.hpp"
+#include "metatap/model.hpp"
+#include "metatap/result.hpp"
+
+namespace metatap::api {
+
+/// What the stage needs from its surroundings.
+struct ApiHooks {
+  /// Stores a guest's password durably, on whatever thread that has to be, and resumes the caller.
+  /// ErrorCode::conflict: there is one already; not_found: no such instance; anything else: it was
+  /// not stored.
+  std::function<boost::asio::awaitable<Status>(std::string instance_id, std::string text)>
+      store_password;
+};
+
+/// The nova-style metadata API: who asks (signature or address), for what (path), and the answer,
+/// from memory. Contract: Nova's nova/api/metadata/{handler,base,password}.py.
+///
+/// answer() and handle() run on any worker. apply(), refresh() and the constructor run on one
+/// thread (the control thread).
+class ApiStage final : public Handler {
+ public:
+  /// Renders every instance, on several threads. ErrorCode::invalid: the options cannot work
+  /// together.
+  static Result<std::unique_ptr<ApiStage>> create(ApiOptions options,
+                                                  std::shared_ptr<const Inventory> inventory,
+                                                  ApiHooks hooks = {});
+
+  [[nodiscard]] std::optional<Response> answer(const Request& request) override;
+  [[nodiscard]] boost::asio::awaitable<Response> handle(const Request& request) override;
+
+  /// Renders what the change touched; served from the moment this returns.
+  void apply(const InventoryChange& change);
+  /// Looks whether the vendordata file has changed. To be called every few seconds.
+  void refresh() { static_vendordata_.refresh(); }
+
+  [[nodiscard]] ApiStats stats() const;
+  [[nodiscard]] const ApiOptions& options() const { return options_; }
+  /// The served form of an instance, or nullptr. Any thread.
+  [[nodiscard]] std::shared_ptr<const Document> document(std::string_view instance_id) const {
+    return registry_.find(instance_id);
+  }
+  [[nodiscard]] const StaticVendordata& static_vendordata() const { return static_vendordata_; }
+
+ private:
+  using DocumentPtr = std::shared_ptr<const Document>;
+  /// Direct mode: which instances have an address.
+  using AddressTable = std::unordered_map<std::string, std::vector<std::string>>;
+
+  struct Counters {
+    Counter requests, ok, bad_request, denied, not_found, conflicts, errors, seeds, passwords,
+        renders;
+  };
+
+  /// What a request is about once it is known who asks, or the answer that refuses it.
+  struct Lookup {
+    DocumentPtr document;
+    std::string caller;  ///< the address that stands in for a missing local-ipv4
+    std::optional<Response> refusal;
+  };
+
+  ApiStage(ApiOptions options, std::shared_ptr<const Inventory> inventory, ApiHooks hooks);
+
+  [[nodiscard]] DocumentPtr render(const std::shared_ptr<const Instance>& instance) const;
+  void render_all();
+  void index_addresses();
+
+  [[nodiscard]] std::optional<Response> route(const Request& request);
+  [[nodiscard]] Lookup by_signature(const Request& request) const;
+  [[nodiscard]] Lookup by_address(const Request& request) const;
+  [[nodiscard]] std::optional<Response> serve(const Request& request, const DocumentPtr& document,
+                                              const Target& target, std::string_view caller);
+  [[nodiscard]] Response meta_data(const Request& request, const DocumentPtr& document,
+                                   const Target& target);
+  [[nodiscard]] std::optional<Response> password(const Request& request,
+                                                 const DocumentPtr& document);
+  [[nodiscard]] std::optional<Response> vendor_data2(const Request& request);
+  [[nodiscard]] std::shared_ptr<const std::string> openstack_listing() const;
+  [[nodiscard]] boost::asio::awaitable<Response> post_password(const Request& request,
+                                                               DocumentPtr document);
+  Response counted(Response response);
+
+  ApiOptions options_;
+  ApiHooks hooks_;
+  InventoryIndex index_;
+  StaticVendordata static_vendordata_;
+  mutable LayoutCache layouts_;
+  mutable StringPool pool_;
+  Registry registry_;
+  std::unique_ptr<Published<AddressTable>> addresses_;  ///< direct mode only
+  std::shared_ptr<const std::string> ec2_listing_, openstack_listing_;
+  std::chrono::sys_days newest_version_day_;
+  mutable Counters counters_;
+  std::uint64_t start_microseconds_ = 0;
+};
+
+}  // namespace metatap::api
