@@ -1,4 +1,86 @@
 // SPDX-License-Identifier: Apache-2.0
-int main() {
+// The daemon: reads its options and runs the stages it was asked for.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "apps/daemon.hpp"
+#include "base/log.hpp"
+
+namespace {
+
+constexpr int kExitFailure = 1;
+constexpr int kExitConfig = 78;  // EX_CONFIG of sysexits.h, which systemd knows by name
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  using metatap::apps::Daemon;
+  using metatap::apps::DaemonOptions;
+
+  CLI::App app{
+      "Serves instance metadata to the guests of this host.\n"
+      "Without --config-file, /etc/metatap/metatapd.conf is read if it exists."};
+  DaemonOptions options;
+  std::vector<std::string> files;
+  std::string directory;
+  std::string stages = "dataplane,proxy,agent,api";
+  std::string steering = "bpf";
+  std::string level = "info";
+  bool check = false;
+  app.add_option("--config-file", files, "INI file, oslo.config's dialect; may be repeated")
+      ->check(CLI::ExistingFile);
+  app.add_option("--config-dir", directory, "directory of *.conf files, read after the files")
+      ->check(CLI::ExistingDirectory);
+  app.add_option("--stages", stages, "which stages run here: any of dataplane,proxy,agent,api")
+      ->capture_default_str();
+  app.add_option("--steering", steering,
+                 "bpf: TC programs on the guests' devices; listen: only listeners in router and "
+                 "DHCP namespaces, for kernels or containers without BPF")
+      ->check(CLI::IsMember({"bpf", "listen"}))
+      ->capture_default_str();
+  app.add_option("--log-level", level, "how much is written to stderr")
+      ->check(CLI::IsMember({"debug", "info", "warning", "error"}))
+      ->capture_default_str();
+  app.add_flag("--check", check, "read and check the configuration, then exit");
+  app.set_version_flag("--version", std::string("metatapd ") + METATAP_VERSION);
+  CLI11_PARSE(app, argc, argv);
+
+  spdlog::set_pattern("%Y-%m-%d %H:%M:%S.%e %L %v");
+  spdlog::set_level(spdlog::level::from_str(level));
+
+  if (files.empty() && directory.empty() && std::filesystem::exists("/etc/metatap/metatapd.conf")) {
+    files.emplace_back("/etc/metatap/metatapd.conf");
+  }
+  options.config_files.assign(files.begin(), files.end());
+  if (!directory.empty()) {
+    options.config_directory = directory;
+  }
+  options.steering =
+      steering == "listen" ? metatap::apps::Steering::listen : metatap::apps::Steering::bpf;
+  try {
+    if (const auto parsed = options.set_stages(stages); !parsed) {
+      metatap::log::error("{}", parsed.error().message);
+      return kExitConfig;
+    }
+    auto daemon = Daemon::build(options);
+    if (!daemon) {
+      metatap::log::error("{}", daemon.error().message);
+      return daemon.error().code == metatap::ErrorCode::invalid ? kExitConfig : kExitFailure;
+    }
+    if (check) {
+      metatap::log::info("the configuration is good");
+      return 0;
+    }
+    if (const auto ran = (*daemon)->run(); !ran) {
+      metatap::log::error("{}", ran.error().message);
+      return kExitFailure;
+    }
+  } catch (const std::exception& error) {
+    metatap::log::critical("unexpected: {}", error.what());
+    return kExitFailure;
+  }
   return 0;
 }

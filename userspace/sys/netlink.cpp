@@ -158,21 +158,20 @@ void LinkMonitor::Close::operator()(mnl_socket* socket) const {
   mnl_socket_close(socket);
 }
 
-Netlink::Netlink(mnl_socket* socket) : socket_(socket) {}
+Netlink::Netlink(mnl_socket* socket) : socket_(socket), port_(mnl_socket_get_portid(socket)) {}
 
 Result<Netlink> Netlink::open() {
-  Netlink netlink(mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC));
-  if (!netlink.socket_) {
+  std::unique_ptr<mnl_socket, Close> socket(mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC));
+  if (!socket) {
     return fail_errno(errno, "open rtnetlink");
   }
-  if (mnl_socket_bind(netlink.socket_.get(), 0, MNL_SOCKET_AUTOPID) < 0) {
+  if (mnl_socket_bind(socket.get(), 0, MNL_SOCKET_AUTOPID) < 0) {
     return fail_errno(errno, "bind rtnetlink");
   }
   int on = 1;
-  mnl_socket_setsockopt(netlink.socket_.get(), NETLINK_EXT_ACK, &on, sizeof(on));
-  mnl_socket_setsockopt(netlink.socket_.get(), NETLINK_GET_STRICT_CHK, &on, sizeof(on));
-  netlink.port_ = mnl_socket_get_portid(netlink.socket_.get());
-  return netlink;
+  mnl_socket_setsockopt(socket.get(), NETLINK_EXT_ACK, &on, sizeof(on));
+  mnl_socket_setsockopt(socket.get(), NETLINK_GET_STRICT_CHK, &on, sizeof(on));
+  return Netlink(socket.release());
 }
 
 Status Netlink::dump(nlmsghdr* message, std::string_view step,

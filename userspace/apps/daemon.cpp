@@ -1,0 +1,356 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "apps/daemon.hpp"
+
+#include <boost/algorithm/string/split.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <chrono>
+#include <csignal>
+#include <string>
+
+#include "agent/endpoints.hpp"
+#include "agent/inventory_directory.hpp"
+#include "agent/options.hpp"
+#include "agent/stage.hpp"
+#include "api/options.hpp"
+#include "api/stage.hpp"
+#include "base/config.hpp"
+#include "base/log.hpp"
+#include "dataplane/core.hpp"
+#include "dataplane/options.hpp"
+#include "dataplane/tap_data_plane.hpp"
+#include "http/server.hpp"
+#include "http/upstream.hpp"
+#include "http/workers.hpp"
+#include "inventory/service.hpp"
+#include "proxy/options.hpp"
+#include "proxy/stage.hpp"
+#include "sys/notify.hpp"
+
+namespace metatap::apps {
+namespace asio = boost::asio;
+using namespace std::chrono_literals;
+
+namespace {
+
+constexpr auto kDrain = 5s;         ///< how long running requests may take to finish at the end
+constexpr auto kRefreshEvery = 2s;  ///< files that are only looked at now and then
+
+/// Reads one stage's options into place.
+template <class Options>
+Status read(const Config& config, Options& into) {
+  auto options = Options::from(config);
+  if (!options) {
+    return tl::make_unexpected(std::move(options.error()));
+  }
+  into = std::move(*options);
+  return {};
+}
+
+}  // namespace
+
+Status DaemonOptions::set_stages(std::string_view list) {
+  dataplane = proxy = agent = api = false;
+  std::vector<std::string> words;
+  boost::algorithm::split(words, list, [](char c) { return c == ','; });
+  for (const auto& word : words) {
+    if (word == "dataplane") {
+      dataplane = true;
+    } else if (word == "proxy") {
+      proxy = true;
+    } else if (word == "agent") {
+      agent = true;
+    } else if (word == "api") {
+      api = true;
+    } else {
+      return fail(ErrorCode::invalid,
+                  "--stages: '" + word + "' is no stage; there are dataplane, proxy, agent, api");
+    }
+  }
+  if (dataplane != proxy) {
+    return fail(ErrorCode::invalid,
+                "--stages: dataplane and proxy run in one process, because the listening sockets "
+                "and the connections' identities pass between them in memory");
+  }
+  if (proxy && !agent && api) {
+    return fail(ErrorCode::invalid,
+                "--stages: api here and agent elsewhere would have the proxy's requests leave and "
+                "come back; run dataplane,proxy in one process and api in another");
+  }
+  return {};
+}
+
+/// Members are in the order of their dependence: each may use those above it and is destroyed
+/// before them.
+struct Daemon::Impl {
+  Impl(DaemonOptions its_options, Config its_config)
+      : options(std::move(its_options)),
+        config(std::move(its_config)),
+        signals(control),
+        refresh(control),
+        watchdog(control) {}
+
+  const DaemonOptions options;
+  const Config config;
+  std::filesystem::path run_path;
+  InventoryOptions inventory_options;
+  api::ApiOptions api_options;
+  agent::AgentOptions agent_options;
+  proxy::ProxyOptions proxy_options;
+  dataplane::DataPlaneOptions dataplane_options;
+
+  asio::io_context control{1};
+  asio::signal_set signals;
+  asio::steady_timer refresh, watchdog;
+  std::unique_ptr<http::Workers> workers;
+  std::unique_ptr<InventoryService> inventory;
+
+  std::unique_ptr<api::ApiStage> api;
+  std::unique_ptr<http::Upstream> to_api;
+  std::unique_ptr<agent::InventoryDirectory> directory;
+  std::unique_ptr<agent::AgentStage> agent;
+  std::unique_ptr<http::Upstream> to_agent;
+  std::unique_ptr<proxy::ProxyStage> proxy;
+  std::unique_ptr<http::Server> api_server, agent_server;
+  std::shared_ptr<dataplane::Core> core;
+  std::unique_ptr<dataplane::TapDataPlane> tap;
+
+  Status read_options();
+  Status start();
+  Status start_inventory();
+  Status start_api();
+  Status start_agent();
+  Status start_proxy();
+  Status start_dataplane();
+  void follow_inventory();
+  void keep_refreshing();
+  void keep_telling_the_watchdog(std::chrono::microseconds interval);
+  void stop();
+};
+
+Status Daemon::Impl::read_options() {
+  const auto path = config.text("DEFAULT", "run_path", "/run/metatap");
+  if (!path) {
+    return tl::make_unexpected(path.error());
+  }
+  run_path = *path;
+  // All of them, whatever runs here: a typing error should not wait for the stage to be moved.
+  for (const auto& status :
+       {read(config, inventory_options), read(config, api_options), read(config, agent_options),
+        read(config, proxy_options), read(config, dataplane_options)}) {
+    if (!status) {
+      return status;
+    }
+  }
+  return {};
+}
+
+Status Daemon::Impl::start_inventory() {
+  auto service = InventoryService::open(control.get_executor(), inventory_options);
+  if (!service) {
+    return tl::make_unexpected(std::move(service.error()));
+  }
+  inventory = std::move(*service);
+  return inventory->start();
+}
+
+Status Daemon::Impl::start_api() {
+  api::ApiHooks hooks;
+  hooks.store_password = [this](std::string instance, std::string text) {
+    return inventory->set_password(std::move(instance), std::move(text));
+  };
+  auto stage = api::ApiStage::create(api_options, inventory->current(), std::move(hooks));
+  if (!stage) {
+    return tl::make_unexpected(std::move(stage.error()));
+  }
+  api = std::move(*stage);
+  if (options.agent) {
+    return {};  // joined in memory
+  }
+  api_server = std::make_unique<http::Server>(*workers, *api);
+  return api_server->listen(
+      http::TcpEndpoint{api_options.metadata_listen, api_options.metadata_listen_port});
+}
+
+Status Daemon::Impl::start_agent() {
+  directory = std::make_unique<agent::InventoryDirectory>(*inventory->current());
+  Handler* next = api.get();
+  if (next == nullptr) {
+    auto upstream = http::Upstream::create(agent::api_upstream(agent_options));
+    if (!upstream) {
+      return tl::make_unexpected(std::move(upstream.error()));
+    }
+    to_api = std::move(*upstream);
+    next = to_api.get();
+  }
+  auto stage = agent::AgentStage::create(*directory, *next, agent_options);
+  if (!stage) {
+    return tl::make_unexpected(std::move(stage.error()));
+  }
+  agent = std::move(*stage);
+  if (options.proxy) {
+    return {};
+  }
+  agent_server = std::make_unique<http::Server>(*workers, *agent, agent::proxy_limits());
+  return agent_server->listen(agent::proxy_socket(agent_options));
+}
+
+Status Daemon::Impl::start_proxy() {
+  Handler* next = agent.get();
+  if (next == nullptr) {
+    auto upstream = http::Upstream::create(proxy_options.upstream());
+    if (!upstream) {
+      return tl::make_unexpected(std::move(upstream.error()));
+    }
+    to_agent = std::move(*upstream);
+    next = to_agent.get();
+  }
+  proxy = std::make_unique<proxy::ProxyStage>(*workers, *next, proxy_options);
+  return {};
+}
+
+Status Daemon::Impl::start_dataplane() {
+  if (options.steering == Steering::listen) {
+    core = dataplane::Core::without_bpf(dataplane_options);
+  } else {
+    auto loaded = dataplane::Core::with_bpf(dataplane_options);
+    if (!loaded) {
+      return tl::make_unexpected(std::move(loaded.error()));
+    }
+    core = std::move(*loaded);
+    tap = std::make_unique<dataplane::TapDataPlane>(core, control, *proxy);
+    if (auto started = tap->start(inventory->current()); !started) {
+      return started;
+    }
+  }
+  return {};
+}
+
+/// The API first and the data plane last: who can ask finds an answer.
+void Daemon::Impl::follow_inventory() {
+  inventory->subscribe([this](const InventoryChange& change) {
+    if (api) {
+      api->apply(change);
+    }
+    if (directory) {
+      directory->apply(change);
+    }
+    if (tap) {
+      tap->apply(change);
+    }
+  });
+}
+
+Status Daemon::Impl::start() {
+  workers = std::make_unique<http::Workers>(proxy_options.workers);
+  if (auto status = start_inventory(); !status) {
+    return status;
+  }
+  workers->start();
+  if (auto status = options.api ? start_api() : Status(); !status) {
+    return status;
+  }
+  if (auto status = options.agent ? start_agent() : Status(); !status) {
+    return status;
+  }
+  if (auto status = options.proxy ? start_proxy() : Status(); !status) {
+    return status;
+  }
+  if (auto status = options.dataplane ? start_dataplane() : Status(); !status) {
+    return status;
+  }
+  follow_inventory();
+  if (api) {
+    keep_refreshing();
+  }
+  if (const auto interval = sys::watchdog_interval()) {
+    keep_telling_the_watchdog(*interval / 2);
+  }
+  return {};
+}
+
+void Daemon::Impl::keep_refreshing() {
+  refresh.expires_after(kRefreshEvery);
+  refresh.async_wait([this](boost::system::error_code error) {
+    if (!error) {
+      api->refresh();
+      keep_refreshing();
+    }
+  });
+}
+
+void Daemon::Impl::keep_telling_the_watchdog(std::chrono::microseconds interval) {
+  sys::notify_watchdog();
+  watchdog.expires_after(interval);
+  watchdog.async_wait([this, interval](boost::system::error_code error) {
+    if (!error) {
+      keep_telling_the_watchdog(interval);
+    }
+  });
+}
+
+/// From the guests' side inwards: nothing new comes in, what is under way finishes.
+void Daemon::Impl::stop() {
+  sys::notify_stopping();
+  if (tap) {
+    tap->stop();
+  }
+  if (proxy) {
+    proxy->stop(kDrain);
+  }
+  if (agent_server) {
+    agent_server->stop(kDrain);
+  }
+  if (api_server) {
+    api_server->stop(kDrain);
+  }
+  if (inventory) {
+    inventory->stop();
+  }
+  if (workers) {
+    workers->stop();
+    workers->join();
+  }
+}
+
+Daemon::Daemon(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Daemon::~Daemon() = default;
+
+Result<std::unique_ptr<Daemon>> Daemon::build(const DaemonOptions& options) {
+  auto config = Config::load(options.config_files, options.config_directory);
+  if (!config) {
+    return tl::make_unexpected(std::move(config.error()));
+  }
+  auto impl = std::make_unique<Impl>(options, std::move(*config));
+  if (auto status = impl->read_options(); !status) {
+    return tl::make_unexpected(std::move(status.error()));
+  }
+  return std::unique_ptr<Daemon>(new Daemon(std::move(impl)));
+}
+
+Status Daemon::run() {
+  auto& impl = *impl_;
+  impl.signals.add(SIGINT);
+  impl.signals.add(SIGTERM);
+  impl.signals.async_wait([&impl](boost::system::error_code error, int number) {
+    if (!error) {
+      log::info("stopping: {}", number == SIGINT ? "SIGINT" : "SIGTERM");
+      impl.control.stop();
+    }
+  });
+  std::signal(SIGPIPE, SIG_IGN);
+  const auto began = std::chrono::steady_clock::now();
+  Status status = impl.start();
+  if (status) {
+    const auto took = std::chrono::duration_cast<std::chrono::milliseconds>(
+        std::chrono::steady_clock::now() - began);
+    log::info("ready after {} ms", took.count());
+    sys::notify_ready("serving");
+    impl.control.run();
+  }
+  impl.stop();
+  return status;
+}
+
+}  // namespace metatap::apps
