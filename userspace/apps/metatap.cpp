@@ -1,4 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-int main() {
-  return 0;
+#include <exception>
+#include <iostream>
+
+#include "admin/cli.hpp"
+
+int main(int argc, char** argv) {
+  try {
+    return metatap::admin::run_cli({argv + 1, argv + argc}, std::cin, std::cout, std::cerr);
+  } catch (const std::exception& error) {
+    std::cerr << "metatap: " << error.what() << "\n";
+    return static_cast<int>(metatap::admin::Exit::failed);
+  }
 }

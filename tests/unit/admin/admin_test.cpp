@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/use_future.hpp>
+#include <fstream>
+#include <future>
+#include <sstream>
+#include <thread>
+
+#include "admin/cli.hpp"
+#include "admin/client.hpp"
+#include "admin/inventory_actions.hpp"
+#include "admin/server.hpp"
+#include "admin/table.hpp"
+#include "unit/inventory/samples.hpp"
+#include "unit/inventory/temporary_directory.hpp"
+
+namespace metatap::admin {
+namespace {
+
+namespace asio = boost::asio;
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::Not;
+
+/// A daemon's admin side: the real server, the real inventory, the real command line.
+class AdminTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    auto service = InventoryService::open(control_.get_executor(),
+                                          {"", directory_.path() / "state", std::nullopt});
+    ASSERT_TRUE(service) << service.error().message;
+    inventory_ = *std::move(service);
+    ASSERT_TRUE(inventory_->start());
+    auto config = Config::parse("[DEFAULT]\nmetadata_proxy_shared_secret = hush\nworkers = 2\n");
+    ASSERT_TRUE(config);
+    config_ = *std::move(config);
+    register_inventory(registry_, *inventory_);
+    register_config(registry_, config_);
+    registry_.add_status("proxy", [] {
+      return Json{{"requests", 7},
+                  {"listeners", {{{"name", "one"}, {"open", true}}}},
+                  {"drops", {{"no_slot", 3}}}};
+    });
+    registry_.add_port_facts([](const Port& port) -> Json {
+      return {{"state", port.id == "p-1" ? "attached" : "no device"}};
+    });
+    registry_.add_health("bpf", [this] { return problem_; });
+    registry_.add_findings(
+        [this] { return std::vector<Finding>{{severity_, "bpf", "the kernel has TCX", ""}}; });
+    workers_.start();
+    server_ = std::make_unique<AdminServer>(workers_, control_.get_executor(), registry_,
+                                            AdminOptions{.socket = socket_});
+    ASSERT_TRUE(server_->start());
+    thread_ = std::thread([this] { control_.run(); });
+  }
+  void TearDown() override {
+    server_.reset();
+    workers_.stop();
+    workers_.join();
+    guard_.reset();
+    control_.stop();
+    thread_.join();
+    inventory_.reset();
+  }
+
+  struct Ran {
+    int code;
+    std::string out, err;
+  };
+  Ran metatap(std::vector<std::string> arguments, const std::string& input = "") {
+    arguments.insert(arguments.begin(), {"--socket", socket_});
+    std::istringstream in(input);
+    std::ostringstream out, err;
+    const int code = run_cli(std::move(arguments), in, out, err);
+    return {code, out.str(), err.str()};
+  }
+  std::string get(std::string_view target) {
+    const auto answer = AdminClient(socket_).call("GET", target);
+    return answer ? *answer : "error: " + answer.error().message;
+  }
+
+  TemporaryDirectory directory_;
+  std::string socket_ = (directory_.path() / "run" / "admin.sock").string();
+  std::string problem_;
+  Finding::Severity severity_ = Finding::Severity::ok;
+  asio::io_context control_;
+  asio::executor_work_guard<asio::io_context::executor_type> guard_{control_.get_executor()};
+  std::unique_ptr<InventoryService> inventory_;
+  Config config_ = *Config::parse("");
+  Registry registry_;
+  http::Workers workers_{1};
+  std::unique_ptr<AdminServer> server_;
+  std::thread thread_;
+};
+
+TEST_F(AdminTest, AppliesAndExports) {
+  auto ran = metatap({"apply", "-", "--dry-run"}, std::string(kSample));
+  EXPECT_EQ(ran.code, 0) << ran.err;
+  EXPECT_THAT(ran.out, AllOf(HasSubstr("instances  2 added"), HasSubstr("nothing was changed")));
+  EXPECT_TRUE(inventory_->current()->instances.empty());
+  ran = metatap({"apply", "-"}, std::string(kSample));
+  EXPECT_EQ(ran.code, 0) << ran.err;
+  EXPECT_THAT(ran.out, HasSubstr("applied as revision 1"));
+  const auto exported = metatap({"export"});
+  EXPECT_EQ(exported.code, 0);
+  std::ofstream(directory_.path() / "all.json") << exported.out;
+  ran = metatap({"apply", directory_.path() / "all.json"});
+  EXPECT_EQ(ran.out, "nothing to change\n");
+}
+
+TEST_F(AdminTest, SaysWhereADocumentIsWrong) {
+  ASSERT_EQ(metatap({"apply", "-"}, std::string(kSample)).code, 0);
+  auto ran = metatap({"apply", "-"}, R"({"format": "metatap-inventory/1", "ports": [{"id": 1}]})");
+  EXPECT_EQ(ran.code, 1);
+  EXPECT_EQ(ran.out, "");
+  EXPECT_EQ(ran.err, "metatap: /ports/0/id: expected a string, not number\n");
+  EXPECT_EQ(inventory_->current()->instances.size(), 2U);
+  ran = metatap({"apply", "/nonexistent/file"});
+  EXPECT_EQ(ran.code, 2);
+  EXPECT_THAT(ran.err, HasSubstr("No such file"));
+}
+
+TEST_F(AdminTest, ShowsStatusForPeopleAndForPrograms) {
+  ASSERT_EQ(metatap({"apply", "-"}, std::string(kSample)).code, 0);
+  const auto text = metatap({"status"}).out;
+  EXPECT_THAT(text, AllOf(HasSubstr("inventory\n"), HasSubstr("  instances"), HasSubstr("sqlite:"),
+                          HasSubstr("    NAME  OPEN\n    one   yes\n"), HasSubstr("no_slot")));
+  const auto json = Json::parse(metatap({"--json", "status"}).out);
+  EXPECT_EQ(json["inventory"]["instances"], 2);
+  EXPECT_EQ(json["proxy"]["requests"], 7);
+}
+
+TEST_F(AdminTest, ListsPortsWithWhatTheDataPlaneKnows) {
+  ASSERT_EQ(metatap({"apply", "-"}, std::string(kSample)).code, 0);
+  const auto text = metatap({"ports"}).out;
+  EXPECT_THAT(text, AllOf(HasSubstr("STATE"), HasSubstr("attached"), HasSubstr("tapp-2"),
+                          HasSubstr("10.70.0.31, fd00:70::1f")));
+  const auto rows = Json::parse(metatap({"ports", "--json"}).out);
+  EXPECT_EQ(rows.at(0)["device_id"], "i-1");
+  EXPECT_EQ(rows.at(0)["instance"], "full");
+  EXPECT_EQ(rows.at(0)["state"], "attached");
+}
+
+TEST_F(AdminTest, HandlesOneInstanceAtATime) {
+  ASSERT_EQ(metatap({"apply", "-"}, std::string(kSample)).code, 0);
+  EXPECT_EQ(metatap({"instance", "add", "-"}, R"({"uuid": "u", "name": "a b/ü"})").code, 0);
+  auto ran = metatap({"instance", "add", "-"}, R"({"uuid": "u", "name": "c"})");
+  EXPECT_EQ(ran.code, 4);
+  EXPECT_THAT(ran.err, HasSubstr("there is u already"));
+  EXPECT_THAT(metatap({"instance", "list"}).out, HasSubstr("a b/ü"));
+  EXPECT_THAT(metatap({"instance", "show", "a b/ü"}).out, HasSubstr("i-0000000c"));
+  EXPECT_EQ(metatap({"instance", "set", "-"}, R"({"uuid": "u", "name": "full"})").code, 0);
+  ran = metatap({"instance", "show", "full"});
+  EXPECT_EQ(ran.code, 4);
+  EXPECT_THAT(ran.err, HasSubstr("several instances are called 'full'"));
+  EXPECT_EQ(metatap({"instance", "remove", "u"}).code, 0);
+  EXPECT_EQ(metatap({"instance", "remove", "u"}).code, 3);
+  EXPECT_EQ(metatap({"instance", "show", "full"}).code, 0);
+}
+
+TEST_F(AdminTest, ReadsAndClearsAPassword) {
+  ASSERT_EQ(metatap({"apply", "-"}, std::string(kSample)).code, 0);
+  EXPECT_EQ(metatap({"instance", "password", "full"}).out, "");
+  asio::co_spawn(control_, inventory_->set_password("i-1", "c2VjcmV0"), asio::use_future).get();
+  EXPECT_EQ(metatap({"instance", "password", "full"}).out, "c2VjcmV0\n");
+  EXPECT_THAT(metatap({"instance", "list"}).out, Not(HasSubstr("c2VjcmV0")));
+  EXPECT_EQ(metatap({"instance", "password", "full", "--clear"}).out, "cleared\n");
+  EXPECT_EQ(metatap({"instance", "password", "full"}).out, "");
+}
+
+TEST_F(AdminTest, ShowsTheConfigurationWithoutSecrets) {
+  const auto text = metatap({"config", "show"}).out;
+  EXPECT_THAT(text, AllOf(HasSubstr("workers"), HasSubstr("<text>:3"), Not(HasSubstr("hush"))));
+}
+
+TEST_F(AdminTest, ReportsHealthAndFindings) {
+  EXPECT_EQ(get("/healthz"), "ok\n");
+  auto ran = metatap({"doctor"});
+  EXPECT_EQ(ran.code, 0);
+  EXPECT_THAT(ran.out, HasSubstr("the kernel has TCX"));
+  problem_ = "not loaded";
+  severity_ = Finding::Severity::error;
+  EXPECT_EQ(metatap({"doctor"}).code, 1);
+  EXPECT_THAT(get("/healthz"), HasSubstr("503"));
+}
+
+TEST_F(AdminTest, ServesPrometheus) {
+  ASSERT_EQ(metatap({"apply", "-"}, std::string(kSample)).code, 0);
+  EXPECT_THAT(get("/metrics"), AllOf(HasSubstr("# TYPE metatap_inventory_objects gauge\n"),
+                                     HasSubstr("metatap_inventory_objects{kind=\"instance\"} 2\n"),
+                                     HasSubstr("metatap_database_reachable 1\n")));
+}
+
+TEST_F(AdminTest, RefusesWhatItDoesNotKnow) {
+  EXPECT_EQ(metatap({"frobnicate"}).code, 2);
+  EXPECT_EQ(metatap({}).code, 2);
+  EXPECT_EQ(metatap({"apply"}).code, 2);
+  EXPECT_EQ(metatap({"--help"}).code, 0);
+  EXPECT_THAT(get("/v1/nothing"), HasSubstr("there is no /v1/nothing"));
+  const auto answer = AdminClient(socket_).call("POST", "/v1/ports");
+  EXPECT_THAT(answer.error().message, HasSubstr("takes GET"));
+  EXPECT_THAT(get("/v1/instances/%zz"), HasSubstr("not percent-encoded"));
+}
+
+TEST(Cli, SaysThatNobodyListens) {
+  std::istringstream in;
+  std::ostringstream out, err;
+  EXPECT_EQ(run_cli({"--socket", "/nonexistent/admin.sock", "status"}, in, out, err), 5);
+  EXPECT_THAT(err.str(), HasSubstr("is metatapd running"));
+}
+
+TEST(Table, KeepsColumnsInLineAndTerminalsSafe) {
+  EXPECT_EQ(table_of(Json::parse(R"([{"a": "ü", "none": null, "b": [1, 2]},
+                                     {"a": "xyz\u001b[31m", "b": true}])")),
+            "A         B\nü         1, 2\nxyz?[31m  yes\n");
+}
+
+}  // namespace
+}  // namespace metatap::admin

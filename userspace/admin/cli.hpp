@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <iosfwd>
+#include <string>
+#include <vector>
+
+#include "metatap/result.hpp"
+
+namespace metatap::admin {
+
+/// What `metatap` returns to the shell.
+enum class Exit : int {
+  done = 0,
+  failed = 1,       ///< metatapd refused or could not do it; `doctor`: an error was found
+  usage = 2,        ///< the command line is wrong, or a file of it cannot be read
+  not_found = 3,    ///< what was named does not exist
+  conflict = 4,     ///< it exists already, or the name fits several
+  unreachable = 5,  ///< no metatapd behind the socket
+};
+[[nodiscard]] Exit exit_for(const Error& error);
+
+/// The whole of `metatap`. `arguments` without the program's name.
+[[nodiscard]] int run_cli(std::vector<std::string> arguments, std::istream& in, std::ostream& out,
+                          std::ostream& err);
+
+}  // namespace metatap::admin

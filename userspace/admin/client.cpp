@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "admin/client.hpp"
+
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include <array>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/use_future.hpp>
+#include <cstring>
+#include <future>
+#include <nlohmann/json.hpp>
+
+#include "http/upstream.hpp"
+#include "metatap/unique_fd.hpp"
+
+namespace metatap::admin {
+
+namespace asio = boost::asio;
+
+namespace {
+
+/// Whether somebody listens; says why not better than an HTTP status could.
+Status reachable(const std::string& socket) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (socket.size() >= sizeof address.sun_path) {
+    return fail(ErrorCode::invalid, "--socket: the path is too long: " + socket);
+  }
+  std::memcpy(address.sun_path, socket.data(), socket.size());
+  const UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (!fd ||
+      ::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
+    const int error = errno;
+    return fail(ErrorCode::unavailable,
+                "connect to " + socket + ": " + std::generic_category().message(error) +
+                    (error == EACCES ? "" : " (is metatapd running, and is this its socket?)"));
+  }
+  return {};
+}
+
+Error error_in(const Response& response) {
+  const auto json = nlohmann::json::parse(response.body.str(), nullptr, false);
+  ErrorCode code = ErrorCode::internal;
+  switch (response.status) {
+    case 400:
+    case 405:
+    case 413:
+      code = ErrorCode::invalid;
+      break;
+    case 403:
+      code = ErrorCode::denied;
+      break;
+    case 404:
+      code = ErrorCode::not_found;
+      break;
+    case 409:
+      code = ErrorCode::conflict;
+      break;
+    case 501:
+      code = ErrorCode::unsupported;
+      break;
+    case 503:
+      code = ErrorCode::unavailable;
+      break;
+    case 504:
+      code = ErrorCode::timeout;
+      break;
+    default:
+      break;
+  }
+  if (json.is_object() && json.contains("error") && json["error"].is_object()) {
+    return {code, json["error"].value("message", "")};
+  }
+  return {code, "metatapd answered " + std::to_string(response.status)};
+}
+
+asio::awaitable<Response> exchange(http::Upstream& upstream, std::string_view method,
+                                   std::string_view target, std::string_view body) {
+  const std::array headers{Header{"Host", "metatap"}, Header{"Accept", "application/json"}};
+  const Peer ourselves{.in_process = true, .uid = {}, .pid = {}, .address = {}};
+  Request request;
+  request.method = method;
+  request.target = target;
+  request.headers = headers;
+  request.body = body;
+  request.peer = &ourselves;
+  co_return co_await upstream.handle(request);
+}
+
+}  // namespace
+
+Result<std::string> AdminClient::call(std::string_view method, std::string_view target,
+                                      std::string_view body) const {
+  if (auto status = reachable(socket_); !status) {
+    return tl::make_unexpected(std::move(status.error()));
+  }
+  http::UpstreamOptions options;
+  options.endpoint = http::UnixEndpoint{socket_};
+  options.deadline = std::chrono::minutes(10);
+  options.keep_alive = false;
+  options.max_response = std::size_t{2} << 30U;
+  auto upstream = http::Upstream::create(std::move(options));
+  if (!upstream) {
+    return tl::make_unexpected(std::move(upstream.error()));
+  }
+  asio::io_context context;
+  auto answer =
+      asio::co_spawn(context, exchange(**upstream, method, target, body), asio::use_future);
+  // Until the answer is there: the client's own timers would keep run() busy for longer.
+  while (answer.wait_for(std::chrono::seconds(0)) != std::future_status::ready &&
+         context.run_one() > 0) {
+  }
+  const Response response = answer.get();
+  if (response.status / 100 != 2) {
+    return tl::make_unexpected(error_in(response));
+  }
+  return response.body.str();
+}
+
+std::string percent_encoded(std::string_view text) {
+  constexpr std::string_view kDigits = "0123456789ABCDEF";
+  std::string out;
+  for (const char c : text) {
+    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                       c == '-' || c == '_' || c == '.' || c == '~';
+    if (plain) {
+      out.push_back(c);
+    } else {
+      const auto byte = static_cast<unsigned char>(c);
+      out.push_back('%');
+      out.push_back(kDigits[byte >> 4U]);
+      out.push_back(kDigits[byte & 15U]);
+    }
+  }
+  return out;
+}
+
+}  // namespace metatap::admin

@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "admin/inventory_actions.hpp"
+
+#include <unordered_map>
+#include <utility>
+
+#include "inventory/document.hpp"
+#include "inventory/step.hpp"
+
+namespace metatap::admin {
+
+namespace asio = boost::asio;
+
+namespace {
+
+Json plan_json(const Plan& plan, bool dry_run) {
+  Json json{{"dry_run", dry_run}, {"changes", !plan.empty()}};
+  if (!dry_run) {
+    json["revision"] = plan.revision;
+  }
+  Json& tables = json["plan"] = Json::object();
+  for (const auto& table : plan.tables) {
+    tables[std::string(table.name)] = {
+        {"added", table.added}, {"changed", table.changed}, {"removed", table.removed}};
+  }
+  json["text"] = plan.text();
+  return json;
+}
+
+Result<Json> plan_json(const Result<Plan>& plan, bool dry_run = false) {
+  if (!plan) {
+    return tl::make_unexpected(plan.error());
+  }
+  return plan_json(*plan, dry_run);
+}
+
+Json state_json(const InventoryService& inventory) {
+  const auto state = inventory.state();
+  Json json{{"revision", state.revision},
+            {"networks", state.networks},
+            {"subnets", state.subnets},
+            {"routers", state.routers},
+            {"ports", state.ports},
+            {"instances", state.instances},
+            {"database", state.store.where},
+            {"database_reachable", state.store.reachable},
+            {"database_detail", state.store.detail}};
+  if (!state.file.empty()) {
+    json["file"] = state.file;
+    json["file_applied_at"] = state.file_applied_at;
+    json["file_error"] = state.file_error;
+  }
+  return json;
+}
+
+std::string device_of(const Port& port) {
+  constexpr std::size_t kIdInDevice = 11;  // Neutron's rule
+  return port.device ? *port.device : "tap" + port.id.substr(0, kIdInDevice);
+}
+
+Json ports_json(const Registry& registry, const Inventory& inventory) {
+  Json rows = Json::array();
+  for (const auto& [id, port] : inventory.ports) {
+    Json addresses = Json::array();
+    for (const auto& fixed : port->fixed_ips) {
+      addresses.push_back(fixed.ip_address);
+    }
+    Json row{{"id", id},
+             {"device", device_of(*port)},
+             {"mac_address", port->mac_address},
+             {"addresses", std::move(addresses)},
+             {"network_id", port->network_id},
+             {"device_owner", port->device_owner},
+             {"device_id", port->device_id}};
+    if (const auto owner = inventory.instances.find(port->device_id);
+        owner != inventory.instances.end()) {
+      row["instance"] = owner->second->name.empty() ? owner->second->hostname : owner->second->name;
+    }
+    if (port->vlan) {
+      row["vlan"] = *port->vlan;
+    }
+    row.update(registry.port_facts(*port));
+    rows.push_back(std::move(row));
+  }
+  return rows;
+}
+
+Json instances_json(const Inventory& inventory) {
+  std::unordered_map<std::string_view, Json> addresses;
+  for (const auto& [id, port] : inventory.ports) {
+    for (const auto& fixed : port->fixed_ips) {
+      addresses[port->device_id].push_back(fixed.ip_address);
+    }
+  }
+  Json rows = Json::array();
+  for (const auto& [uuid, instance] : inventory.instances) {
+    const auto& mine = addresses[uuid];
+    rows.push_back({{"uuid", uuid},
+                    {"name", instance->name},
+                    {"hostname", instance->hostname},
+                    {"project_id", instance->project_id},
+                    {"ec2_id", instance->ec2_ids.instance_id.value_or("")},
+                    {"addresses", mine.is_null() ? Json::array() : mine},
+                    {"password", password_of(*instance).empty() ? "unset" : "set"}});
+  }
+  return rows;
+}
+
+asio::awaitable<Response> clear_password(InventoryService& inventory, Call call) {
+  const auto instance = find_instance(*inventory.current(), call.parts.at(0));
+  if (!instance) {
+    co_return error_response(instance.error());
+  }
+  const auto status = co_await inventory.clear_password((*instance)->uuid);
+  co_return status ? json_response({{"cleared", (*instance)->uuid}})
+                   : error_response(status.error());
+}
+
+}  // namespace
+
+Result<std::shared_ptr<const Instance>> find_instance(const Inventory& inventory,
+                                                      std::string_view wanted) {
+  if (const auto found = inventory.instances.find(wanted); found != inventory.instances.end()) {
+    return found->second;
+  }
+  std::shared_ptr<const Instance> only;
+  for (const auto& [uuid, instance] : inventory.instances) {
+    if (instance->name != wanted && instance->display_name != wanted &&
+        instance->hostname != wanted) {
+      continue;
+    }
+    if (only) {
+      return fail(ErrorCode::conflict, "several instances are called '" + std::string(wanted) +
+                                           "'; say the uuid: " + only->uuid + ", " + uuid);
+    }
+    only = instance;
+  }
+  if (!only) {
+    return fail(ErrorCode::not_found, "there is no instance '" + std::string(wanted) + "'");
+  }
+  return only;
+}
+
+void register_inventory(Registry& registry, InventoryService& inventory) {
+  registry.add_status("inventory", [&inventory] { return state_json(inventory); });
+  registry.add_health("database", [&inventory]() -> std::string {
+    const auto health = inventory.state().store;
+    return health.reachable ? "" : health.detail;
+  });
+  registry.add_metrics([&inventory](Metrics& metrics) {
+    const auto state = inventory.state();
+    constexpr auto kObjects = "Objects in the inventory.";
+    for (const auto& [kind, count] :
+         {std::pair("network", state.networks), std::pair("subnet", state.subnets),
+          std::pair("router", state.routers), std::pair("port", state.ports),
+          std::pair("instance", state.instances)}) {
+      metrics.gauge("inventory_objects", kObjects, {{"kind", kind}}, static_cast<double>(count));
+    }
+    metrics.gauge("inventory_revision", "Grows with every committed change.", {},
+                  static_cast<double>(state.revision));
+    metrics.gauge("inventory_file_broken", "1 while the inventory file's contents are refused.", {},
+                  state.file_error.empty() ? 0 : 1);
+    metrics.gauge("database_reachable", "0 while answers go on from memory.", {},
+                  state.store.reachable ? 1 : 0);
+  });
+  registry.add_findings([&inventory] {
+    const auto state = inventory.state();
+    std::vector<Finding> findings;
+    using enum Finding::Severity;
+    findings.push_back({state.store.reachable ? ok : error, "database",
+                        state.store.where + ": " + state.store.detail,
+                        state.store.reachable ? "" : "answers go on from memory until it is back"});
+    if (!state.file.empty()) {
+      findings.push_back({state.file_error.empty() ? ok : error, "inventory file",
+                          state.file + ": " + (state.file_error.empty() ? "ok" : state.file_error),
+                          state.file_error.empty() ? "" : "the state before it is served on"});
+    }
+    return findings;
+  });
+
+  registry.add_json_action("GET", "/v1/ports", [&](const Call&) -> Result<Json> {
+    return ports_json(registry, *inventory.current());
+  });
+  registry.add_action("GET", "/v1/inventory", [&inventory](Call) -> asio::awaitable<Response> {
+    return [](InventoryService& service) -> asio::awaitable<Response> {
+      Response response;
+      response.content_type = "application/json";
+      response.body = Body(write_document(*service.current()));
+      co_return response;
+    }(inventory);
+  });
+  registry.add_json_action("PUT", "/v1/inventory", [&inventory](const Call& call) {
+    const bool dry_run = call.flag("dry_run");
+    return plan_json(inventory.apply(call.body, dry_run), dry_run);
+  });
+  registry.add_json_action("GET", "/v1/instances", [&inventory](const Call&) -> Result<Json> {
+    return instances_json(*inventory.current());
+  });
+  registry.add_json_action("POST", "/v1/instances", [&inventory](const Call& call) {
+    return plan_json(inventory.put(call.body, InventoryService::Mode::add));
+  });
+  registry.add_json_action("PUT", "/v1/instances", [&inventory](const Call& call) {
+    return plan_json(inventory.put(call.body, InventoryService::Mode::set));
+  });
+  registry.add_json_action(
+      "GET", "/v1/instances/{}", [&inventory](const Call& call) -> Result<Json> {
+        const auto instance = find_instance(*inventory.current(), call.parts.at(0));
+        if (!instance) {
+          return tl::make_unexpected(instance.error());
+        }
+        return Json::parse(write_object(**instance));
+      });
+  registry.add_json_action(
+      "DELETE", "/v1/instances/{}", [&inventory](const Call& call) -> Result<Json> {
+        const auto instance = find_instance(*inventory.current(), call.parts.at(0));
+        if (!instance) {
+          return tl::make_unexpected(instance.error());
+        }
+        return plan_json(inventory.remove_instance((*instance)->uuid));
+      });
+  registry.add_json_action(
+      "GET", "/v1/instances/{}/password", [&inventory](const Call& call) -> Result<Json> {
+        const auto instance = find_instance(*inventory.current(), call.parts.at(0));
+        if (!instance) {
+          return tl::make_unexpected(instance.error());
+        }
+        return Json{{"uuid", (*instance)->uuid}, {"password", password_of(**instance)}};
+      });
+  registry.add_action("DELETE", "/v1/instances/{}/password", [&inventory](Call call) {
+    return clear_password(inventory, std::move(call));
+  });
+}
+
+void register_config(Registry& registry, const Config& config) {
+  registry.add_json_action("GET", "/v1/config", [&config](const Call&) -> Result<Json> {
+    Json rows = Json::array();
+    for (const auto& setting : config.settings()) {
+      rows.push_back({{"group", setting.group},
+                      {"name", setting.name},
+                      {"value", setting.value},
+                      {"where", setting.where}});
+    }
+    return rows;
+  });
+}
+
+}  // namespace metatap::admin

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "admin/registry.hpp"
+#include "base/config.hpp"
+#include "inventory/service.hpp"
+
+namespace metatap::admin {
+
+/// What an operator can see of the inventory and do with it: the sections and actions under
+/// /v1/inventory, /v1/ports and /v1/instances. Both outlive the server that serves the registry.
+void register_inventory(Registry& registry, InventoryService& inventory);
+
+/// GET /v1/config: the settings that were read, secrets masked, each with file and line.
+void register_config(Registry& registry, const Config& config);
+
+/// The instance an operator means: by its uuid, or else by the name, display name or host name that
+/// only it has.
+Result<std::shared_ptr<const Instance>> find_instance(const Inventory& inventory,
+                                                      std::string_view wanted);
+
+}  // namespace metatap::admin

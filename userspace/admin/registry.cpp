@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "admin/registry.hpp"
+
+#include <algorithm>
+
+namespace metatap::admin {
+namespace {
+
+std::vector<std::string> split(std::string_view path) {
+  std::vector<std::string> segments;
+  while (!path.empty()) {
+    path.remove_prefix(path.front() == '/' ? 1 : 0);
+    const auto end = std::min(path.find('/'), path.size());
+    segments.emplace_back(path.substr(0, end));
+    path.remove_prefix(end);
+  }
+  return segments;
+}
+
+std::pair<unsigned, std::string_view> describe(ErrorCode code) {
+  switch (code) {
+    case ErrorCode::invalid:
+      return {400, "invalid"};
+    case ErrorCode::not_found:
+      return {404, "not_found"};
+    case ErrorCode::conflict:
+      return {409, "conflict"};
+    case ErrorCode::denied:
+      return {403, "denied"};
+    case ErrorCode::unsupported:
+      return {501, "unsupported"};
+    case ErrorCode::unavailable:
+      return {503, "unavailable"};
+    case ErrorCode::timeout:
+      return {504, "timeout"};
+    case ErrorCode::internal:
+      break;
+  }
+  return {500, "internal"};
+}
+
+std::string_view name_of(Finding::Severity severity) {
+  switch (severity) {
+    case Finding::Severity::ok:
+      return "ok";
+    case Finding::Severity::warning:
+      return "warning";
+    case Finding::Severity::error:
+      break;
+  }
+  return "error";
+}
+
+}  // namespace
+
+std::optional<std::string> percent_decoded(std::string_view text) {
+  const auto digit = [](char c) -> int {
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
+  };
+  std::string out;
+  for (std::size_t at = 0; at < text.size(); ++at) {
+    if (text[at] != '%') {
+      out.push_back(text[at]);
+      continue;
+    }
+    const int high = at + 2 < text.size() ? digit(text[at + 1]) : -1;
+    const int low = at + 2 < text.size() ? digit(text[at + 2]) : -1;
+    if (high < 0 || low < 0) {
+      return std::nullopt;
+    }
+    out.push_back(static_cast<char>(high * 16 + low));
+    at += 2;
+  }
+  return out;
+}
+
+bool Call::flag(std::string_view name) const {
+  const auto found = query.find(name);
+  return found != query.end() && found->second != "0" && found->second != "false";
+}
+
+void Registry::add_status(std::string name, std::function<Json()> show) {
+  status_.emplace_back(std::move(name), std::move(show));
+}
+
+void Registry::add_metrics(std::function<void(Metrics&)> collect) {
+  metrics_.push_back(std::move(collect));
+}
+
+void Registry::add_port_facts(std::function<Json(const Port&)> facts) {
+  port_facts_.push_back(std::move(facts));
+}
+
+void Registry::add_findings(std::function<std::vector<Finding>()> look) {
+  findings_.push_back(std::move(look));
+}
+
+void Registry::add_health(std::string name, std::function<std::string()> problem) {
+  health_.emplace_back(std::move(name), std::move(problem));
+}
+
+void Registry::add_action(std::string method, std::string pattern, Action action) {
+  routes_.push_back({std::move(method), split(pattern), std::move(action)});
+}
+
+void Registry::add_json_action(std::string method, std::string pattern, JsonAction action) {
+  // The coroutine takes the function by value: it must outlive the call, whatever the caller does.
+  add_action(std::move(method), std::move(pattern),
+             [action = std::move(action)](Call call) -> boost::asio::awaitable<Response> {
+               return [](JsonAction run, Call made) -> boost::asio::awaitable<Response> {
+                 const auto result = run(made);
+                 co_return result ? json_response(*result) : error_response(result.error());
+               }(action, std::move(call));
+             });
+}
+
+Json Registry::status() const {
+  Json all = Json::object();
+  for (const auto& [name, show] : status_) {
+    all[name] = show();
+  }
+  return all;
+}
+
+std::string Registry::metrics() const {
+  Metrics metrics;
+  for (const auto& collect : metrics_) {
+    collect(metrics);
+  }
+  return metrics.text();
+}
+
+Json Registry::port_facts(const Port& port) const {
+  Json all = Json::object();
+  for (const auto& facts : port_facts_) {
+    all.update(facts(port));
+  }
+  return all;
+}
+
+Json Registry::findings() const {
+  Json all = Json::array();
+  for (const auto& look : findings_) {
+    for (const auto& finding : look()) {
+      all.push_back({{"severity", name_of(finding.severity)},
+                     {"subject", finding.subject},
+                     {"message", finding.message},
+                     {"advice", finding.advice}});
+    }
+  }
+  return all;
+}
+
+std::string Registry::problems() const {
+  std::string all;
+  for (const auto& [name, problem] : health_) {
+    if (const auto text = problem(); !text.empty()) {
+      all += name + ": " + text + "\n";
+    }
+  }
+  return all;
+}
+
+boost::asio::awaitable<Response> Registry::run(Call call) const {
+  const auto segments = split(call.path);
+  std::string allowed;
+  for (const auto& route : routes_) {
+    const bool fits = std::ranges::equal(
+        route.segments, segments, [](const std::string& pattern, const std::string& segment) {
+          return pattern == "{}" ? !segment.empty() : pattern == segment;
+        });
+    if (!fits) {
+      continue;
+    }
+    if (route.method != call.method) {
+      allowed += (allowed.empty() ? "" : ", ") + route.method;
+      continue;
+    }
+    for (std::size_t at = 0; at < segments.size(); ++at) {
+      if (route.segments[at] == "{}") {
+        auto part = percent_decoded(segments[at]);
+        if (!part) {
+          co_return error_response({ErrorCode::invalid, "the path is not percent-encoded"});
+        }
+        call.parts.push_back(*std::move(part));
+      }
+    }
+    co_return co_await route.action(std::move(call));
+  }
+  if (allowed.empty()) {
+    co_return error_response({ErrorCode::not_found, "there is no " + call.path});
+  }
+  auto response = error_response({ErrorCode::invalid, call.path + " takes " + allowed});
+  response.status = 405;
+  response.headers.emplace_back("Allow", allowed);
+  co_return response;
+}
+
+Response json_response(const Json& json, unsigned status) {
+  Response response;
+  response.status = status;
+  response.content_type = "application/json";
+  response.body = Body(json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n");
+  return response;
+}
+
+Response error_response(const Error& error) {
+  const auto [status, code] = describe(error.code);
+  return json_response({{"error", {{"code", code}, {"message", error.message}}}}, status);
+}
+
+}  // namespace metatap::admin

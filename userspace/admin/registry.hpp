@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <boost/asio/awaitable.hpp>
+#include <functional>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "admin/metrics.hpp"
+#include "metatap/exchange.hpp"
+#include "metatap/model.hpp"
+#include "metatap/result.hpp"
+
+namespace metatap::admin {
+
+using Json = nlohmann::ordered_json;
+
+/// One request of the operator.
+struct Call {
+  std::string method, path;
+  std::vector<std::string> parts;  ///< what each {} of the pattern matched, decoded
+  std::map<std::string, std::string, std::less<>> query;
+  std::string body;
+
+  /// Whether a flag is in the query and not 0 or false.
+  [[nodiscard]] bool flag(std::string_view name) const;
+};
+
+/// One thing `metatap doctor` has to say.
+struct Finding {
+  enum class Severity : std::uint8_t { ok, warning, error };
+  Severity severity = Severity::ok;
+  std::string subject;  ///< what was looked at: "bpf", "qrouter-…"
+  std::string message;  ///< what was found
+  std::string advice;   ///< what to do about it; may be empty
+};
+
+/// What the admin socket can show and do. The stages know nothing of it: the wiring registers, on
+/// their behalf, functions that look at them. Filled before the server starts, read-only then;
+/// every function is called on the control thread and must not block for long.
+class Registry {
+ public:
+  /// A section of `metatap status`: an object of values, lists of objects become tables.
+  void add_status(std::string name, std::function<Json()> show);
+  void add_metrics(std::function<void(Metrics&)> collect);
+  /// What is known of a port beyond the inventory, merged into its row in `metatap ports`.
+  void add_port_facts(std::function<Json(const Port&)> facts);
+  void add_findings(std::function<std::vector<Finding>()> look);
+  /// A sentence while something is wrong, else empty: /healthz then answers 503.
+  void add_health(std::string name, std::function<std::string()> problem);
+
+  /// `pattern`: a path, of which each segment `{}` matches any one. The first that fits is taken.
+  using Action = std::function<boost::asio::awaitable<Response>(Call)>;
+  void add_action(std::string method, std::string pattern, Action action);
+  /// The same for what answers at once, in JSON.
+  using JsonAction = std::function<Result<Json>(const Call&)>;
+  void add_json_action(std::string method, std::string pattern, JsonAction action);
+
+  [[nodiscard]] Json status() const;
+  [[nodiscard]] std::string metrics() const;
+  [[nodiscard]] Json port_facts(const Port& port) const;
+  [[nodiscard]] Json findings() const;
+  [[nodiscard]] std::string problems() const;  ///< one a line
+  /// Finds the action and runs it; 404 and 405 where there is none.
+  [[nodiscard]] boost::asio::awaitable<Response> run(Call call) const;
+
+ private:
+  struct Route {
+    std::string method;
+    std::vector<std::string> segments;
+    Action action;
+  };
+  std::vector<std::pair<std::string, std::function<Json()>>> status_;
+  std::vector<std::function<void(Metrics&)>> metrics_;
+  std::vector<std::function<Json(const Port&)>> port_facts_;
+  std::vector<std::function<std::vector<Finding>()>> findings_;
+  std::vector<std::pair<std::string, std::function<std::string()>>> health_;
+  std::vector<Route> routes_;
+};
+
+/// Undoes percent-encoding; nullopt where it is broken.
+[[nodiscard]] std::optional<std::string> percent_decoded(std::string_view text);
+
+[[nodiscard]] Response json_response(const Json& json, unsigned status = 200);
+/// {"error": {"code": "not_found", "message": "…"}} with the status that fits the code.
+[[nodiscard]] Response error_response(const Error& error);
+
+}  // namespace metatap::admin

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "admin/server.hpp"
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <optional>
+#include <utility>
+
+#include "http/server.hpp"
+
+namespace metatap::admin {
+
+namespace asio = boost::asio;
+
+namespace {
+
+/// An operator may apply a large document, over a slow disk.
+http::Limits operator_limits() {
+  http::Limits limits;
+  limits.body = std::size_t{2} << 30U;
+  limits.request = std::chrono::minutes(10);
+  limits.write = std::chrono::minutes(10);
+  return limits;
+}
+
+std::optional<Call> call_of(const Request& request) {
+  Call call;
+  call.method = request.method;
+  call.body = request.body;
+  auto target = request.target;
+  const auto mark = std::min(target.find('?'), target.size());
+  auto query = target.substr(std::min(mark + 1, target.size()));
+  call.path = target.substr(0, mark);
+  while (!query.empty()) {
+    const auto end = std::min(query.find('&'), query.size());
+    const auto pair = query.substr(0, end);
+    const auto equals = std::min(pair.find('='), pair.size());
+    auto name = percent_decoded(pair.substr(0, equals));
+    auto value = percent_decoded(pair.substr(std::min(equals + 1, pair.size())));
+    if (!name || !value) {
+      return std::nullopt;
+    }
+    call.query.emplace(*std::move(name), *std::move(value));
+    query.remove_prefix(std::min(end + 1, query.size()));
+  }
+  return call;
+}
+
+}  // namespace
+
+class AdminServer::Impl final : public Handler {
+ public:
+  Impl(http::Workers& workers, asio::any_io_executor control, const Registry& registry,
+       AdminOptions options)
+      : control_(std::move(control)),
+        registry_(registry),
+        options_(std::move(options)),
+        server_(workers, *this, operator_limits()) {}
+
+  Status start() {
+    return server_.listen(
+        http::UnixEndpoint{options_.socket, options_.mode, options_.user, options_.group});
+  }
+  void stop() { server_.stop(std::chrono::seconds(1)); }
+
+  asio::awaitable<Response> handle(const Request& request) override {
+    auto call = call_of(request);
+    if (!call) {
+      co_return error_response({ErrorCode::invalid, "the query is not percent-encoded"});
+    }
+    co_return co_await asio::co_spawn(control_, run(*std::move(call)), asio::use_awaitable);
+  }
+
+ private:
+  /// On the control thread.
+  asio::awaitable<Response> run(Call call) {
+    if (call.method == "GET") {
+      if (call.path == "/v1/status") {
+        co_return json_response(registry_.status());
+      }
+      if (call.path == "/v1/doctor") {
+        co_return json_response(registry_.findings());
+      }
+      if (call.path == "/metrics") {
+        Response response;
+        response.content_type = "text/plain; version=0.0.4; charset=utf-8";
+        response.body = Body(registry_.metrics());
+        co_return response;
+      }
+      if (call.path == "/healthz") {
+        const auto problems = registry_.problems();
+        Response response;
+        response.status = problems.empty() ? 200 : 503;
+        response.content_type = "text/plain; charset=utf-8";
+        response.body = Body(problems.empty() ? "ok\n" : problems);
+        co_return response;
+      }
+    }
+    co_return co_await registry_.run(std::move(call));
+  }
+
+  asio::any_io_executor control_;
+  const Registry& registry_;
+  AdminOptions options_;
+  http::Server server_;
+};
+
+AdminServer::AdminServer(http::Workers& workers, asio::any_io_executor control,
+                         const Registry& registry, AdminOptions options)
+    : impl_(std::make_unique<Impl>(workers, std::move(control), registry, std::move(options))) {}
+
+AdminServer::~AdminServer() {
+  stop();
+}
+
+Status AdminServer::start() {
+  return impl_->start();
+}
+void AdminServer::stop() {
+  impl_->stop();
+}
+
+}  // namespace metatap::admin
