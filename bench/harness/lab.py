@@ -43,6 +43,15 @@ def inside(netns):
     return ["nsenter", f"--net=/run/netns/{netns}"] if netns else []
 
 
+def is_alive(pid):
+    """A zombie that nobody has waited for does no work any more."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except (OSError, IndexError):
+        return False
+
+
 class Process:
     """One that we started; `pids` are those that do its work."""
 
@@ -55,7 +64,7 @@ class Process:
         return self._pids or [self.popen.pid]
 
     def alive(self):
-        return all(os.path.exists(f"/proc/{pid}/stat") for pid in self.pids)
+        return any(is_alive(pid) for pid in self.pids)
 
 
 class Lab:
@@ -109,30 +118,25 @@ class Lab:
         self.processes.append(process)
         return process
 
-    def stop(self, process, how=signal.SIGTERM, patience=5.0):
-        for pid in process.pids:
-            try:
-                os.kill(pid, how)
-            except ProcessLookupError:
-                pass
-        end = time.monotonic() + patience
-        while time.monotonic() < end:
-            process.popen.poll()
-            if not process.alive():
-                break
-            time.sleep(0.005)
-        else:
-            for pid in process.pids:
+    def stop(self, *processes, patience=5.0):
+        """All are asked at once, and killed when they do not listen."""
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            for pid in [pid for process in processes for pid in process.pids]:
                 try:
-                    os.kill(pid, signal.SIGKILL)
+                    os.kill(pid, number)
                 except ProcessLookupError:
                     pass
-        try:
-            process.popen.wait(1)
-        except subprocess.TimeoutExpired:
-            pass
-        if process in self.processes:
-            self.processes.remove(process)
+            end = time.monotonic() + patience
+            while time.monotonic() < end and any(process.alive() for process in processes):
+                for process in processes:
+                    process.popen.poll()
+                time.sleep(0.005)
+            if not any(process.alive() for process in processes):
+                break
+        for process in processes:
+            process.popen.poll()
+            if process in self.processes:
+                self.processes.remove(process)
 
     def memory_cgroup(self, name):
         """A cgroup that counts memory, kernel memory included; None where there is none."""
@@ -153,8 +157,7 @@ class Lab:
             return
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
-        for process in list(self.processes):
-            self.stop(process, patience=2.0)
+        self.stop(*list(self.processes), patience=3.0)
         try:
             present = set(os.listdir("/run/netns")) if os.path.isdir("/run/netns") else set()
             mine = [n for n in present if n in set(self.namespaces) or n.startswith(self.prefix)]

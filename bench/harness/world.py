@@ -125,7 +125,10 @@ class World:
         batch([f"link add rp{network.index} type veth peer name {network.qr} netns {network.gateway} "
                f"address {GATEWAY_MAC}",
                f"link set rp{network.index} master {network.bridge} up"], self.host)
-        batch(["link set lo up", f"addr add 10.0.0.1/16 dev {network.qr}", f"link set {network.qr} up"],
+        # Neighbours are given, not asked for: a thousand guests would overflow the kernel's table,
+        # which all namespaces share.
+        batch(["link set lo up", f"addr add 10.0.0.1/16 dev {network.qr}", f"link set {network.qr} up"]
+              + [f"neigh replace {guest.address} lladdr {guest.mac} dev {network.qr}" for guest in network.guests],
               network.gateway)
         self.sysctl(network.gateway, {"net/ipv4/ip_forward": "1"})
         if self.rules:
