@@ -1,0 +1,881 @@
+// SPDX-License-Identifier: Apache-2.0
+// mt_tap and mt_return over tables of packets: verdict, reason, bytes and mark of each.
+#include <bpf/bpf.h>
+#include <gtest/gtest.h>
+#include <linux/pkt_cls.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <cstring>
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+
+#include "bpf/packet.hpp"
+#include "bpf/private_namespace.hpp"
+#include "dataplane/alias.hpp"
+#include "dataplane/core.hpp"
+#include "dataplane/metadata_namespace.hpp"
+
+namespace metatap::dataplane {
+namespace {
+
+using testing::Bytes;
+using testing::Packet;
+
+constexpr const char* kMeta4 = "169.254.169.254";
+constexpr const char* kMeta6 = "fe80::a9fe:a9fe";
+constexpr const char* kSolicited = "ff02::1:fffe:a9fe";
+constexpr const char* kOurMac = "fe:16:3e:a9:fe:a9";
+constexpr const char* kGuestMac = "52:54:00:00:00:01";
+
+/// Rows of the slot table that the cases use. The device is a veth of the private namespace.
+enum Slot : std::uint32_t {
+  kStrict = 5,    ///< VLAN 0
+  kTrunk = 6,     ///< VLAN 7
+  kDisabled = 7,  ///< VLAN 8
+  kLearning = 8,  ///< VLAN 9
+  kRefusing = 9,  ///< VLAN 10
+  kGone = 11,     ///< no row
+};
+
+enum class Listener { open, none };
+
+struct Case {
+  std::string name;
+  std::string program = "mt_tap";
+  Packet in;
+  std::string verdict;
+  std::string reason;
+  std::uint32_t slot = 0;
+  std::optional<Packet> out{};  ///< absent: not a byte may change
+  Listener listener = Listener::open;
+  bool no_budget = false;  ///< the bucket is empty
+  bool check_bytes = true;
+};
+
+std::string verdict_name(std::uint32_t verdict) {
+  switch (static_cast<int>(verdict)) {
+    case TC_ACT_UNSPEC:
+      return "UNSPEC";
+    case TC_ACT_OK:
+      return "OK";
+    case TC_ACT_SHOT:
+      return "SHOT";
+    case TC_ACT_REDIRECT:
+      return "REDIRECT";
+    default:
+      return std::to_string(static_cast<int>(verdict));
+  }
+}
+
+std::string alias4(std::uint32_t slot, std::uint32_t index = 0) {
+  return Alias{slot, index}.v4().text();
+}
+
+std::string alias6(std::uint32_t slot, std::uint32_t index, std::string_view guest) {
+  return Alias{slot, index}.v6(sys::IpAddress::parse(guest).value()).text();
+}
+
+/// Loads the programs once, in a namespace of their own.
+class Kernel {
+ public:
+  static Kernel& instance() {
+    static Kernel kernel;
+    return kernel;
+  }
+
+  void listen(bool open) {
+    listener_.reset();
+    if (!open) {
+      return;
+    }
+    listener_.reset(::socket(AF_INET, SOCK_STREAM, 0));
+    const int on = 1;
+    ::setsockopt(listener_.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+    sockaddr_in local{};
+    local.sin_family = AF_INET;
+    local.sin_port = htons(80);
+    local.sin_addr.s_addr = htonl(0xa9fea9feU);
+    ASSERT_EQ(::bind(listener_.get(), reinterpret_cast<sockaddr*>(&local), sizeof(local)), 0);
+    ASSERT_EQ(::listen(listener_.get(), 8), 0);
+  }
+
+  void configure(bool no_budget) {
+    auto config = core_->programs->config().value();
+    config.veth_ifindex = device_;
+    config.nsid = -1;  // the namespace of the device itself
+    config.sample = 1;
+    config.syn_interval_ns = no_budget ? 3'600'000'000'000ULL : 0;
+    config.syn_burst_ns = 0;
+    ASSERT_TRUE(core_->programs->set_config(config));
+  }
+
+  struct Outcome {
+    std::string verdict;
+    Bytes bytes;
+    std::uint32_t mark = 0;
+    std::uint32_t ns = 0;
+  };
+  Outcome run(const std::string& program, const Bytes& in, int repeat = 1) {
+    Bytes out(in.size() + 256);
+    __sk_buff context{};
+    context.ifindex = device_;
+    __sk_buff after{};
+    LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = in.data(), .data_out = out.data(),
+                .data_size_in = static_cast<std::uint32_t>(in.size()),
+                .data_size_out = static_cast<std::uint32_t>(out.size()), .ctx_in = &context,
+                .ctx_out = &after, .ctx_size_in = sizeof(context), .ctx_size_out = sizeof(after),
+                .repeat = repeat);
+    const int error = ::bpf_prog_test_run_opts(core_->programs->program(program), &options);
+    EXPECT_EQ(error, 0) << std::strerror(-error);
+    out.resize(options.data_size_out);
+    return {verdict_name(options.retval), out, after.mark, options.duration};
+  }
+
+  std::uint64_t count(const std::string& reason) {
+    for (const auto& status : count_reasons(*core_->programs)) {
+      if (status.name == reason) {
+        return status.packets;
+      }
+    }
+    ADD_FAILURE() << "no reason " << reason;
+    return 0;
+  }
+  std::uint64_t count(std::uint32_t slot, const std::string& reason) {
+    std::uint32_t number = 0;
+    while (number < MT_REASONS && reasons()[number].name != reason) {
+      ++number;
+    }
+    const mt_slot_reason key{slot, number};
+    std::uint64_t value = 0;
+    ::bpf_map_lookup_elem(core_->programs->map("mt_slot_reasons"), &key, &value);
+    return value;
+  }
+  /// Rows as the table of slots above says.
+  void reset_rows() {
+    row(kStrict, 0, 0);
+    row(kTrunk, 7, 0);
+    row(kDisabled, 8, MT_SLOT_DISABLED);
+    row(kLearning, 9, MT_SLOT_LEARN);
+    row(kRefusing, 10, MT_SLOT_REFUSE_DOWN);
+  }
+  [[nodiscard]] Core& core() { return *core_; }
+  [[nodiscard]] unsigned device() const { return device_; }
+
+ private:
+  Kernel() {
+    testing::enter_private_namespace();
+    auto netlink = sys::Netlink::open().value();
+    const auto lo = netlink.link("lo")->index;
+    EXPECT_TRUE(netlink.set_up(lo));
+    EXPECT_TRUE(netlink.add_address(lo, sys::IpAddress::parse(kMeta4).value(), 32));
+    EXPECT_TRUE(netlink.add_veth({"tested0", {}}, {"tested1", {}}));
+    device_ = netlink.link("tested0")->index;
+    DataPlaneOptions options;
+    options.pin_path = pins_.path();
+    options.slots = 64;
+    auto core = Core::with_bpf(options);
+    EXPECT_TRUE(core) << core.error().message;
+    core_ = *core;
+    reset_rows();
+  }
+
+  void row(std::uint32_t slot, std::uint16_t vlan, std::uint32_t flags) {
+    mt_slot row{};
+    row.kind = MT_KIND_TAP;
+    row.flags = flags;
+    row.ifindex = device_;
+    row.vlan = vlan;
+    std::ranges::copy(testing::mac_bytes(kGuestMac), row.mac);
+    if ((flags & MT_SLOT_LEARN) == 0) {
+      row.v4_count = 2;
+      std::memcpy(&row.v4[0], testing::ip_bytes("10.0.0.5").data(), 4);
+      std::memcpy(&row.v4[1], testing::ip_bytes("10.0.0.6").data(), 4);
+      row.v6_count = 1;
+      std::memcpy(row.v6[0], testing::ip_bytes("2001:db8::5").data(), 16);
+    }
+    const mt_port_key key{device_, vlan, 0};
+    ASSERT_EQ(::bpf_map_update_elem(core_->programs->map("mt_slots"), &slot, &row, BPF_ANY), 0);
+    ASSERT_EQ(::bpf_map_update_elem(core_->programs->map("mt_ports"), &key, &slot, BPF_ANY), 0);
+  }
+
+  testing::TemporaryPins pins_;
+  std::shared_ptr<Core> core_;
+  unsigned device_ = 0;
+  UniqueFd listener_;
+};
+
+Packet v4(std::string_view source = "10.0.0.5") {
+  return Packet().eth().ipv4(source, kMeta4);
+}
+
+Packet v6(std::string_view source = "fe80::1234") {
+  return Packet().eth().ipv6(source, kMeta6);
+}
+
+Packet ns(std::string_view source, std::string_view destination, std::string_view target,
+          std::string_view mac, std::uint8_t hops = 255) {
+  Bytes body = testing::ip_bytes(target);
+  if (!mac.empty()) {
+    body.push_back(1);
+    body.push_back(1);
+    const auto lladdr = testing::mac_bytes(mac);
+    body.insert(body.end(), lladdr.begin(), lladdr.end());
+  }
+  return Packet().eth().ipv6(source, destination, hops).icmp(135).payload(body);
+}
+
+Packet na(std::string_view destination) {
+  Bytes body = testing::ip_bytes(kMeta6);
+  body.push_back(2);
+  body.push_back(1);
+  const auto lladdr = testing::mac_bytes(kOurMac);
+  body.insert(body.end(), lladdr.begin(), lladdr.end());
+  return Packet()
+      .eth(kOurMac, kGuestMac)
+      .ipv6(kMeta6, destination, 255)
+      .icmp(136, 0, 0x60000000U)
+      .payload(body);
+}
+
+std::vector<Case> tap_cases() {
+  std::vector<Case> all;
+  const auto add = [&](Case c) { all.push_back(std::move(c)); };
+  const std::string zero = "00:00:00:00:00:00";
+
+  // Not ours.
+  add({.name = "TcpElsewhere",
+       .in = Packet().eth().ipv4("10.0.0.5", "10.0.0.1").tcp(1, 80, "S"),
+       .verdict = "UNSPEC",
+       .reason = "not_metadata"});
+  add({.name = "V6Elsewhere",
+       .in = Packet().eth().ipv6("fe80::1", "fe80::2").tcp(1, 80, "S"),
+       .verdict = "UNSPEC",
+       .reason = "not_metadata"});
+  add({.name = "ArpForAnother",
+       .in = Packet().eth().arp(1, kGuestMac, "10.0.0.5", zero, "10.0.0.1"),
+       .verdict = "UNSPEC",
+       .reason = "not_metadata"});
+  add({.name = "NeighbourOfAnother",
+       .in = ns("fe80::1", "ff02::1:ff00:2", "fe80::2", kGuestMac),
+       .verdict = "UNSPEC",
+       .reason = "not_metadata"});
+  add({.name = "Runt",
+       .in = Packet().eth().payload(Bytes(4, 0)),
+       .verdict = "UNSPEC",
+       .reason = "not_metadata"});
+  add({.name = "OtherPort",
+       .in = v4().tcp(40000, 443, "S"),
+       .verdict = "UNSPEC",
+       .reason = "other_port"});
+  add({.name = "OtherPortV6",
+       .in = v6().tcp(40000, 443, "S"),
+       .verdict = "UNSPEC",
+       .reason = "other_port"});
+  add({.name = "Udp", .in = v4().udp(40000, 80), .verdict = "UNSPEC", .reason = "other_protocol"});
+  add({.name = "UdpV6",
+       .in = v6().udp(40000, 80),
+       .verdict = "UNSPEC",
+       .reason = "other_protocol"});
+  add({.name = "IcmpTimestamp",
+       .in = v4().icmp(13).payload(Bytes(12, 0)),
+       .verdict = "UNSPEC",
+       .reason = "other_protocol"});
+  add({.name = "DoubleTagged",
+       .in = Packet().eth().vlan(7).vlan(8).ipv4("10.0.0.5", kMeta4).tcp(1, 80, "S"),
+       .verdict = "UNSPEC",
+       .reason = "not_metadata"});
+
+  // Steered, IPv4.
+  add({.name = "Syn",
+       .in = v4().tcp(40000, 80, "S"),
+       .verdict = "REDIRECT",
+       .reason = "steered_v4",
+       .slot = kStrict,
+       .out = Packet().eth().ipv4(alias4(kStrict), kMeta4).tcp(40000, 80, "S")});
+  add({.name = "SecondAddress",
+       .in = v4("10.0.0.6").tcp(40000, 80, "S"),
+       .verdict = "REDIRECT",
+       .reason = "steered_v4",
+       .slot = kStrict,
+       .out = Packet().eth().ipv4(alias4(kStrict, 1), kMeta4).tcp(40000, 80, "S")});
+  add({.name = "IpOptions",
+       .in = Packet()
+                 .eth()
+                 .ipv4("10.0.0.5", kMeta4, {.options = Bytes{1, 1, 1, 1, 1, 1, 1, 0}})
+                 .tcp(40000, 80, "S"),
+       .verdict = "REDIRECT",
+       .reason = "steered_v4",
+       .slot = kStrict,
+       .out = Packet()
+                  .eth()
+                  .ipv4(alias4(kStrict), kMeta4, {.options = Bytes{1, 1, 1, 1, 1, 1, 1, 0}})
+                  .tcp(40000, 80, "S")});
+  add({.name = "Payload",
+       .in = Packet()
+                 .eth()
+                 .vlan(10)
+                 .ipv4("10.0.0.5", kMeta4)
+                 .tcp(40000, 80, "PA")
+                 .payload("GET / HTTP/1.1\r\n\r\n"),
+       .verdict = "REDIRECT",
+       .reason = "steered_v4",
+       .slot = kRefusing,
+       .out = Packet()
+                  .eth()
+                  .ipv4(alias4(kRefusing), kMeta4)
+                  .tcp(40000, 80, "PA")
+                  .payload("GET / HTTP/1.1\r\n\r\n")});
+  add({.name = "TrunkTagIsTakenOff",
+       .in = Packet().eth().vlan(7).ipv4("10.0.0.5", kMeta4).tcp(40000, 80, "S"),
+       .verdict = "REDIRECT",
+       .reason = "steered_v4",
+       .slot = kTrunk,
+       .out = Packet().eth().ipv4(alias4(kTrunk), kMeta4).tcp(40000, 80, "S")});
+  add({.name = "PriorityTagIsUntagged",
+       .in = Packet().eth().vlan(0xe000).ipv4("10.0.0.5", kMeta4).tcp(40000, 80, "S"),
+       .verdict = "REDIRECT",
+       .reason = "steered_v4",
+       .slot = kStrict,
+       .out = Packet().eth().ipv4(alias4(kStrict), kMeta4).tcp(40000, 80, "S")});
+  add({.name = "AddressedToOurMac",
+       .in = Packet().eth(kGuestMac, kOurMac).ipv4("10.0.0.5", kMeta4).tcp(40000, 80, "S"),
+       .verdict = "REDIRECT",
+       .reason = "steered_v4",
+       .slot = kStrict,
+       .out = Packet().eth(kGuestMac, kOurMac).ipv4(alias4(kStrict), kMeta4).tcp(40000, 80, "S")});
+  add({.name = "LearnedAddress",
+       .in = Packet().eth().vlan(9).ipv4("192.0.2.77", kMeta4).tcp(40000, 80, "S"),
+       .verdict = "REDIRECT",
+       .reason = "steered_v4",
+       .slot = kLearning,
+       .out = Packet().eth().ipv4(alias4(kLearning), kMeta4).tcp(40000, 80, "S")});
+  add({.name = "FirstFragment",
+       .in = Packet()
+                 .eth()
+                 .vlan(10)
+                 .ipv4("10.0.0.5", kMeta4, {.fragment = 0x2000})
+                 .tcp(40000, 80, "PA")
+                 .payload(Bytes(44, 'x')),
+       .verdict = "REDIRECT",
+       .reason = "steered_v4",
+       .slot = kRefusing,
+       .out = Packet()
+                  .eth()
+                  .ipv4(alias4(kRefusing), kMeta4, {.fragment = 0x2000})
+                  .tcp(40000, 80, "PA")
+                  .payload(Bytes(44, 'x'))});
+  add({.name = "LaterFragment",
+       .in = Packet()
+                 .eth()
+                 .ipv4("10.0.0.5", kMeta4, {.fragment = 0x2008})
+                 .protocol(6)
+                 .payload(Bytes(64, 'x')),
+       .verdict = "REDIRECT",
+       .reason = "steered_fragment",
+       .slot = kStrict,
+       .out = Packet()
+                  .eth()
+                  .ipv4(alias4(kStrict), kMeta4, {.fragment = 0x2008})
+                  .protocol(6)
+                  .payload(Bytes(64, 'x'))});
+  add({.name = "Echo",
+       .in = v4().icmp(8, 0, 0x00010002).payload("ping"),
+       .verdict = "REDIRECT",
+       .reason = "steered_echo",
+       .slot = kStrict,
+       .out = Packet().eth().ipv4(alias4(kStrict), kMeta4).icmp(8, 0, 0x00010002).payload("ping")});
+  {
+    // A hop behind the guest reports; the quoted packet is ours to the guest.
+    const auto quoted = [](std::string_view guest) {
+      return Packet().eth().ipv4(kMeta4, guest).tcp(80, 40000, "A").payload("x").l3(28);
+    };
+    Bytes alias_quoted = quoted(alias4(kStrict));
+    // The quoted TCP checksum is as the guest saw it.
+    const Bytes seen = quoted("10.0.0.5");
+    add({.name = "FragmentationNeeded",
+         .in = Packet().eth().ipv4("10.9.9.9", kMeta4).icmp(3, 4, 1280).payload(seen),
+         .verdict = "REDIRECT",
+         .reason = "steered_error",
+         .slot = kStrict,
+         .out =
+             Packet().eth().ipv4(alias4(kStrict), kMeta4).icmp(3, 4, 1280).payload(alias_quoted)});
+    add({.name = "ErrorAboutSomebodyElsesAddress",
+         .in =
+             Packet().eth().ipv4("10.0.0.5", kMeta4).icmp(3, 4, 1280).payload(quoted("10.0.0.77")),
+         .verdict = "SHOT",
+         .reason = "spoofed_v4",
+         .slot = kStrict});
+    add({.name = "ErrorAboutAnotherConversation",
+         .in = Packet()
+                   .eth()
+                   .ipv4("10.0.0.5", kMeta4)
+                   .icmp(3, 4, 1280)
+                   .payload(Packet().eth().ipv4("10.0.0.1", "10.0.0.5").tcp(80, 1, "A").l3(28)),
+         .verdict = "UNSPEC",
+         .reason = "other_protocol"});
+  }
+
+  // Steered, IPv6: no checksum changes, since the alias has the sum of what it replaces.
+  add({.name = "SynV6",
+       .in = v6().tcp(40000, 80, "S"),
+       .verdict = "REDIRECT",
+       .reason = "steered_v6",
+       .slot = kStrict,
+       .out = Packet().eth().ipv6(alias6(kStrict, 0, "fe80::1234"), kMeta6).tcp(40000, 80, "S")});
+  add({.name = "GlobalV6",
+       .in = v6("2001:db8::5").tcp(40000, 80, "S"),
+       .verdict = "REDIRECT",
+       .reason = "steered_v6",
+       .slot = kStrict,
+       .out = Packet().eth().ipv6(alias6(kStrict, 1, "2001:db8::5"), kMeta6).tcp(40000, 80, "S")});
+  add({.name = "TrunkV6",
+       .in = Packet().eth().vlan(7).ipv6("fe80::1234", kMeta6).tcp(40000, 80, "S"),
+       .verdict = "REDIRECT",
+       .reason = "steered_v6",
+       .slot = kTrunk,
+       .out = Packet().eth().ipv6(alias6(kTrunk, 0, "fe80::1234"), kMeta6).tcp(40000, 80, "S")});
+  add({.name = "LearnedV6",
+       .in = Packet().eth().vlan(9).ipv6("2001:db8:7::9", kMeta6).tcp(40000, 80, "S"),
+       .verdict = "REDIRECT",
+       .reason = "steered_v6",
+       .slot = kLearning,
+       .out =
+           Packet().eth().ipv6(alias6(kLearning, 1, "2001:db8:7::9"), kMeta6).tcp(40000, 80, "S")});
+  add({.name = "ExtensionHeaders",
+       .in = v6().extension(0).extension(60, 16).tcp(40000, 80, "S"),
+       .verdict = "REDIRECT",
+       .reason = "steered_v6",
+       .slot = kStrict,
+       .out = Packet()
+                  .eth()
+                  .ipv6(alias6(kStrict, 0, "fe80::1234"), kMeta6)
+                  .extension(0)
+                  .extension(60, 16)
+                  .tcp(40000, 80, "S")});
+  add({.name = "LaterFragmentV6",
+       .in = v6().fragment_header(0x0041).protocol(6).payload(Bytes(64, 'x')),
+       .verdict = "REDIRECT",
+       .reason = "steered_fragment",
+       .slot = kStrict,
+       .out = Packet()
+                  .eth()
+                  .ipv6(alias6(kStrict, 0, "fe80::1234"), kMeta6)
+                  .fragment_header(0x0041)
+                  .protocol(6)
+                  .payload(Bytes(64, 'x'))});
+  add({.name = "EchoV6",
+       .in = v6().icmp(128, 0, 0x00010002).payload("ping"),
+       .verdict = "REDIRECT",
+       .reason = "steered_echo",
+       .slot = kStrict,
+       .out = Packet()
+                  .eth()
+                  .ipv6(alias6(kStrict, 0, "fe80::1234"), kMeta6)
+                  .icmp(128, 0, 0x00010002)
+                  .payload("ping")});
+  {
+    const auto quoted = [](std::string_view guest) {
+      return Packet().eth().ipv6(kMeta6, guest).tcp(80, 40000, "A").payload("x").l3(60);
+    };
+    add({.name = "PacketTooBig",
+         .in = Packet()
+                   .eth()
+                   .ipv6("2001:db8:ffff::1", kMeta6)
+                   .icmp(2, 0, 1280)
+                   .payload(quoted("2001:db8::5")),
+         .verdict = "REDIRECT",
+         .reason = "steered_error",
+         .slot = kStrict,
+         .out = Packet()
+                    .eth()
+                    .ipv6(alias6(kStrict, 1, "2001:db8:ffff::1"), kMeta6)
+                    .icmp(2, 0, 1280)
+                    .payload(quoted(alias6(kStrict, 1, "2001:db8::5")))});
+  }
+
+  // Refused.
+  add({.name = "UnknownVlan",
+       .in = Packet().eth().vlan(77).ipv4("10.0.0.5", kMeta4).tcp(40000, 80, "S"),
+       .verdict = "SHOT",
+       .reason = "unknown_port"});
+  add({.name = "AdminDown",
+       .in = Packet().eth().vlan(8).ipv4("10.0.0.5", kMeta4).tcp(40000, 80, "S"),
+       .verdict = "SHOT",
+       .reason = "port_disabled",
+       .slot = kDisabled});
+  add({.name = "SpoofedSource",
+       .in = v4("10.0.0.7").tcp(40000, 80, "S"),
+       .verdict = "SHOT",
+       .reason = "spoofed_v4",
+       .slot = kStrict});
+  add({.name = "ZeroSource",
+       .in = v4("0.0.0.0").tcp(40000, 80, "S"),
+       .verdict = "SHOT",
+       .reason = "spoofed_v4",
+       .slot = kStrict});
+  add({.name = "SpoofedV6",
+       .in = v6("2001:db8::6").tcp(40000, 80, "S"),
+       .verdict = "SHOT",
+       .reason = "spoofed_v6",
+       .slot = kStrict});
+  add({.name = "MulticastV6Source",
+       .in = Packet().eth().vlan(9).ipv6("ff02::1", kMeta6).tcp(40000, 80, "S"),
+       .verdict = "SHOT",
+       .reason = "spoofed_v6",
+       .slot = kLearning});
+  add({.name = "CutTcp",
+       .in = v4().tcp(40000, 80, "S").cut(14 + 20 + 12),
+       .verdict = "SHOT",
+       .reason = "malformed"});
+  add({.name = "CutTcpV6",
+       .in = v6().tcp(40000, 80, "S").cut(14 + 40 + 12),
+       .verdict = "SHOT",
+       .reason = "malformed"});
+  add({.name = "TinyFragment",
+       .in = Packet()
+                 .eth()
+                 .ipv4("10.0.0.5", kMeta4, {.fragment = 0x2000})
+                 .protocol(6)
+                 .payload(Bytes(8, 0)),
+       .verdict = "SHOT",
+       .reason = "tiny_fragment"});
+  add({.name = "TinyFragmentV6",
+       .in = v6().fragment_header(0x0001).protocol(6).payload(Bytes(8, 0)),
+       .verdict = "SHOT",
+       .reason = "tiny_fragment"});
+  {
+    Packet many = v6();
+    for (int i = 0; i < 9; ++i) {
+      many.extension(60);
+    }
+    add({.name = "EndlessExtensionHeaders",
+         .in = many.tcp(40000, 80, "S"),
+         .verdict = "SHOT",
+         .reason = "ext_headers"});
+  }
+  add({.name = "EmptyBudget",
+       .in = v4().tcp(40000, 80, "S"),
+       .verdict = "SHOT",
+       .reason = "syn_budget",
+       .slot = kStrict,
+       .no_budget = true});
+  add({.name = "EmptyBudgetV6",
+       .in = v6().tcp(40000, 80, "S"),
+       .verdict = "SHOT",
+       .reason = "syn_budget",
+       .slot = kStrict,
+       .no_budget = true});
+
+  // Nobody listens.
+  add({.name = "DownPass",
+       .in = v4().tcp(40000, 80, "S"),
+       .verdict = "UNSPEC",
+       .reason = "no_listener",
+       .slot = kStrict,
+       .listener = Listener::none});
+  add({.name = "DownPassV6",
+       .in = v6().tcp(40000, 80, "S"),
+       .verdict = "UNSPEC",
+       .reason = "no_listener",
+       .slot = kStrict,
+       .listener = Listener::none});
+  add({.name = "DownPassTrunkKeepsItsTag",
+       .in = Packet().eth().vlan(7).ipv4("10.0.0.5", kMeta4).tcp(40000, 80, "S"),
+       .verdict = "UNSPEC",
+       .reason = "no_listener",
+       .slot = kTrunk,
+       .listener = Listener::none});
+  add({.name = "DownRefuse",
+       .in = Packet().eth().vlan(10).ipv4("10.0.0.5", kMeta4).tcp(40000, 80, "S"),
+       .verdict = "SHOT",
+       .reason = "refused_down",
+       .slot = kRefusing,
+       .listener = Listener::none});
+  add({.name = "DownArp",
+       .in = Packet().eth().arp(1, kGuestMac, "10.0.0.5", zero, kMeta4),
+       .verdict = "UNSPEC",
+       .reason = "no_listener",
+       .slot = kStrict,
+       .listener = Listener::none});
+  add({.name = "BegunElsewhere",
+       .in = v4().tcp(40000, 80, "A"),
+       .verdict = "UNSPEC",
+       .reason = "other_path",
+       .slot = kStrict});
+  add({.name = "BegunElsewhereV6",
+       .in = v6().tcp(40000, 80, "A"),
+       .verdict = "UNSPEC",
+       .reason = "other_path",
+       .slot = kStrict});
+
+  // ARP and neighbour discovery.
+  add({.name = "Arp",
+       .in = Packet().eth().arp(1, kGuestMac, "10.0.0.5", zero, kMeta4),
+       .verdict = "REDIRECT",
+       .reason = "arp_answered",
+       .slot = kStrict,
+       .out = Packet().eth(kOurMac, kGuestMac).arp(2, kOurMac, kMeta4, kGuestMac, "10.0.0.5")});
+  add({.name = "ArpOnTrunkKeepsItsTag",
+       .in = Packet().eth().vlan(7).arp(1, kGuestMac, "10.0.0.5", zero, kMeta4),
+       .verdict = "REDIRECT",
+       .reason = "arp_answered",
+       .slot = kTrunk,
+       .out = Packet()
+                  .eth(kOurMac, kGuestMac)
+                  .vlan(7)
+                  .arp(2, kOurMac, kMeta4, kGuestMac, "10.0.0.5")});
+  add({.name = "ArpProbe",
+       .in = Packet().eth().arp(1, kGuestMac, "0.0.0.0", zero, kMeta4),
+       .verdict = "UNSPEC",
+       .reason = "probe_own"});
+  add({.name = "ArpAnnouncement",
+       .in = Packet().eth().arp(1, kGuestMac, kMeta4, zero, kMeta4),
+       .verdict = "UNSPEC",
+       .reason = "probe_own"});
+  add({.name = "ArpReply",
+       .in = Packet().eth().arp(2, kGuestMac, "10.0.0.5", kOurMac, kMeta4),
+       .verdict = "UNSPEC",
+       .reason = "probe_own"});
+  add({.name = "ArpSpoofed",
+       .in = Packet().eth().arp(1, kGuestMac, "10.0.0.7", zero, kMeta4),
+       .verdict = "SHOT",
+       .reason = "spoofed_v4",
+       .slot = kStrict});
+  add({.name = "ArpAdminDown",
+       .in = Packet().eth().vlan(8).arp(1, kGuestMac, "10.0.0.5", zero, kMeta4),
+       .verdict = "SHOT",
+       .reason = "port_disabled",
+       .slot = kDisabled});
+  add({.name = "NeighbourSolicitation",
+       .in = ns("fe80::1234", kSolicited, kMeta6, kGuestMac),
+       .verdict = "REDIRECT",
+       .reason = "nd_answered",
+       .slot = kStrict,
+       .out = na("fe80::1234")});
+  add({.name = "UnicastSolicitationWithoutOption",
+       .in = ns("2001:db8::5", kMeta6, kMeta6, ""),
+       .verdict = "REDIRECT",
+       .reason = "nd_answered",
+       .slot = kStrict,
+       .out = na("2001:db8::5")});
+  add({.name = "DuplicateAddressDetection",
+       .in = ns("::", kSolicited, kMeta6, ""),
+       .verdict = "UNSPEC",
+       .reason = "probe_own"});
+  add({.name = "SameSolicitedNodeAnotherTarget",
+       .in = ns("fe80::1234", kSolicited, "fe80::1:a9fe:a9fe", kGuestMac),
+       .verdict = "UNSPEC",
+       .reason = "probe_own"});
+  add({.name = "ForwardedSolicitation",
+       .in = ns("fe80::1234", kSolicited, kMeta6, kGuestMac, 64),
+       .verdict = "SHOT",
+       .reason = "malformed"});
+  return all;
+}
+
+std::vector<Case> return_cases() {
+  std::vector<Case> all;
+  const auto add = [&](Case c) {
+    c.program = "mt_return";
+    all.push_back(std::move(c));
+  };
+  const auto out = [] { return Packet().eth(kOurMac, kGuestMac); };
+  add({.name = "SynAck",
+       .in = Packet().eth().ipv4(kMeta4, alias4(kStrict)).tcp(80, 40000, "SA"),
+       .verdict = "REDIRECT",
+       .reason = "return_v4",
+       .slot = kStrict,
+       .out = out().ipv4(kMeta4, "10.0.0.5").tcp(80, 40000, "SA")});
+  add({.name = "SecondAddress",
+       .in = Packet().eth().ipv4(kMeta4, alias4(kStrict, 1)).tcp(80, 40000, "A").payload("x"),
+       .verdict = "REDIRECT",
+       .reason = "return_v4",
+       .slot = kStrict,
+       .out = out().ipv4(kMeta4, "10.0.0.6").tcp(80, 40000, "A").payload("x")});
+  add({.name = "EchoReply",
+       .in = Packet().eth().ipv4(kMeta4, alias4(kStrict)).icmp(0, 0, 7).payload("pong"),
+       .verdict = "REDIRECT",
+       .reason = "return_v4",
+       .slot = kStrict,
+       .out = out().ipv4(kMeta4, "10.0.0.5").icmp(0, 0, 7).payload("pong")});
+  add({.name = "LaterFragment",
+       .in = Packet()
+                 .eth()
+                 .ipv4(kMeta4, alias4(kStrict), {.fragment = 0x00b9})
+                 .protocol(1)
+                 .payload("rest"),
+       .verdict = "REDIRECT",
+       .reason = "return_v4",
+       .slot = kStrict,
+       .out = out().ipv4(kMeta4, "10.0.0.5", {.fragment = 0x00b9}).protocol(1).payload("rest")});
+  {
+    const auto quoted = [](std::string_view guest) {
+      return Packet().eth().ipv4(guest, kMeta4).icmp(8).payload("x").l3(28);
+    };
+    add({.name = "ReassemblyTimeExceeded",
+         .in = Packet()
+                   .eth()
+                   .ipv4(kMeta4, alias4(kStrict))
+                   .icmp(11, 1)
+                   .payload(quoted(alias4(kStrict))),
+         .verdict = "REDIRECT",
+         .reason = "return_error",
+         .slot = kStrict,
+         .out = out().ipv4(kMeta4, "10.0.0.5").icmp(11, 1).payload(quoted("10.0.0.5"))});
+    add({.name = "ErrorThatQuotesAnother",
+         .in = Packet()
+                   .eth()
+                   .ipv4(kMeta4, alias4(kStrict))
+                   .icmp(11, 1)
+                   .payload(quoted(alias4(kTrunk))),
+         .verdict = "SHOT",
+         .reason = "return_foreign",
+         .slot = kStrict});
+  }
+  add({.name = "LinkLocal",
+       .in = Packet().eth().ipv6(kMeta6, alias6(kStrict, 0, "fe80::1234")).tcp(80, 40000, "SA"),
+       .verdict = "REDIRECT",
+       .reason = "return_v6",
+       .slot = kStrict,
+       .out = out().ipv6(kMeta6, "fe80::1234").tcp(80, 40000, "SA")});
+  add({.name = "Global",
+       .in = Packet()
+                 .eth()
+                 .ipv6(kMeta6, alias6(kStrict, 1, "2001:db8::5"))
+                 .tcp(80, 40000, "A")
+                 .payload("x"),
+       .verdict = "REDIRECT",
+       .reason = "return_v6",
+       .slot = kStrict,
+       .out = out().ipv6(kMeta6, "2001:db8::5").tcp(80, 40000, "A").payload("x")});
+  {
+    const auto quoted = [](std::string_view guest) {
+      return Packet().eth().ipv6(guest, kMeta6).icmp(128).payload("x").l3(48);
+    };
+    add({.name = "ErrorV6",
+         .in = Packet()
+                   .eth()
+                   .ipv6(kMeta6, alias6(kStrict, 0, "fe80::1234"))
+                   .icmp(3, 1)
+                   .payload(quoted(alias6(kStrict, 0, "fe80::1234"))),
+         .verdict = "REDIRECT",
+         .reason = "return_error",
+         .slot = kStrict,
+         .out = out().ipv6(kMeta6, "fe80::1234").icmp(3, 1).payload(quoted("fe80::1234"))});
+  }
+  add({.name = "NotToAnAlias",
+       .in = Packet().eth().ipv4(kMeta4, "10.0.0.5").tcp(80, 1, "A"),
+       .verdict = "SHOT",
+       .reason = "return_foreign"});
+  add({.name = "NotFromTheMetadataAddress",
+       .in = Packet().eth().ipv4("10.0.0.1", alias4(kStrict)).tcp(80, 1, "A"),
+       .verdict = "SHOT",
+       .reason = "return_foreign"});
+  add({.name = "Arp",
+       .in = Packet().eth().arp(1, kGuestMac, "10.0.0.5", "00:00:00:00:00:00", kMeta4),
+       .verdict = "SHOT",
+       .reason = "return_foreign"});
+  add({.name = "MulticastReport",
+       .in = Packet().eth().ipv6("fe80::a9fe:a9fe", "ff02::16").icmp(143),
+       .verdict = "SHOT",
+       .reason = "return_foreign"});
+  add({.name = "SlotOfNobody",
+       .in = Packet().eth().ipv4(kMeta4, alias4(kGone)).tcp(80, 1, "A"),
+       .verdict = "SHOT",
+       .reason = "return_stale"});
+  add({.name = "SlotBeyondTheTable",
+       .in = Packet().eth().ipv4(kMeta4, alias4(1000000)).tcp(80, 1, "A"),
+       .verdict = "SHOT",
+       .reason = "return_stale"});
+  add({.name = "IndexWithoutAddress",
+       .in = Packet().eth().ipv4(kMeta4, alias4(kStrict, 3)).tcp(80, 1, "A"),
+       .verdict = "SHOT",
+       .reason = "return_stale",
+       .slot = kStrict});
+  add({.name = "IndexWithoutPrefix",
+       .in = Packet().eth().ipv6(kMeta6, alias6(kStrict, 4, "2001:db8::5")).tcp(80, 1, "A"),
+       .verdict = "SHOT",
+       .reason = "return_stale",
+       .slot = kStrict});
+  add({.name = "DisabledMeanwhile",
+       .in = Packet().eth().ipv4(kMeta4, alias4(kDisabled)).tcp(80, 1, "A"),
+       .verdict = "SHOT",
+       .reason = "return_stale"});
+  add({.name = "CutIcmp",
+       .in = Packet().eth().ipv4(kMeta4, alias4(kStrict)).icmp(3).cut(14 + 20 + 4),
+       .verdict = "SHOT",
+       .reason = "return_malformed",
+       .slot = kStrict});
+  // bpf_skb_vlan_push() puts the tag beside the data, where TEST_RUN does not show it.
+  add({.name = "Trunk",
+       .in = Packet().eth().ipv4(kMeta4, alias4(kTrunk)).tcp(80, 40000, "SA"),
+       .verdict = "REDIRECT",
+       .reason = "return_v4",
+       .slot = kTrunk,
+       .out = out().ipv4(kMeta4, "10.0.0.5").tcp(80, 40000, "SA")});
+  return all;
+}
+
+class Program : public ::testing::TestWithParam<Case> {
+ protected:
+  void SetUp() override {
+    if (const auto missing = testing::missing_privilege(); !missing.empty()) {
+      GTEST_SKIP() << missing;
+    }
+  }
+};
+
+TEST_P(Program, DoesWhatTheTableSays) {
+  const Case& c = GetParam();
+  auto& kernel = Kernel::instance();
+  kernel.reset_rows();
+  kernel.listen(c.listener == Listener::open);
+  kernel.configure(c.no_budget);
+  const auto in = c.in.bytes();
+  if (c.no_budget) {
+    kernel.run(c.program, in);  // the one that empties it
+  }
+  const auto before = kernel.count(c.reason);
+  const auto slot_before = kernel.count(c.slot, c.reason);
+
+  const auto outcome = kernel.run(c.program, in);
+
+  EXPECT_EQ(outcome.verdict, c.verdict);
+  EXPECT_EQ(kernel.count(c.reason), before + 1) << "reason " << c.reason;
+  EXPECT_EQ(kernel.count(c.slot, c.reason), slot_before + (c.slot != 0 ? 1 : 0))
+      << "reason " << c.reason << " of slot " << c.slot;
+  EXPECT_EQ(testing::to_hex(outcome.bytes), testing::to_hex(c.out ? c.out->bytes() : in));
+  if (c.program == "mt_tap" && c.reason.starts_with("steered_")) {
+    EXPECT_EQ(outcome.mark, c.slot);
+  }
+}
+
+std::string case_name(const ::testing::TestParamInfo<Case>& info) {
+  return info.param.name;
+}
+
+INSTANTIATE_TEST_SUITE_P(Tap, Program, ::testing::ValuesIn(tap_cases()), case_name);
+INSTANTIATE_TEST_SUITE_P(Return, Program, ::testing::ValuesIn(return_cases()), case_name);
+
+TEST(ProgramTable, CoversEveryReasonOfTheTapPrograms) {
+  // A helper that fails without a kernel fault cannot be had by a packet.
+  std::set<std::string, std::less<>> seen = {"rewrite_failed", "return_failed"};
+  for (const auto& c : tap_cases()) {
+    seen.insert(c.reason);
+  }
+  for (const auto& c : return_cases()) {
+    seen.insert(c.reason);
+  }
+  for (const auto& reason : reasons()) {
+    if (reason.name.starts_with("router_")) {
+      continue;
+    }
+    EXPECT_TRUE(seen.contains(reason.name)) << "no case for reason " << reason.name;
+  }
+}
+
+}  // namespace
+}  // namespace metatap::dataplane
