@@ -22,8 +22,8 @@ class Store {
 
   /// Makes the stored state equal to `wanted` (in one transaction) and returns what is now stored:
   /// `wanted` with EC2 ids and reservation ids allocated where they were absent, passwords that
-  /// guests have posted kept, and a revision that has grown if anything changed. A `wanted` that was
-  /// made from a revision is taken only while that one is the stored one (ErrorCode::conflict);
+  /// guests have posted kept, and a revision that has grown if anything changed. A `wanted` that
+  /// was made from a revision is taken only while that one is the stored one (ErrorCode::conflict);
   /// revision 0 is taken in any case.
   [[nodiscard]] virtual Result<Inventory> replace(const Inventory& wanted) = 0;
 
@@ -34,7 +34,8 @@ class Store {
   [[nodiscard]] virtual Result<Inventory> clear_password(std::string_view instance_id) = 0;
 
   /// Calls back on a thread of the store's choosing when somebody else changed the database;
-  /// the receiver then calls load(). Never called for one's own changes. SQLite: never.
+  /// the receiver then calls load(). Never called for one's own changes. Several processes of one
+  /// host may share a SQLite file: each is told within a second what another has stored.
   virtual void on_foreign_change(std::function<void()> callback) = 0;
 
   /// One line for `metatap status`: where it is and whether it can be reached.

@@ -7,8 +7,14 @@
 #include <sqlite3.h>
 
 #include <array>
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <mutex>
+#include <thread>
 #include <utility>
 
+#include "base/log.hpp"
 #include "inventory/step.hpp"
 #include "metatap/unique_fd.hpp"
 
@@ -17,6 +23,9 @@ namespace {
 
 constexpr int kApplicationId = 0x6d746170;  // "mtap", in the file's header
 constexpr int kBusyTimeoutMs = 5000;
+constexpr int kWalAttempts = 100;
+constexpr std::chrono::milliseconds kWalPause{20};
+constexpr std::chrono::milliseconds kLookEvery{200};
 
 // The schema, one step for each version of it. A step, once released, is never edited.
 constexpr std::array kMigrations{
@@ -87,15 +96,18 @@ class SqliteStore::Impl {
                               "left as it is. Use the newer metatapd, or another file",
                               path_, version, newest));
     }
-    db_.exec("PRAGMA journal_mode = WAL");
-    db_.exec("PRAGMA synchronous = FULL");
     for (int next = version; next < newest; ++next) {
       SQLite::Transaction transaction(db_, SQLite::TransactionBehavior::IMMEDIATE);
+      if (db_.execAndGet("PRAGMA user_version").getInt() > next) {
+        continue;  // another process started at the same moment and was first
+      }
       db_.exec(kMigrations.at(static_cast<std::size_t>(next)));
       db_.exec(fmt::format("PRAGMA application_id = {}", kApplicationId));
       db_.exec(fmt::format("PRAGMA user_version = {}", next + 1));
       transaction.commit();
     }
+    use_write_ahead_log();
+    db_.exec("PRAGMA synchronous = FULL");
     return {};
   }
 
@@ -123,6 +135,7 @@ class SqliteStore::Impl {
     }
     stored_ = std::move(inventory);
     ledger_ = std::move(ledger);
+    known_revision_ = stored_.revision;
     return {};
   }
 
@@ -141,7 +154,13 @@ class SqliteStore::Impl {
     }
     if (step->changes()) {
       write(*step);
-      transaction.commit();
+      known_revision_ = step->next.revision;  // before the watcher can see it
+      try {
+        transaction.commit();
+      } catch (const SQLite::Exception&) {
+        known_revision_ = stored_.revision;
+        throw;
+      }
       for (const auto& entry : step->ec2) {
         ledger_.add(entry);
       }
@@ -152,7 +171,55 @@ class SqliteStore::Impl {
 
   [[nodiscard]] const Inventory& stored() const { return stored_; }
 
+  /// Looks on a thread and a connection of its own: `PRAGMA data_version` is a read of shared
+  /// memory, and differs once another connection has committed.
+  void watch(std::function<void()> changed) {
+    watcher_ = std::jthread([this, changed = std::move(changed)](const std::stop_token& stop) {
+      try {
+        SQLite::Database db(path_, SQLite::OPEN_READONLY, kBusyTimeoutMs);
+        SQLite::Statement version(db, "PRAGMA data_version");
+        SQLite::Statement revision(db, "SELECT revision FROM state");
+        std::mutex mutex;
+        std::condition_variable_any wake;
+        std::unique_lock lock(mutex);
+        for (std::int64_t seen = -1; !stop.stop_requested();) {
+          const auto now = number(version);
+          if (now != seen &&
+              static_cast<std::uint64_t>(number(revision)) > known_revision_.load()) {
+            changed();
+          }
+          seen = now;
+          wake.wait_for(lock, stop, kLookEvery, [] { return false; });
+        }
+      } catch (const SQLite::Exception& failure) {
+        log::error("database {}: no longer watched for others' changes: {}", path_, failure.what());
+      }
+    });
+  }
+
  private:
+  static std::int64_t number(SQLite::Statement& statement) {
+    statement.executeStep();
+    const auto value = statement.getColumn(0).getInt64();
+    statement.reset();
+    return value;
+  }
+
+  /// SQLite does not wait for other processes here, so we do.
+  void use_write_ahead_log() {
+    for (int attempt = 0;; ++attempt) {
+      try {
+        db_.exec("PRAGMA journal_mode = WAL");
+        return;
+      } catch (const SQLite::Exception& failure) {
+        if (failure.getErrorCode() != SQLITE_BUSY || attempt == kWalAttempts) {
+          throw;
+        }
+        std::this_thread::sleep_for(kWalPause);
+      }
+    }
+  }
+
   std::uint64_t revision() {
     return static_cast<std::uint64_t>(db_.execAndGet("SELECT revision FROM state").getInt64());
   }
@@ -195,6 +262,8 @@ class SqliteStore::Impl {
   SQLite::Database db_;
   Inventory stored_;
   Ec2Ledger ledger_;
+  std::atomic<std::uint64_t> known_revision_{0};  ///< the newest that is ours or was loaded
+  std::jthread watcher_;                          ///< last: stops before the rest goes
 };
 
 SqliteStore::SqliteStore(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -265,7 +334,9 @@ Result<Inventory> SqliteStore::clear_password(std::string_view instance_id) {
   }
 }
 
-void SqliteStore::on_foreign_change(std::function<void()>) {}
+void SqliteStore::on_foreign_change(std::function<void()> callback) {
+  impl_->watch(std::move(callback));
+}
 
 Store::Health SqliteStore::health() const {
   return {true, "sqlite:" + impl_->path(), "ok"};
