@@ -24,7 +24,7 @@ class Store {
   /// `wanted` with EC2 ids and reservation ids allocated where they were absent, passwords that
   /// guests have posted kept, and a revision that has grown if anything changed. A `wanted` that
   /// was made from a revision is taken only while that one is the stored one (ErrorCode::conflict);
-  /// revision 0 is taken in any case.
+  /// revision 0, which no stored state has, is taken in any case.
   [[nodiscard]] virtual Result<Inventory> replace(const Inventory& wanted) = 0;
 
   /// Sets the guest's password if it has none. ErrorCode::conflict: it has one already.

@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "inventory/postgres_store.hpp"
 #include "inventory/sqlite_store.hpp"
 
 namespace metatap {
@@ -17,6 +18,10 @@ Result<std::unique_ptr<Store>> open_store(std::string_view connection,
       connection.find_first_not_of('/', kSqlite.size()) != connection.npos) {
     const auto path = connection.substr(kSqlite.size());
     return SqliteStore::open("/" / std::filesystem::path(path.substr(path.find_first_not_of('/'))));
+  }
+  if (connection.starts_with("postgresql://") || connection.starts_with("postgres://") ||
+      (connection.starts_with("postgresql+") && connection.find("://") != connection.npos)) {
+    return PostgresStore::open(connection);
   }
   // The value is not repeated: it may hold a password.
   return fail(ErrorCode::invalid,

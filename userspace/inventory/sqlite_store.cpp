@@ -32,7 +32,7 @@ constexpr std::array kMigrations{
     R"(CREATE TABLE state (
          one INTEGER PRIMARY KEY CHECK (one = 1),
          revision INTEGER NOT NULL);
-       INSERT INTO state VALUES (1, 0);
+       INSERT INTO state VALUES (1, 1);
        CREATE TABLE object (
          kind TEXT NOT NULL,
          id TEXT NOT NULL,

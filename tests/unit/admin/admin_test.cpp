@@ -105,7 +105,7 @@ TEST_F(AdminTest, AppliesAndExports) {
   EXPECT_TRUE(inventory_->current()->instances.empty());
   ran = metatap({"apply", "-"}, std::string(kSample));
   EXPECT_EQ(ran.code, 0) << ran.err;
-  EXPECT_THAT(ran.out, HasSubstr("applied as revision 1"));
+  EXPECT_THAT(ran.out, HasSubstr("applied as revision 2"));
   const auto exported = metatap({"export"});
   EXPECT_EQ(exported.code, 0);
   std::ofstream(directory_.path() / "all.json") << exported.out;

@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "inventory/postgres_store.hpp"
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <grp.h>
+#include <gtest/gtest.h>
+#include <pwd.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <boost/asio/io_context.hpp>
+#include <csignal>
+#include <fstream>
+#include <pqxx/pqxx>
+#include <thread>
+
+#include "inventory/document.hpp"
+#include "inventory/open_store.hpp"
+#include "inventory/plan.hpp"
+#include "inventory/service.hpp"
+#include "inventory/step.hpp"
+#include "unit/inventory/samples.hpp"
+#include "unit/inventory/temporary_directory.hpp"
+
+namespace metatap {
+namespace {
+
+using testing::HasSubstr;
+using testing::Not;
+using namespace std::chrono_literals;
+
+/// A PostgreSQL of one test: its own data, reachable by a UNIX socket only. PostgreSQL refuses to
+/// run as root, so it runs as nobody then.
+class Server {
+ public:
+  /// Why it cannot run here; empty: it can.
+  static std::string missing() {
+    return binaries().empty() ? "PostgreSQL's server programs are not installed" : "";
+  }
+
+  Server() {
+    if (::geteuid() == 0) {
+      user_ = ::getpwnam("nobody");
+      EXPECT_EQ(::chown(directory_.path().c_str(), user_->pw_uid, user_->pw_gid), 0);
+    }
+    EXPECT_EQ(run({binaries() / "initdb", "-D", data(), "-U", "metatap", "-A", "trust", "-N",
+                   "--no-instructions"}),
+              0)
+        << log();
+    start();
+  }
+  ~Server() { stop(SIGQUIT); }
+  Server(const Server&) = delete;
+  Server& operator=(const Server&) = delete;
+
+  void start() {
+    process_ = spawn({binaries() / "postgres", "-D", data(), "-k", directory_.path().string(), "-h",
+                      "", "-c", "fsync=off"});
+    const auto end = std::chrono::steady_clock::now() + 20s;
+    while (std::chrono::steady_clock::now() < end) {
+      try {
+        const pqxx::connection connection(url());
+        return;
+      } catch (const pqxx::failure&) {
+        std::this_thread::sleep_for(50ms);
+      }
+    }
+    ADD_FAILURE() << "PostgreSQL does not start: " << log();
+  }
+  void stop(int signal) {
+    if (process_ > 0) {
+      ::kill(process_, signal);
+      ::waitpid(std::exchange(process_, -1), nullptr, 0);
+    }
+  }
+  [[nodiscard]] std::string url() const {
+    return "postgresql://metatap@/postgres?host=" + directory_.path().string();
+  }
+  void sql(const std::string& text) const {
+    pqxx::connection connection(url());
+    pqxx::work work(connection);
+    work.exec(text);
+    work.commit();
+  }
+
+ private:
+  static std::filesystem::path binaries() {
+    std::filesystem::path newest;
+    std::error_code ignored;
+    for (const auto& version :
+         std::filesystem::directory_iterator("/usr/lib/postgresql", ignored)) {
+      if (std::filesystem::exists(version.path() / "bin" / "postgres")) {
+        newest = std::max(newest, version.path() / "bin");
+      }
+    }
+    return newest;
+  }
+  [[nodiscard]] std::string data() const { return (directory_.path() / "data").string(); }
+  [[nodiscard]] std::string log() const {
+    std::ifstream file(directory_.path() / "log");
+    return {std::istreambuf_iterator<char>(file), {}};
+  }
+  pid_t spawn(std::vector<std::string> command) const {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      const int out =
+          ::open((directory_.path() / "log").c_str(), O_WRONLY | O_CREAT | O_APPEND, 0666);
+      ::dup2(out, STDOUT_FILENO);
+      ::dup2(out, STDERR_FILENO);
+      if (user_ != nullptr && (::setgroups(0, nullptr) != 0 || ::setgid(user_->pw_gid) != 0 ||
+                               ::setuid(user_->pw_uid) != 0)) {
+        ::_exit(126);
+      }
+      ::prctl(PR_SET_PDEATHSIG, SIGQUIT);  // not to outlive a test that crashes
+      if (::chdir(directory_.path().c_str()) != 0) {
+        ::_exit(126);
+      }
+      std::vector<char*> arguments;
+      for (auto& argument : command) {
+        arguments.push_back(argument.data());
+      }
+      arguments.push_back(nullptr);
+      ::execv(arguments[0], arguments.data());
+      ::_exit(127);
+    }
+    return child;
+  }
+  int run(std::vector<std::string> command) const {
+    int status = -1;
+    ::waitpid(spawn(std::move(command)), &status, 0);
+    return status;
+  }
+
+  TemporaryDirectory directory_;
+  const passwd* user_ = nullptr;
+  pid_t process_ = -1;
+};
+
+class PostgresStoreTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (const auto reason = Server::missing(); !reason.empty()) {
+      GTEST_SKIP() << reason;
+    }
+    server_ = std::make_unique<Server>();
+  }
+  std::unique_ptr<Store> open() {
+    auto store = open_store(server_->url(), "/nowhere");
+    EXPECT_TRUE(store) << store.error().message;
+    EXPECT_TRUE((*store)->load());
+    return *std::move(store);
+  }
+  static Inventory instances(std::string_view array) {
+    return *parse_document(R"({"format": "metatap-inventory/1", "instances": )" +
+                           std::string(array) + "}");
+  }
+
+  std::unique_ptr<Server> server_;
+};
+
+TEST_F(PostgresStoreTest, KeepsEverythingAsSqliteDoes) {
+  const auto store = open();
+  const auto stored = store->replace(*parse_document(kSample));
+  ASSERT_TRUE(stored) << stored.error().message;
+  EXPECT_EQ(stored->revision, 2U);
+  EXPECT_EQ(store->replace(*parse_document(kSample))->revision, 2U);
+  const auto again = open()->load();
+  ASSERT_TRUE(again) << again.error().message;
+  EXPECT_TRUE(plan(*stored, *again).empty()) << plan(*stored, *again).text();
+
+  std::string text = "ü";
+  text.push_back('\0');
+  ASSERT_TRUE(store->set_password("i-1", text));
+  const auto other = open();
+  EXPECT_EQ(other->set_password("i-1", "x").error().code, ErrorCode::conflict);
+  EXPECT_EQ(password_of(*other->load()->instances.at("i-1")), text);
+  ASSERT_TRUE(other->clear_password("i-1"));
+  EXPECT_TRUE(store->set_password("i-1", "y"));  // knows what the other one did
+
+  ASSERT_TRUE(store->replace(Inventory{}));
+  const auto later = other->replace(instances(R"([{"uuid": "new"}])"));
+  ASSERT_TRUE(later) << later.error().message;
+  EXPECT_EQ(later->instances.at("new")->ec2_ids.instance_id, "i-0000000c");
+}
+
+TEST_F(PostgresStoreTest, RefusesANewerSchema) {
+  open();
+  server_->sql("UPDATE metatap_state SET schema = 99");
+  const auto store = open_store(server_->url(), "/nowhere");
+  ASSERT_FALSE(store);
+  EXPECT_EQ(store.error().code, ErrorCode::unsupported);
+  EXPECT_THAT(store.error().message, HasSubstr("its schema 99 is newer"));
+}
+
+TEST_F(PostgresStoreTest, NeverShowsThePassword) {
+  const auto store = open_store("postgresql+psycopg2://u:hush@127.0.0.1:1/db?password=hush", "/");
+  ASSERT_FALSE(store);
+  EXPECT_EQ(store.error().code, ErrorCode::unavailable);
+  EXPECT_THAT(store.error().message, Not(HasSubstr("hush")));
+  EXPECT_THAT(store.error().message, HasSubstr("u@127.0.0.1:1/db"));
+}
+
+/// Two hosts on one database.
+class Host {
+ public:
+  explicit Host(const std::string& url) {
+    auto service = InventoryService::open(control_.get_executor(), {url, "/nowhere", std::nullopt});
+    EXPECT_TRUE(service) << service.error().message;
+    service_ = *std::move(service);
+    EXPECT_TRUE(service_->start());
+  }
+  template <class F>
+  bool until(F&& holds, std::chrono::milliseconds limit) {
+    const auto end = std::chrono::steady_clock::now() + limit;
+    while (!holds() && std::chrono::steady_clock::now() < end) {
+      control_.restart();
+      control_.run_for(5ms);
+    }
+    return holds();
+  }
+  InventoryService* operator->() { return service_.get(); }
+
+ private:
+  boost::asio::io_context control_;
+  std::unique_ptr<InventoryService> service_;
+};
+
+TEST_F(PostgresStoreTest, TellsOtherHostsWithinASecond) {
+  Host one(server_->url()), two(server_->url());
+  int told = 0;
+  two->subscribe([&](const InventoryChange&) { ++told; });
+  ASSERT_TRUE(one->apply(kSample));
+  EXPECT_TRUE(two.until([&] { return two->current()->instances.size() == 2; }, 1s));
+  EXPECT_EQ(told, 1);
+  // A change made from what is no longer the present state is made again, of the present one.
+  ASSERT_TRUE(one->put(R"({"uuid": "a", "name": "one"})", InventoryService::Mode::add));
+  ASSERT_TRUE(two->put(R"({"uuid": "b", "name": "two"})", InventoryService::Mode::add));
+  EXPECT_EQ(two->current()->instances.size(), 4U);
+  EXPECT_TRUE(one.until([&] { return one->current()->instances.contains("b"); }, 1s));
+}
+
+TEST_F(PostgresStoreTest, ServesOnWhileTheDatabaseIsAwayAndComesBack) {
+  Host host(server_->url());
+  ASSERT_TRUE(host->apply(kSample));
+  server_->stop(SIGQUIT);  // as a crash would
+  EXPECT_TRUE(host.until([&] { return !host->state().store.reachable; }, 2s));
+  EXPECT_EQ(host->current()->instances.size(), 2U);
+  const auto refused = host->put(R"({"uuid": "a"})", InventoryService::Mode::add);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, ErrorCode::unavailable);
+  EXPECT_EQ(host->current()->instances.size(), 2U);
+  server_->start();
+  EXPECT_TRUE(host.until([&] { return host->state().store.reachable; }, 3s));
+  EXPECT_TRUE(host->put(R"({"uuid": "a"})", InventoryService::Mode::add));
+  // What others changed while it was away is caught up with.
+  server_->stop(SIGQUIT);
+  EXPECT_TRUE(host.until([&] { return !host->state().store.reachable; }, 2s));
+  server_->start();
+  {
+    Host other(server_->url());
+    ASSERT_TRUE(other->put(R"({"uuid": "b"})", InventoryService::Mode::add));
+  }
+  EXPECT_TRUE(host.until([&] { return host->current()->instances.contains("b"); }, 3s));
+}
+
+}  // namespace
+}  // namespace metatap

@@ -1,0 +1,407 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "inventory/postgres_store.hpp"
+
+#include <fmt/format.h>
+#include <openssl/rand.h>
+
+#include <array>
+#include <atomic>
+#include <condition_variable>
+#include <mutex>
+#include <pqxx/pqxx>
+#include <thread>
+#include <utility>
+
+#include "base/log.hpp"
+#include "inventory/step.hpp"
+
+namespace metatap {
+namespace {
+
+constexpr auto kChannel = "metatap_inventory";
+constexpr auto kRetry = std::chrono::milliseconds(500);
+constexpr std::int64_t kMigrationLock = 0x6d746170;  // "mtap": one host at a time migrates
+
+// The schema, one step for each version of it. A step, once released, is never edited.
+constexpr std::array kMigrations{
+    R"(CREATE TABLE metatap_state (
+         one integer PRIMARY KEY CHECK (one = 1),
+         schema integer NOT NULL,
+         revision bigint NOT NULL);
+       INSERT INTO metatap_state VALUES (1, 0, 1);
+       CREATE TABLE metatap_object (
+         kind text NOT NULL,
+         id text NOT NULL,
+         body text NOT NULL,
+         network_info text,
+         PRIMARY KEY (kind, id));
+       CREATE TABLE metatap_ec2_id (
+         space integer NOT NULL,
+         number bigint NOT NULL,
+         uuid text NOT NULL,
+         PRIMARY KEY (space, number),
+         UNIQUE (space, uuid));)",
+};
+
+/// libpq's form of the URL, with limits that keep a dead server from holding the caller for long.
+std::string connect_string(std::string_view url) {
+  std::string text(url);
+  const auto scheme = text.find("://");
+  if (const auto driver = text.find('+'); driver < scheme) {
+    text.erase(driver, scheme - driver);
+  }
+  const auto add = [&](std::string_view name, std::string_view value) {
+    if (text.find(std::string(name) + "=") == std::string::npos) {
+      text += (text.find('?') == std::string::npos ? "?" : "&") + std::string(name) + "=" +
+              std::string(value);
+    }
+  };
+  add("connect_timeout", "3");
+  add("tcp_user_timeout", "5000");
+  add("keepalives_idle", "5");
+  add("keepalives_interval", "2");
+  add("keepalives_count", "3");
+  add("application_name", "metatap");
+  return text;
+}
+
+/// The URL as it may be shown: no password, no options.
+std::string shown(std::string_view url) {
+  std::string text(url.substr(0, url.find('?')));
+  const auto begin = text.find("://") + 3;
+  const auto at = text.rfind('@');
+  if (const auto colon = text.find(':', begin); at != std::string::npos && colon < at) {
+    text.erase(colon, at - colon);
+  }
+  return text;
+}
+
+std::string random_name() {
+  std::array<unsigned char, 8> bytes{};
+  ::RAND_bytes(bytes.data(), static_cast<int>(bytes.size()));
+  std::string name;
+  for (const auto byte : bytes) {
+    name += fmt::format("{:02x}", byte);
+  }
+  return name;
+}
+
+/// One line of a server's message.
+std::string first_line(std::string_view text) {
+  return std::string(text.substr(0, text.find('\n')));
+}
+
+}  // namespace
+
+class PostgresStore::Impl {
+ public:
+  explicit Impl(std::string_view url)
+      : url_(connect_string(url)), where_(shown(url)), me_(random_name()) {}
+
+  ~Impl() {
+    {
+      const std::lock_guard lock(mutex_);
+      stopping_ = true;
+    }
+    wake_.notify_all();
+    if (listener_.joinable()) {
+      listener_.join();
+    }
+  }
+
+  /// Runs `work` with a connection, and makes a Result of what the database throws. A connection
+  /// that turns out to be dead is replaced once.
+  template <class F>
+  auto with_database(F&& work) -> decltype(work(std::declval<pqxx::connection&>())) {
+    for (;;) {
+      const bool used_before = connection_ != nullptr;
+      std::string reason;
+      try {
+        if (!used_before) {
+          connection_ = connect();
+        }
+        return work(*connection_);
+      } catch (const pqxx::in_doubt_error& error) {
+        connection_.reset();  // it may have been stored: never a second time
+        return fail(ErrorCode::unavailable, where_ + ": " + first_line(error.what()));
+      } catch (const pqxx::sql_error& error) {
+        // Disk or memory full, shutting down, lock not available: another time it may work.
+        const std::string state = error.sqlstate();
+        const bool passing = state.starts_with("53") || state.starts_with("57") ||
+                             state.starts_with("55") || state.starts_with("40");
+        if (!state.starts_with("57P")) {
+          return fail(passing ? ErrorCode::unavailable : ErrorCode::internal,
+                      where_ + ": " + first_line(error.what()));
+        }
+        reason = first_line(error.what());
+      } catch (const pqxx::failure& error) {
+        reason = first_line(error.what());
+      }
+      connection_.reset();
+      if (!used_before) {
+        set_health(false, reason);
+        return fail(ErrorCode::unavailable, where_ + ": " + reason);
+      }
+    }
+  }
+
+  Status prepare(pqxx::connection& connection) {
+    pqxx::work work(connection);
+    work.exec(fmt::format("SELECT pg_advisory_xact_lock({})", kMigrationLock));
+    const int newest = static_cast<int>(kMigrations.size());
+    int version = 0;
+    if (!work.exec("SELECT to_regclass('metatap_state')")[0][0].is_null()) {
+      version = work.exec("SELECT schema FROM metatap_state")[0][0].as<int>();
+    }
+    if (version > newest) {
+      return fail(ErrorCode::unsupported,
+                  fmt::format("{}: its schema {} is newer than this program's {}; it was left as "
+                              "it is. Use the newer metatapd, or another database",
+                              where_, version, newest));
+    }
+    for (; version < newest; ++version) {
+      work.exec(kMigrations.at(static_cast<std::size_t>(version)));
+      work.exec(fmt::format("UPDATE metatap_state SET schema = {}", version + 1));
+    }
+    work.commit();
+    return {};
+  }
+
+  Status load() {
+    return with_database([&](pqxx::connection& connection) -> Status {
+      pqxx::work work(connection);
+      // One statement could not read both tables; the lock keeps writers out in between.
+      const auto revision = work.exec("SELECT revision FROM metatap_state FOR SHARE");
+      return read(work, revision[0][0].as<std::uint64_t>());
+    });
+  }
+
+  template <class F>
+  Result<Inventory> transact(F&& make_step) {
+    return with_database([&](pqxx::connection& connection) -> Result<Inventory> {
+      pqxx::work work(connection);
+      const auto row = work.exec("SELECT revision FROM metatap_state FOR UPDATE");
+      const auto revision = row[0][0].as<std::uint64_t>();
+      if (revision != stored_.revision) {  // another host wrote; its state is the base
+        if (auto status = read(work, revision); !status) {
+          return tl::make_unexpected(std::move(status.error()));
+        }
+      }
+      Result<Step> step = make_step(std::as_const(stored_), std::as_const(ledger_));
+      if (!step) {
+        return tl::make_unexpected(std::move(step.error()));
+      }
+      if (step->changes()) {
+        write(work, *step);
+        work.commit();
+        for (const auto& entry : step->ec2) {
+          ledger_.add(entry);
+        }
+        stored_ = std::move(step->next);
+        known_revision_ = stored_.revision;
+      }
+      return stored_;
+    });
+  }
+
+  [[nodiscard]] const Inventory& stored() const { return stored_; }
+
+  void listen(std::function<void()> callback) {
+    callback_ = std::move(callback);
+    listener_ = std::thread([this] { follow(); });
+  }
+
+  [[nodiscard]] Health health() const {
+    const std::lock_guard lock(mutex_);
+    return health_;
+  }
+
+ private:
+  class Receiver final : public pqxx::notification_receiver {
+   public:
+    Receiver(pqxx::connection& connection, const Impl& owner)
+        : pqxx::notification_receiver(connection, kChannel), owner_(owner) {}
+    void operator()(const std::string& payload, int) override {
+      foreign_ = foreign_ || payload != owner_.me_;
+    }
+    [[nodiscard]] bool take() { return std::exchange(foreign_, false); }
+
+   private:
+    const Impl& owner_;
+    bool foreign_ = false;
+  };
+
+  [[nodiscard]] std::unique_ptr<pqxx::connection> connect() {
+    auto connection = std::make_unique<pqxx::connection>(url_);
+    {
+      pqxx::nontransaction setup(*connection);
+      setup.exec("SET statement_timeout = '60s'");
+      setup.exec("SET lock_timeout = '5s'");
+      setup.exec("SET idle_in_transaction_session_timeout = '60s'");
+      setup.exec("SET client_min_messages = warning");
+    }
+    connection->prepare("put",
+                        "INSERT INTO metatap_object VALUES ($1, $2, $3, $4) ON CONFLICT (kind, id) "
+                        "DO UPDATE SET body = EXCLUDED.body, network_info = EXCLUDED.network_info");
+    connection->prepare("erase", "DELETE FROM metatap_object WHERE kind = $1 AND id = $2");
+    connection->prepare("number", "INSERT INTO metatap_ec2_id VALUES ($1, $2, $3)");
+    set_health(true, "ok");
+    return connection;
+  }
+
+  Status read(pqxx::work& work, std::uint64_t revision) {
+    Inventory inventory;
+    Ec2Ledger ledger;
+    inventory.revision = revision;
+    const auto view = [](const pqxx::field& field) {
+      return std::string_view(field.c_str(), field.size());
+    };
+    const auto rows = work.exec(
+        "SELECT kind, body, network_info FROM metatap_object ORDER BY kind, id COLLATE \"C\"");
+    for (const auto& row : rows) {
+      const auto added =
+          add_row(inventory, view(row[0]), view(row[1]),
+                  row[2].is_null() ? std::nullopt : std::optional(std::string(view(row[2]))));
+      if (!added) {
+        return fail(added.error().code, where_ + ": " + added.error().message);
+      }
+    }
+    for (const auto& row : work.exec("SELECT space, number, uuid FROM metatap_ec2_id")) {
+      ledger.add({static_cast<Ec2Ledger::Space>(row[0].as<int>()), row[1].as<std::uint32_t>(),
+                  row[2].as<std::string>()});
+    }
+    stored_ = std::move(inventory);
+    known_revision_ = stored_.revision;
+    ledger_ = std::move(ledger);
+    return {};
+  }
+
+  void write(pqxx::work& work, const Step& step) {
+    for (const auto& row : step.put) {
+      work.exec_prepared0("put", std::string(row.kind), row.id, row.body,
+                          row.network_info ? row.network_info->c_str() : nullptr);
+    }
+    for (const auto& [kind, id] : step.erase) {
+      work.exec_prepared0("erase", std::string(kind), id);
+    }
+    for (const auto& entry : step.ec2) {
+      work.exec_prepared0("number", static_cast<int>(entry.space), entry.number, entry.uuid);
+    }
+    work.exec(fmt::format("UPDATE metatap_state SET revision = {}", step.next.revision));
+    work.exec(fmt::format("NOTIFY {}, '{}'", kChannel, me_));
+  }
+
+  /// The listening thread: connected as long as it can be.
+  void follow() {
+    bool first = true;
+    while (!stopping()) {
+      try {
+        pqxx::connection connection(url_);
+        Receiver receiver(connection, *this);
+        if (!first) {
+          log::info("database {}: connected again", where_);
+        }
+        set_health(true, "ok");
+        pqxx::nontransaction look(connection);
+        if (look.exec("SELECT revision FROM metatap_state")[0][0].as<std::uint64_t>() !=
+            known_revision_) {
+          callback_();  // whatever was announced before we listened was missed
+        }
+        look.commit();
+        first = false;
+        while (!stopping()) {
+          connection.await_notification(0, 200'000);
+          if (receiver.take()) {
+            callback_();
+          }
+        }
+        return;
+      } catch (const std::exception& error) {
+        if (set_health(false, first_line(error.what()))) {
+          log::warn("database {}: {}; answers go on from memory", where_, first_line(error.what()));
+        }
+        first = false;
+      }
+      std::unique_lock lock(mutex_);
+      wake_.wait_for(lock, kRetry, [this] { return stopping_; });
+    }
+  }
+
+  [[nodiscard]] bool stopping() const {
+    const std::lock_guard lock(mutex_);
+    return stopping_;
+  }
+
+  /// Whether that is a change.
+  bool set_health(bool reachable, std::string detail) {
+    const std::lock_guard lock(mutex_);
+    const bool changed = health_.reachable != reachable;
+    health_ = {reachable, where_, std::move(detail)};
+    return changed;
+  }
+
+  const std::string url_, where_;
+  const std::string me_;  ///< tells our own announcements from others'
+
+  // The control thread's.
+  std::unique_ptr<pqxx::connection> connection_;
+  Inventory stored_;
+  Ec2Ledger ledger_;
+
+  // Of both threads.
+  std::atomic<std::uint64_t> known_revision_ = 0;
+  mutable std::mutex mutex_;
+  std::condition_variable wake_;
+  bool stopping_ = false;
+  Health health_{true, "", "ok"};
+  std::function<void()> callback_;
+  std::thread listener_;
+};
+
+PostgresStore::PostgresStore(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+PostgresStore::~PostgresStore() = default;
+
+Result<std::unique_ptr<Store>> PostgresStore::open(std::string_view url) {
+  auto impl = std::make_unique<Impl>(url);
+  auto status =
+      impl->with_database([&](pqxx::connection& connection) { return impl->prepare(connection); });
+  if (!status) {
+    return tl::make_unexpected(std::move(status.error()));
+  }
+  return std::unique_ptr<Store>(new PostgresStore(std::move(impl)));
+}
+
+Result<Inventory> PostgresStore::load() {
+  if (auto status = impl_->load(); !status) {
+    return tl::make_unexpected(std::move(status.error()));
+  }
+  return impl_->stored();
+}
+
+Result<Inventory> PostgresStore::replace(const Inventory& wanted) {
+  return impl_->transact([&](const Inventory& stored, const Ec2Ledger& ledger) {
+    return step_replace(stored, ledger, wanted);
+  });
+}
+
+Result<Inventory> PostgresStore::set_password(std::string_view instance_id, std::string_view text) {
+  return impl_->transact([&](const Inventory& stored, const Ec2Ledger&) {
+    return step_set_password(stored, instance_id, text);
+  });
+}
+
+Result<Inventory> PostgresStore::clear_password(std::string_view instance_id) {
+  return impl_->transact([&](const Inventory& stored, const Ec2Ledger&) {
+    return step_clear_password(stored, instance_id);
+  });
+}
+
+void PostgresStore::on_foreign_change(std::function<void()> callback) {
+  impl_->listen(std::move(callback));
+}
+
+Store::Health PostgresStore::health() const {
+  return impl_->health();
+}
+
+}  // namespace metatap
