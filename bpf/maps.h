@@ -30,6 +30,23 @@ struct {
 	__type(value, __u32);
 } mt_ports SEC(".maps");
 
+/* Router mode: device of a namespace to slot. The row goes first when a device does. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, MT_SLOTS);
+	__type(key, struct mt_device_key);
+	__type(value, __u32);
+} mt_devices SEC(".maps");
+
+/* Router mode: listening socket to namespace. */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct mt_listener);
+} mt_listeners SEC(".maps");
+
 /* Router mode: address or MAC behind a device to slot. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

@@ -19,14 +19,14 @@
 /* Grows when a map's layout changes; a daemon refuses pinned maps of another version. */
 #define MT_ABI_VERSION 1
 
-#define MT_ID_LEN 40	 /* a UUID and its NUL, rounded up */
+#define MT_ID_LEN     40 /* a UUID and its NUL, rounded up */
 #define MT_DEVICE_LEN 16 /* IFNAMSIZ */
-#define MT_V4_MAX 4	 /* addresses of a port: the alias has two bits for the index */
-#define MT_V6_MAX 4
+#define MT_V4_MAX     4	 /* addresses of a port: the alias has two bits for the index */
+#define MT_V6_MAX     4
 #define MT_LINK_LOCAL 0 /* alias index of fe80::/64; the other v6 addresses start at 1 */
 
 #define MT_METADATA_PORT 80
-#define MT_SLOTS 16384 /* default size of the slot table; slot 0 is nobody */
+#define MT_SLOTS	 16384 /* size of the slot table; slot 0 is nobody */
 
 /*
  * Aliases: a guest's address as the metadata namespace sees it, unique on the host.
@@ -34,11 +34,31 @@
  *   v6  fd6d : (slot << 3 | index) >> 16 : (slot << 3 | index) & 0xffff : c : interface id
  * c makes the 16-bit sum of the prefix equal to that of the guest's own, so no checksum changes.
  */
-#define MT_ALIAS_V4 0xf0000000U
-#define MT_ALIAS_V4_MASK 0xf0000000U
+#define MT_ALIAS_V4	  0xf0000000U
+#define MT_ALIAS_V4_MASK  0xf0000000U
 #define MT_ALIAS_V4_SHIFT 2
-#define MT_ALIAS_V6 0xfd6dU
+#define MT_ALIAS_V6	  0xfd6dU
 #define MT_ALIAS_V6_SHIFT 3
+
+/*
+ * Router mode: inside a router's or DHCP namespace the metadata address becomes one of the
+ * namespace's own, which no rule of Neutron's matches, and is put back on the way out. The 16-bit
+ * sum of both addresses is the same, so no checksum changes.
+ *   169.254.169.254 <-> 240.254.98.254
+ *   fe80::a9fe:a9fe <-> fd6d:6574:6174:6170:d8b9::a9fe:a9fe
+ */
+#define MT_INNER_V4   0xf0fe62feU
+#define MT_INNER_V6_0 0xfd6d6574U
+#define MT_INNER_V6_1 0x61746170U
+#define MT_INNER_V6_2 0xd8b90000U
+#define MT_INNER_V6_3 0xa9fea9feU
+
+/*
+ * Router mode: the tag is the slot's number in the low half of skb->mark. Neutron's address scopes
+ * set the high half on every packet from a router port; its marks in the low half are 1 and 2.
+ */
+#define MT_TAG_MASK   0xffffU
+#define MT_TAG_LOWEST 16
 
 enum mt_reason {
 #define MT_REASON(name, text, kind) MT_##name,
@@ -61,10 +81,10 @@ enum mt_kind {
 };
 
 enum mt_slot_flags {
-	MT_SLOT_DISABLED = 1 << 0,     /* admin_state_up is false: refuse */
-	MT_SLOT_LEARN = 1 << 1,	       /* take whatever address the guest uses as its own */
-	MT_SLOT_REFUSE_DOWN = 1 << 2,  /* nobody listens: refuse rather than pass on */
-	MT_SLOT_NO_BUDGET = 1 << 3,    /* no token bucket */
+	MT_SLOT_DISABLED = 1 << 0,    /* admin_state_up is false: refuse */
+	MT_SLOT_LEARN = 1 << 1,	      /* take whatever address the guest uses as its own */
+	MT_SLOT_REFUSE_DOWN = 1 << 2, /* nobody listens: refuse rather than pass on */
+	MT_SLOT_NO_BUDGET = 1 << 3,   /* no token bucket */
 };
 
 /*
@@ -96,6 +116,21 @@ struct mt_port_key {
 	__u32 ifindex;
 	__u16 vlan;
 	__u16 pad;
+};
+
+/*
+ * mt_listeners, stored with a listening socket: the namespace it is in. An ifindex says nothing
+ * without it, and nothing else at TC names the namespace of a packet.
+ */
+struct mt_listener {
+	__u32 place; /* given by the daemon, never 0 */
+	__u32 pad;
+};
+
+/* mt_devices, router mode: which slot a device of a namespace is. */
+struct mt_device_key {
+	__u32 place;
+	__u32 ifindex;
 };
 
 enum mt_family {
@@ -138,9 +173,9 @@ enum mt_config_flags {
 /* mt_config, one row. */
 struct mt_config {
 	__u32 abi_version;
-	__u32 flags;	    /* enum mt_config_flags */
-	__u32 veth_ifindex; /* host end of the pair into the metadata namespace */
-	__s32 nsid;	    /* the metadata namespace, as seen from the taps' one */
+	__u32 flags;	       /* enum mt_config_flags */
+	__u32 veth_ifindex;    /* host end of the pair into the metadata namespace */
+	__s32 nsid;	       /* the metadata namespace, as seen from the taps' one */
 	__u64 syn_interval_ns; /* 1 s / rate; 0: no budget */
 	__u64 syn_burst_ns;    /* burst * interval */
 	__u32 sample;	       /* one in so many drops goes to mt_events; 0: none */
@@ -162,8 +197,11 @@ struct mt_event {
 	__u8 source[16]; /* v4 left-justified */
 };
 
+MT_STATIC_ASSERT(MT_SLOTS <= MT_TAG_MASK + 1);
 MT_STATIC_ASSERT(sizeof(struct mt_slot) == 320);
 MT_STATIC_ASSERT(sizeof(struct mt_port_key) == 8);
+MT_STATIC_ASSERT(sizeof(struct mt_listener) == 8);
+MT_STATIC_ASSERT(sizeof(struct mt_device_key) == 8);
 MT_STATIC_ASSERT(sizeof(struct mt_source_key) == 24);
 MT_STATIC_ASSERT(sizeof(struct mt_counter) == 48);
 MT_STATIC_ASSERT(sizeof(struct mt_slot_reason) == 8);
