@@ -11,5 +11,6 @@
 #include "maps.h"
 #include "tap.bpf.h"
 #include "return.bpf.h"
+#include "router.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -178,18 +178,6 @@ static __always_inline int admit(struct __sk_buff *skb, __u32 place,
 	return 0;
 }
 
-static __always_inline void count_to_listener(struct __sk_buff *skb, __u32 slot, bool syn)
-{
-	struct mt_counter *counter = counter_of(slot);
-
-	if (!counter)
-		return;
-	__sync_fetch_and_add(&counter->packets, 1);
-	__sync_fetch_and_add(&counter->bytes, skb->len);
-	if (syn)
-		__sync_fetch_and_add(&counter->syns, 1);
-}
-
 static __always_inline bool set_destination(struct __sk_buff *skb, bool v4)
 {
 	if (v4) {
@@ -232,7 +220,7 @@ static __always_inline int to_listener(struct __sk_buff *skb, struct mt_segment 
 	if (!set_destination(skb, v4))
 		return DROP(skb, slot, rewrite_failed);
 	if (slot)
-		count_to_listener(skb, slot, syn);
+		count_steered(skb, slot, syn);
 	if (!known)
 		return STEER(skb, slot, router_unknown_source, TC_ACT_UNSPEC);
 	return v4 ? STEER(skb, slot, router_v4, TC_ACT_UNSPEC)
@@ -394,15 +382,12 @@ int mt_router(struct __sk_buff *skb)
 	return PASS(skb, 0, not_metadata);
 }
 
-static __always_inline int count_answer(struct __sk_buff *skb)
+static __always_inline __u32 answered(struct __sk_buff *skb)
 {
 	__u32 slot = skb->mark & MT_TAG_MASK;
-	struct mt_counter *counter = counter_of(slot);
 
-	if (slot && counter) {
-		__sync_fetch_and_add(&counter->answers, 1);
-		__sync_fetch_and_add(&counter->answer_bytes, skb->len);
-	}
+	if (slot)
+		count_answer(skb, slot);
 	return slot;
 }
 
@@ -417,7 +402,7 @@ int mt_router_out(struct __sk_buff *skb)
 			return PASS(skb, 0, not_metadata);
 		if (bpf_skb_store_bytes(skb, at, &metadata, sizeof(metadata), 0))
 			return DROP(skb, 0, return_failed);
-		return STEER(skb, count_answer(skb), router_answer_v4, TC_ACT_UNSPEC);
+		return STEER(skb, answered(skb), router_answer_v4, TC_ACT_UNSPEC);
 	}
 	if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
 		const __u32 at = ETH_HLEN + offsetof(struct ipv6hdr, saddr);
@@ -430,7 +415,7 @@ int mt_router_out(struct __sk_buff *skb)
 			return PASS(skb, 0, not_metadata);
 		if (bpf_skb_store_bytes(skb, at, &metadata, sizeof(metadata), 0))
 			return DROP(skb, 0, return_failed);
-		return STEER(skb, count_answer(skb), router_answer_v6, TC_ACT_UNSPEC);
+		return STEER(skb, answered(skb), router_answer_v6, TC_ACT_UNSPEC);
 	}
 	return PASS(skb, 0, not_metadata);
 }

@@ -5,8 +5,8 @@
 
 namespace metatap::dataplane {
 
-SlotAllocator::SlotAllocator(std::uint32_t size, Clock::duration quarantine)
-    : taken_(size, false), quarantine_(quarantine) {
+SlotAllocator::SlotAllocator(std::uint32_t size, Clock::duration quarantine, std::uint32_t first)
+    : taken_(size, false), never_(first), quarantine_(quarantine) {
   if (size > 0) {
     taken_[0] = true;
   }

@@ -17,8 +17,9 @@ class SlotAllocator {
  public:
   using Clock = std::chrono::steady_clock;
 
-  /// Numbers 1 … size-1; 0 is nobody.
-  explicit SlotAllocator(std::uint32_t size, Clock::duration quarantine = std::chrono::seconds(60));
+  /// Numbers first … size-1; 0 is nobody.
+  explicit SlotAllocator(std::uint32_t size, Clock::duration quarantine = std::chrono::seconds(60),
+                         std::uint32_t first = 1);
 
   /// ErrorCode::unavailable when all are taken or resting.
   [[nodiscard]] Result<std::uint32_t> acquire(Clock::time_point now = Clock::now());
@@ -37,7 +38,7 @@ class SlotAllocator {
     Clock::time_point until;
   };
   std::vector<bool> taken_;   ///< in use or resting
-  std::uint32_t never_ = 1;   ///< numbers from here on were never handed out by acquire()
+  std::uint32_t never_;       ///< numbers from here on were never handed out by acquire()
   std::deque<Rest> resting_;  ///< oldest first
   Clock::duration quarantine_;
   std::size_t in_use_ = 0;

@@ -10,7 +10,7 @@
 namespace metatap::dataplane {
 
 SlotTable::SlotTable(Programs* programs, std::uint32_t size, std::chrono::seconds quarantine)
-    : programs_(programs), allocator_(size, quarantine), entries_(size) {}
+    : programs_(programs), allocator_(size, quarantine, MT_TAG_LOWEST), entries_(size) {}
 
 Result<std::uint32_t> SlotTable::add(mt_slot row, std::shared_ptr<Origin> origin,
                                      std::string first_address) {

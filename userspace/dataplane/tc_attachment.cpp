@@ -12,10 +12,15 @@ namespace {
 
 // Newer than Debian 12's headers.
 constexpr auto kTcxIngress = static_cast<bpf_attach_type>(46);
+constexpr auto kTcxEgress = static_cast<bpf_attach_type>(47);
 
 // Our filter's place among others: "mt".
 constexpr unsigned kHandle = 0x6d74;
 constexpr unsigned kPriority = 0x6d74;
+
+bpf_tc_attach_point point_of(TcSide side) {
+  return side == TcSide::ingress ? BPF_TC_INGRESS : BPF_TC_EGRESS;
+}
 
 /// The device a TCX link is on; 0 when that device has gone.
 unsigned ifindex_of_link(int link) {
@@ -32,6 +37,7 @@ unsigned ifindex_of_link(int link) {
 
 TcAttachment::TcAttachment(TcAttachment&& other) noexcept
     : ifindex_(std::exchange(other.ifindex_, 0)),
+      side_(other.side_),
       pin_(std::move(other.pin_)),
       link_(std::move(other.link_)),
       created_qdisc_(other.created_qdisc_),
@@ -41,6 +47,7 @@ TcAttachment& TcAttachment::operator=(TcAttachment&& other) noexcept {
   if (this != &other) {
     detach();
     ifindex_ = std::exchange(other.ifindex_, 0);
+    side_ = other.side_;
     pin_ = std::move(other.pin_);
     link_ = std::move(other.link_);
     created_qdisc_ = other.created_qdisc_;
@@ -60,18 +67,19 @@ bool TcAttachment::kernel_has_tcx() {
 }
 
 Result<TcAttachment> TcAttachment::attach(int program_fd, unsigned ifindex, AttachMode mode,
-                                          std::filesystem::path pin) {
+                                          std::filesystem::path pin, TcSide side) {
   const bool tcx = mode == AttachMode::tcx || (mode == AttachMode::automatic && kernel_has_tcx());
   if (mode == AttachMode::tcx && !kernel_has_tcx()) {
     return fail(ErrorCode::unsupported,
                 "attach by TCX: this kernel has none (6.6 or newer); use attach = auto");
   }
-  return tcx ? attach_tcx(program_fd, ifindex, pin) : attach_clsact(program_fd, ifindex);
+  return tcx ? attach_tcx(program_fd, ifindex, pin, side)
+             : attach_clsact(program_fd, ifindex, side);
 }
 
 Result<TcAttachment> TcAttachment::attach_tcx(int program_fd, unsigned ifindex,
-                                              const std::filesystem::path& pin) {
-  TcAttachment attachment(ifindex, pin);
+                                              const std::filesystem::path& pin, TcSide side) {
+  TcAttachment attachment(ifindex, pin, side);
   if (UniqueFd pinned(::bpf_obj_get(pin.c_str())); pinned) {
     if (ifindex_of_link(pinned.get()) == ifindex &&
         ::bpf_link_update(pinned.get(), program_fd, nullptr) == 0) {
@@ -80,8 +88,9 @@ Result<TcAttachment> TcAttachment::attach_tcx(int program_fd, unsigned ifindex,
     }
     ::unlink(pin.c_str());  // of a device that has gone
   }
-  attachment.link_.reset(
-      ::bpf_link_create(program_fd, static_cast<int>(ifindex), kTcxIngress, nullptr));
+  attachment.link_.reset(::bpf_link_create(program_fd, static_cast<int>(ifindex),
+                                           side == TcSide::ingress ? kTcxIngress : kTcxEgress,
+                                           nullptr));
   if (!attachment.link_) {
     attachment.ifindex_ = 0;
     return fail_errno(errno, "attach by TCX to link " + std::to_string(ifindex));
@@ -92,10 +101,10 @@ Result<TcAttachment> TcAttachment::attach_tcx(int program_fd, unsigned ifindex,
   return attachment;
 }
 
-Result<TcAttachment> TcAttachment::attach_clsact(int program_fd, unsigned ifindex) {
-  TcAttachment attachment(ifindex, {});
+Result<TcAttachment> TcAttachment::attach_clsact(int program_fd, unsigned ifindex, TcSide side) {
+  TcAttachment attachment(ifindex, {}, side);
   LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = static_cast<int>(ifindex),
-              .attach_point = BPF_TC_INGRESS);
+              .attach_point = point_of(side));
   const int made = ::bpf_tc_hook_create(&hook);
   if (made != 0 && made != -EEXIST) {
     attachment.ifindex_ = 0;
@@ -118,7 +127,7 @@ bool TcAttachment::alive() const {
     return ifindex_of_link(link_.get()) == ifindex_;
   }
   LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = static_cast<int>(ifindex_),
-              .attach_point = BPF_TC_INGRESS);
+              .attach_point = point_of(side_));
   LIBBPF_OPTS(bpf_tc_opts, options, .handle = kHandle, .priority = kPriority);
   return ::bpf_tc_query(&hook, &options) == 0;
 }
@@ -135,7 +144,7 @@ void TcAttachment::detach() {
     return;
   }
   LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = static_cast<int>(ifindex),
-              .attach_point = BPF_TC_INGRESS);
+              .attach_point = point_of(side_));
   LIBBPF_OPTS(bpf_tc_opts, options, .handle = kHandle, .priority = kPriority);
   ::bpf_tc_detach(&hook, &options);
   if (created_qdisc_) {

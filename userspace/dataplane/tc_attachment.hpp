@@ -10,15 +10,17 @@
 
 namespace metatap::dataplane {
 
-/// One program at TC ingress of one device. TCX where the kernel has it (6.6), else clsact.
-/// TCX links are pinned, so that they outlive the process; attaching again over such a pin
+enum class TcSide : bool { ingress, egress };
+
+/// One program at TC ingress or egress of one device. TCX where the kernel has it (6.6), else
+/// clsact. TCX links are pinned, so that they outlive the process; attaching again over such a pin
 /// replaces the program in place, without a moment in which packets go past it.
 /// A qdisc that was there before us is never deleted. Move only; control thread.
 class TcAttachment {
  public:
   /// In the namespace of the calling thread. `pin`: file for the link, its directory exists.
   static Result<TcAttachment> attach(int program_fd, unsigned ifindex, AttachMode mode,
-                                     std::filesystem::path pin);
+                                     std::filesystem::path pin, TcSide side = TcSide::ingress);
   /// Does this kernel have TCX? One system call.
   static bool kernel_has_tcx();
 
@@ -38,13 +40,15 @@ class TcAttachment {
   [[nodiscard]] unsigned ifindex() const { return ifindex_; }
 
  private:
-  TcAttachment(unsigned ifindex, std::filesystem::path pin) : ifindex_(ifindex), pin_(pin) {}
+  TcAttachment(unsigned ifindex, std::filesystem::path pin, TcSide side)
+      : ifindex_(ifindex), side_(side), pin_(std::move(pin)) {}
   static Result<TcAttachment> attach_tcx(int program_fd, unsigned ifindex,
-                                         const std::filesystem::path& pin);
-  static Result<TcAttachment> attach_clsact(int program_fd, unsigned ifindex);
+                                         const std::filesystem::path& pin, TcSide side);
+  static Result<TcAttachment> attach_clsact(int program_fd, unsigned ifindex, TcSide side);
   void detach();
 
   unsigned ifindex_ = 0;  ///< 0: nothing is attached
+  TcSide side_ = TcSide::ingress;
   std::filesystem::path pin_;
   UniqueFd link_;               ///< TCX
   bool created_qdisc_ = false;  ///< clsact

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/guest_socket.hpp"
+
+#include <fmt/format.h>
+#include <linux/filter.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+#include <array>
+#include <cstring>
+
+#include "metatap/abi/abi.h"
+
+#ifndef IPV6_FREEBIND
+#define IPV6_FREEBIND 78
+#endif
+
+namespace metatap::dataplane {
+namespace {
+
+constexpr int kBacklog = 1024;
+
+sys::IpAddress v4(std::uint32_t host_order) {
+  sys::IpAddress address;
+  address.family = AF_INET;
+  const auto network = htonl(host_order);
+  std::memcpy(address.bytes.data(), &network, sizeof(network));
+  return address;
+}
+
+sys::IpAddress v6(const std::array<std::uint32_t, 4>& words) {
+  sys::IpAddress address;
+  address.family = AF_INET6;
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    const auto network = htonl(words[i]);
+    std::memcpy(address.bytes.data() + 4 * i, &network, sizeof(network));
+  }
+  return address;
+}
+
+/// A filter on a listening socket sees the TCP header; its verdict on a SYN comes before any
+/// answer. Segments that are no SYN belong to connections that were let in.
+Status let_in_only_tagged(int fd) {
+  constexpr std::uint32_t kFlags = 13, kSyn = 0x02;
+  std::array<sock_filter, 7> code = {{
+      BPF_STMT(BPF_LD | BPF_B | BPF_ABS, kFlags),
+      BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, kSyn, 0, 3),
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, static_cast<std::uint32_t>(SKF_AD_OFF + SKF_AD_MARK)),
+      BPF_STMT(BPF_ALU | BPF_AND | BPF_K, MT_TAG_MASK),
+      BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, MT_TAG_LOWEST, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, 0xffffffffU),
+      BPF_STMT(BPF_RET | BPF_K, 0),
+  }};
+  const sock_fprog program{static_cast<unsigned short>(code.size()), code.data()};
+  if (::setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) != 0) {
+    return fail_errno(errno, "filter connections without a tag");
+  }
+  return {};
+}
+
+}  // namespace
+
+sys::IpAddress inner_v4() {
+  return v4(MT_INNER_V4);
+}
+
+sys::IpAddress inner_v6() {
+  return v6({MT_INNER_V6_0, MT_INNER_V6_1, MT_INNER_V6_2, MT_INNER_V6_3});
+}
+
+sys::IpAddress metadata_v4() {
+  return v4(0xa9fea9feU);
+}
+
+sys::IpAddress metadata_v6() {
+  return v6({0xfe800000U, 0, 0, 0xa9fea9feU});
+}
+
+Result<UniqueFd> open_guest_socket(const GuestSocket& wanted) {
+  const int on = 1;
+  const auto step = fmt::format("listen on {}:{}", wanted.address.text(), MT_METADATA_PORT);
+  UniqueFd fd(::socket(wanted.address.family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (!fd || ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) != 0) {
+    return fail_errno(errno, step);
+  }
+  int bound = 0;
+  if (wanted.address.family == AF_INET) {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(MT_METADATA_PORT);
+    std::memcpy(&address.sin_addr, wanted.address.bytes.data(), 4);
+    bound = ::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address));
+  } else {
+    sockaddr_in6 address{};
+    address.sin6_family = AF_INET6;
+    address.sin6_port = htons(MT_METADATA_PORT);
+    address.sin6_scope_id = wanted.ifindex;
+    std::memcpy(&address.sin6_addr, wanted.address.bytes.data(), 16);
+    // v6 wants the address on a device; ours is only a route.
+    if (::setsockopt(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on)) != 0 ||
+        ::setsockopt(fd.get(), IPPROTO_IPV6, IPV6_FREEBIND, &on, sizeof(on)) != 0) {
+      return fail_errno(errno, step);
+    }
+    bound = ::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address));
+  }
+  if (bound != 0) {
+    return fail_errno(errno, step);
+  }
+  if (wanted.tagged) {
+    if (auto filtered = let_in_only_tagged(fd.get()); !filtered) {
+      return tl::make_unexpected(std::move(filtered.error()).in(step));
+    }
+  }
+  if (::listen(fd.get(), kBacklog) != 0) {
+    return fail_errno(errno, step);
+  }
+  return fd;
+}
+
+}  // namespace metatap::dataplane

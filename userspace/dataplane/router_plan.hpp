@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "metatap/model.hpp"
+#include "metatap/origin.hpp"
+#include "sys/netlink.hpp"
+
+/// What the inventory wants of a router's or DHCP namespace, as plain values: no kernel in here.
+namespace metatap::dataplane {
+
+/// A namespace by Neutron's names: `qrouter-<router id>`, `qdhcp-<network id>`.
+struct PlaceName {
+  Path path = Path::router;
+  std::string id;  ///< of the router or the network
+  /// nullopt: another kind of namespace.
+  static std::optional<PlaceName> of(std::string_view namespace_name);
+  bool operator==(const PlaceName&) const = default;
+};
+
+/// The inventory by what is known inside a namespace. Control thread.
+class PortIndex {
+ public:
+  explicit PortIndex(std::shared_ptr<const Inventory> inventory);
+  /// Follows a change in time proportional to it.
+  void apply(const InventoryChange& change);
+
+  [[nodiscard]] const Inventory& inventory() const { return *inventory_; }
+  [[nodiscard]] const std::set<std::string>& ports_of(std::string_view network_id) const;
+  /// Ids that begin with these 11 characters, as device names have them.
+  [[nodiscard]] const std::set<std::string>& ports_named(std::string_view id_prefix) const;
+  [[nodiscard]] bool has_v6(std::string_view network_id) const;
+
+ private:
+  using Sets = std::map<std::string, std::set<std::string>, std::less<>>;
+  void add(const Port& port);
+  void remove(const Port& port);
+
+  std::shared_ptr<const Inventory> inventory_;
+  Sets by_network_, by_prefix_, v6_subnets_;
+};
+
+/// A guest's port behind a device.
+struct RouterSource {
+  std::string port_id, project_id;
+  std::vector<sys::IpAddress> addresses;
+  sys::MacAddress mac{};
+  bool enabled = true;  ///< admin_state_up of the port
+  bool operator==(const RouterSource&) const = default;
+};
+
+/// A device whose guests we serve.
+struct RouterDevice {
+  std::string name;
+  unsigned ifindex = 0;
+  std::string port_id;  ///< of the device itself; may be empty for a DHCP device
+  std::string network_id, router_id;
+  bool enabled = true;  ///< admin_state_up of network and device port
+  bool v6 = false;      ///< the network has an IPv6 subnet
+  std::vector<RouterSource> sources;
+  bool operator==(const RouterDevice&) const = default;
+};
+
+struct RouterProblem {
+  std::string device, state, reason;  ///< state: "unknown", "foreign"
+};
+
+struct PlacePlan {
+  bool served = false;
+  std::string reason;  ///< why not
+  std::vector<RouterDevice> devices;
+  std::vector<RouterProblem> problems;
+};
+
+/// Is this a device behind which a place of that kind has guests? `qr-…`; `tap…` or `ns-…`.
+[[nodiscard]] bool faces_guests(Path path, std::string_view device);
+
+[[nodiscard]] PlacePlan plan_place(const PortIndex& index, const PlaceName& place,
+                                   const std::vector<sys::Link>& links);
+
+/// The link-local address that a guest's MAC makes (RFC 4291, appendix A).
+[[nodiscard]] sys::IpAddress link_local_of(const sys::MacAddress& mac);
+
+}  // namespace metatap::dataplane

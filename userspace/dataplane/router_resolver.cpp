@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/router_resolver.hpp"
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cstring>
+#include <tuple>
+
+namespace metatap::dataplane {
+namespace {
+
+bool within(const sys::IpAddress& address, const sys::IpAddress& network, unsigned prefix) {
+  if (address.family != network.family) {
+    return false;
+  }
+  const unsigned whole = prefix / 8, rest = prefix % 8;
+  if (std::memcmp(address.bytes.data(), network.bytes.data(), whole) != 0) {
+    return false;
+  }
+  const auto mask = static_cast<std::uint8_t>(0xff00U >> rest);
+  return rest == 0 || (address.bytes[whole] & mask) == (network.bytes[whole] & mask);
+}
+
+auto order(const AddressTable::Known& known) {
+  return std::tie(known.address, known.ifindex);
+}
+
+}  // namespace
+
+sys::IpAddress address_of(const sockaddr_storage& peer) {
+  sys::IpAddress address;
+  if (peer.ss_family == AF_INET) {
+    sockaddr_in v4{};
+    std::memcpy(&v4, &peer, sizeof(v4));
+    address.family = AF_INET;
+    std::memcpy(address.bytes.data(), &v4.sin_addr, 4);
+    return address;
+  }
+  sockaddr_in6 v6{};
+  std::memcpy(&v6, &peer, sizeof(v6));
+  if (IN6_IS_ADDR_V4MAPPED(&v6.sin6_addr)) {
+    address.family = AF_INET;
+    std::memcpy(address.bytes.data(), v6.sin6_addr.s6_addr + 12, 4);
+  } else {
+    address.family = AF_INET6;
+    std::memcpy(address.bytes.data(), v6.sin6_addr.s6_addr, 16);
+  }
+  return address;
+}
+
+Caller MarkResolver::caller_of(int accepted_fd, const sockaddr_storage& peer) const {
+  std::uint32_t mark = 0;
+  socklen_t size = sizeof(mark);
+  if (::getsockopt(accepted_fd, SOL_SOCKET, SO_MARK, &mark, &size) != 0) {
+    return {};
+  }
+  const std::uint32_t slot = mark & MT_TAG_MASK;
+  const auto entry = slot < MT_TAG_LOWEST ? nullptr : slots_->find(slot);
+  if (!entry || entry->origin->path != place_.path) {
+    return {};
+  }
+  const auto& origin = entry->origin;
+  if ((place_.path == Path::router ? origin->router_id : origin->network_id) != place_.id) {
+    return {};
+  }
+  auto address = address_of(peer);
+  if (address.link_local() && address.family == AF_INET6 && !origin->port_id.empty()) {
+    sys::MacAddress mac{};
+    std::copy_n(entry->row.mac, mac.size(), mac.begin());
+    address = link_local_of(mac);
+  }
+  return {origin, address.text()};
+}
+
+void AddressTable::sort() {
+  std::ranges::sort(known, {}, order);
+}
+
+std::shared_ptr<const Origin> AddressTable::find(const sys::IpAddress& address,
+                                                 unsigned ifindex) const {
+  const bool local = address.family == AF_INET6 && address.link_local();
+  const Known wanted{address, local ? ifindex : 0, nullptr};
+  const auto at = std::ranges::lower_bound(known, order(wanted), {}, order);
+  if (at != known.end() && order(*at) == order(wanted)) {
+    return at->origin;
+  }
+  for (const auto& device : devices) {
+    if (local ? device.ifindex == ifindex
+              : std::ranges::any_of(device.subnets, [&](const auto& subnet) {
+                  return within(address, subnet.first, subnet.second);
+                })) {
+      return device.origin;
+    }
+  }
+  return nullptr;
+}
+
+Caller AddressResolver::caller_of(int, const sockaddr_storage& peer) const {
+  unsigned ifindex = 0;
+  if (peer.ss_family == AF_INET6) {
+    sockaddr_in6 v6{};
+    std::memcpy(&v6, &peer, sizeof(v6));
+    ifindex = v6.sin6_scope_id;
+  }
+  const auto address = address_of(peer);
+  auto origin = table_.get()->find(address, ifindex);
+  if (!origin) {
+    return {};
+  }
+  return {std::move(origin), address.text()};
+}
+
+}  // namespace metatap::dataplane
