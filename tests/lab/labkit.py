@@ -97,6 +97,8 @@ class Plan:
     wires: list = dataclasses.field(default_factory=list)  # [host device, namespace, device, options]
     commands: dict = dataclasses.field(default_factory=dict)  # namespace -> lines of `ip -batch`
     sysctls: dict = dataclasses.field(default_factory=dict)  # namespace -> {key: value}, before links
+    setups: list = dataclasses.field(default_factory=list)  # [namespace, argv, stdin], run once
+    files: dict = dataclasses.field(default_factory=dict)  # name in the state directory -> text
     processes: list = dataclasses.field(default_factory=list)  # [name, namespace, argv]
     devices: list = dataclasses.field(default_factory=list)  # patterns metatapd shall steer
     objects: dict = dataclasses.field(default_factory=dict)  # inventory rows of the topology's own
@@ -468,6 +470,10 @@ class Lab:
                 self.plug(*wire)
         for name, lines in plan.commands.items():
             ip_batch(lines, name)
+        for name, text in plan.files.items():
+            (self.state / name).write_text(text)
+        for namespace, argv, stdin in plan.setups:
+            run(["nsenter", f"--net={NETNS / namespace}", *argv], stdin)
         for name, namespace, argv in plan.processes:
             self.start(name, argv, namespace)
 

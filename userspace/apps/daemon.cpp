@@ -19,6 +19,7 @@
 #include "base/log.hpp"
 #include "dataplane/core.hpp"
 #include "dataplane/options.hpp"
+#include "dataplane/router_data_plane.hpp"
 #include "dataplane/tap_data_plane.hpp"
 #include "http/server.hpp"
 #include "http/upstream.hpp"
@@ -99,6 +100,7 @@ struct Daemon::Impl {
   agent::AgentOptions agent_options;
   proxy::ProxyOptions proxy_options;
   dataplane::DataPlaneOptions dataplane_options;
+  dataplane::RouterOptions router_options;
 
   asio::io_context control{1};
   asio::signal_set signals;
@@ -115,6 +117,7 @@ struct Daemon::Impl {
   std::unique_ptr<http::Server> api_server, agent_server;
   std::shared_ptr<dataplane::Core> core;
   std::unique_ptr<dataplane::TapDataPlane> tap;
+  std::unique_ptr<dataplane::RouterDataPlane> router;
 
   Status read_options();
   Status start();
@@ -136,9 +139,9 @@ Status Daemon::Impl::read_options() {
   }
   run_path = *path;
   // All of them, whatever runs here: a typing error should not wait for the stage to be moved.
-  for (const auto& status :
-       {read(config, inventory_options), read(config, api_options), read(config, agent_options),
-        read(config, proxy_options), read(config, dataplane_options)}) {
+  for (const auto& status : {read(config, inventory_options), read(config, api_options),
+                             read(config, agent_options), read(config, proxy_options),
+                             read(config, dataplane_options), read(config, router_options)}) {
     if (!status) {
       return status;
     }
@@ -224,7 +227,8 @@ Status Daemon::Impl::start_dataplane() {
       return started;
     }
   }
-  return {};
+  router = std::make_unique<dataplane::RouterDataPlane>(core, router_options, control, *proxy);
+  return router->start(inventory->current());
 }
 
 /// The API first and the data plane last: who can ask finds an answer.
@@ -238,6 +242,9 @@ void Daemon::Impl::follow_inventory() {
     }
     if (tap) {
       tap->apply(change);
+    }
+    if (router) {
+      router->apply(change);
     }
   });
 }
@@ -293,6 +300,9 @@ void Daemon::Impl::keep_telling_the_watchdog(std::chrono::microseconds interval)
 /// From the guests' side inwards: nothing new comes in, what is under way finishes.
 void Daemon::Impl::stop() {
   sys::notify_stopping();
+  if (router) {
+    router->stop();
+  }
   if (tap) {
     tap->stop();
   }
