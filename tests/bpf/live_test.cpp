@@ -2,6 +2,8 @@
 // The tap data plane on the running kernel: guests behind veth pairs, a frontend that answers each
 // connection with who it takes the caller for.
 #include <arpa/inet.h>
+#include <bpf/bpf.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -12,7 +14,9 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
 #include <chrono>
+#include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <functional>
 #include <future>
 #include <map>
@@ -86,12 +90,13 @@ class EchoFrontend : public GuestFrontend {
 /// A guest: a namespace with eth0, the other end of whose veth is a device of ours.
 class Guest {
  public:
-  Guest(std::string device, std::string address, std::string mac)
+  Guest(std::string device, const std::string& address, const std::string& mac,
+        unsigned ifindex = 0)
       : namespace_name_(testing::unique_name("guest")), device_(std::move(device)) {
     auto ns = sys::NetNamespace::create_named(namespace_name_);
     EXPECT_TRUE(ns) << ns.error().message;
     namespace_.emplace(*std::move(ns));
-    plug(address, mac);
+    plug(address, mac, ifindex);
   }
   ~Guest() {
     if (auto netlink = sys::Netlink::open()) {
@@ -102,12 +107,20 @@ class Guest {
     (void)sys::NetNamespace::delete_named(namespace_name_);
   }
 
-  void plug(const std::string& address, const std::string& mac) {
+  void plug(const std::string& address, const std::string& mac, unsigned ifindex = 0) {
     auto host = sys::Netlink::open();
     ASSERT_TRUE(host);
-    const auto made =
-        host->add_veth({device_, {}}, {"eth0", sys::parse_mac(mac).value()}, namespace_->fd());
-    ASSERT_TRUE(made) << made.error().message;
+    if (ifindex != 0) {
+      ASSERT_EQ(std::system(fmt::format("ip link add {} index {} type veth peer name eth0 address "
+                                        "{} netns {}",
+                                        device_, ifindex, mac, namespace_name_)
+                                .c_str()),
+                0);
+    } else {
+      const auto made =
+          host->add_veth({device_, {}}, {"eth0", sys::parse_mac(mac).value()}, namespace_->fd());
+      ASSERT_TRUE(made) << made.error().message;
+    }
     ASSERT_TRUE(host->set_up(host->link(device_)->index));
     const auto inside = namespace_->run([&]() -> Status {
       auto netlink = sys::Netlink::open();
@@ -187,6 +200,22 @@ class Guest {
     });
     EXPECT_TRUE(answer) << answer.error().message;
     return answer.value_or("");
+  }
+
+  /// As a guest does whose first attempt comes too early: its kernel repeats an ARP request that
+  /// nobody answered after a second, so patience is two of those.
+  std::string ask_until_answered(int family = AF_INET) {
+    std::string answer;
+    for (int i = 0; i < 25 && answer.empty(); ++i) {
+      answer = ask(family, 100ms);
+    }
+    return answer;
+  }
+
+  int shell(const std::string& command) {
+    return std::system(
+        fmt::format("ip netns exec {} sh -c '{}' >/dev/null 2>&1", namespace_name_, command)
+            .c_str());
   }
 
   [[nodiscard]] const sys::NetNamespace& ns() const { return *namespace_; }
@@ -278,6 +307,36 @@ class Live : public ::testing::Test {
     });
     return state;
   }
+  std::uint32_t slot_of(const std::string& id) {
+    std::uint32_t slot = 0;
+    on_control([&] {
+      for (const auto& device : plane_->devices()) {
+        if (device.port_id == id) {
+          slot = device.slot;
+        }
+      }
+    });
+    return slot;
+  }
+  void restart_with(const std::function<void()>& change) {
+    end(TapDataPlane::Leave::nothing);
+    core_->programs->unpin();
+    core_.reset();
+    change();
+    begin();
+  }
+  /// Id of the pinned TCX link on A's device; 0: there is none.
+  std::uint32_t link_id() {
+    const auto link = sys::Netlink::open()->link(kTapA);
+    if (!link) {
+      return 0;
+    }
+    const UniqueFd fd(
+        ::bpf_obj_get((options_.pin_path / "links" / fmt::format("tap_{}", link->index)).c_str()));
+    bpf_link_info info{};
+    std::uint32_t size = sizeof(info);
+    return fd && ::bpf_obj_get_info_by_fd(fd.get(), &info, &size) == 0 ? info.id : 0;
+  }
   bool reaches(const std::string& id, const std::string& wanted) {
     for (int i = 0; i < 100; ++i) {
       if (state_of(id) == wanted) {
@@ -330,6 +389,283 @@ TEST_F(Live, TwoGuestsWithTheSameAddressesAreToldApart) {
     EXPECT_EQ(a.ask(AF_INET6), std::string(kPortA) + " 10.0.0.5");
     EXPECT_EQ(b.ask(AF_INET6), std::string(kPortB) + " 10.0.0.5");
   }
+}
+
+TEST_F(Live, PingsAreAnswered) {
+  Guest a(kTapA, "10.0.0.5", kMac);
+  ASSERT_TRUE(reaches(kPortA, "steered"));
+  EXPECT_EQ(a.shell("ping -c 1 -W 2 169.254.169.254"), 0);
+  // More than fits a frame: fragments there and back.
+  EXPECT_EQ(a.shell("ping -c 1 -W 2 -s 4000 169.254.169.254"), 0);
+  EXPECT_EQ(a.shell("ping -6 -c 1 -W 2 fe80::a9fe:a9fe%eth0"), 0);
+  EXPECT_EQ(a.shell("ping -6 -c 1 -W 2 -s 4000 fe80::a9fe:a9fe%eth0"), 0);
+  EXPECT_GT(count("steered_fragment"), 0U);
+}
+
+TEST_F(Live, ADeviceThatComesBackIsItsPortsAgainUnderAnotherSlot) {
+  Guest a(kTapA, "10.0.0.5", kMac);
+  ASSERT_TRUE(reaches(kPortA, "steered"));
+  const auto slot = slot_of(kPortA);
+  for (int i = 0; i < 5; ++i) {
+    a.unplug();
+    ASSERT_TRUE(reaches(kPortA, "absent"));
+    EXPECT_FALSE(core_->slots->find(slot));
+    a.plug("10.0.0.5", kMac);
+    ASSERT_TRUE(reaches(kPortA, "steered"));
+    EXPECT_NE(slot_of(kPortA), slot);
+    EXPECT_EQ(a.ask(AF_INET), std::string(kPortA) + " 10.0.0.5");
+  }
+}
+
+TEST_F(Live, AReplugWithoutAPauseIsRight) {
+  Guest a(kTapA, "10.0.0.5", kMac);
+  ASSERT_TRUE(reaches(kPortA, "steered"));
+  for (int i = 0; i < 10; ++i) {
+    a.unplug();
+    a.plug("10.0.0.5", kMac);
+    EXPECT_EQ(a.ask_until_answered(), std::string(kPortA) + " 10.0.0.5");
+  }
+}
+
+TEST_F(Live, ANumberThatGoesToAnotherDeviceDoesNotTakeTheIdentityAlong) {
+  std::optional<Guest> a(std::in_place, kTapA, "10.0.0.5", kMac);
+  ASSERT_TRUE(reaches(kPortA, "steered"));
+  const auto origin = core_->slots->find(slot_of(kPortA))->origin;
+  const unsigned ifindex = sys::Netlink::open()->link(kTapA)->index;
+  a->unplug();
+  Guest b(kTapB, "10.0.0.5", kMac, ifindex);
+  ASSERT_EQ(sys::Netlink::open()->link(kTapB)->index, ifindex);
+  EXPECT_EQ(b.ask_until_answered(), std::string(kPortB) + " 10.0.0.5");
+  EXPECT_TRUE(origin->revoked);
+}
+
+TEST_F(Live, ARenamedDeviceIsTheOtherPorts) {
+  Guest a(kTapA, "10.0.0.5", kMac);
+  ASSERT_TRUE(reaches(kPortA, "steered"));
+  const auto origin = core_->slots->find(slot_of(kPortA))->origin;
+  ASSERT_EQ(std::system(fmt::format("ip link set {} down; ip link set {} name {} && ip link set "
+                                    "{} up",
+                                    kTapA, kTapA, kTapB, kTapB)
+                            .c_str()),
+            0);
+  ASSERT_TRUE(reaches(kPortB, "steered"));
+  EXPECT_EQ(state_of(kPortA), "absent");
+  EXPECT_TRUE(origin->revoked);
+  EXPECT_EQ(a.ask_until_answered(), std::string(kPortB) + " 10.0.0.5");
+  ASSERT_EQ(std::system(fmt::format("ip link del {}", kTapB).c_str()), 0);
+}
+
+TEST_F(Live, AdminDownRefusesAndUpServesAgain) {
+  Guest a(kTapA, "10.0.0.5", kMac);
+  ASSERT_TRUE(reaches(kPortA, "steered"));
+  const auto origin = core_->slots->find(slot_of(kPortA))->origin;
+  auto down = std::make_shared<Port>(*inventory_->ports[kPortA]);
+  down->admin_state_up = false;
+  change_port(kPortA, down);
+  EXPECT_EQ(state_of(kPortA), "disabled");
+  EXPECT_TRUE(origin->revoked);
+  const auto refused = count("port_disabled");
+  EXPECT_EQ(a.ask(AF_INET, 300ms), "");
+  EXPECT_GT(count("port_disabled"), refused);
+  auto up = std::make_shared<Port>(*down);
+  up->admin_state_up = true;
+  change_port(kPortA, up);
+  EXPECT_EQ(a.ask(AF_INET), std::string(kPortA) + " 10.0.0.5");
+
+  // The same by the network.
+  auto next = std::make_shared<Inventory>(*inventory_);
+  auto network = std::make_shared<Network>();
+  network->id = "net-a";
+  network->admin_state_up = false;
+  next->networks["net-a"] = network;
+  on_control([&] { plane_->apply({inventory_, next, {"net-a"}, {}, {}, {}, {}}); });
+  EXPECT_EQ(state_of(kPortA), "disabled");
+  inventory_ = next;
+}
+
+TEST_F(Live, AnAddressThatIsNotThePortsIsDroppedUntilItIs) {
+  Guest a(kTapA, "10.0.0.9", kMac);
+  ASSERT_TRUE(reaches(kPortA, "steered"));
+  EXPECT_EQ(a.ask(AF_INET, 300ms), "");
+  EXPECT_GT(count("spoofed_v4"), 0U);
+  const auto slot = slot_of(kPortA);
+  change_port(kPortA, port(kPortA, "net-a", "10.0.0.9"));
+  EXPECT_EQ(slot_of(kPortA), slot) << "an address alone does not change the identity";
+  EXPECT_EQ(a.ask_until_answered(), std::string(kPortA) + " 10.0.0.9");
+}
+
+TEST_F(Live, ALearningPortMayUseAnyAddress) {
+  auto learning = std::make_shared<Port>(*inventory_->ports[kPortA]);
+  learning->fixed_ips.clear();
+  learning->address_policy = AddressPolicy::learn;
+  change_port(kPortA, learning);
+  Guest a(kTapA, "172.16.3.4", kMac);
+  ASSERT_TRUE(reaches(kPortA, "steered"));
+  EXPECT_EQ(a.ask(AF_INET), std::string(kPortA) + " 172.16.3.4");
+  EXPECT_EQ(a.ask(AF_INET6), std::string(kPortA) + " fe80::1234");
+}
+
+TEST_F(Live, TheOlderOfTwoPortsKeepsTheDevice) {
+  Guest a(kTapA, "10.0.0.5", kMac);
+  ASSERT_TRUE(reaches(kPortA, "steered"));
+  constexpr const char* kPortC = "00000000-3333-4000-8000-000000000003";  // sorts before A
+  auto rival = std::make_shared<Port>(*port(kPortC, "net-c", "10.0.0.5"));
+  rival->device = kTapA;
+  change_port(kPortC, rival);
+  EXPECT_EQ(state_of(kPortA), "steered");
+  EXPECT_EQ(state_of(kPortC), "conflict");
+  EXPECT_EQ(a.ask(AF_INET), std::string(kPortA) + " 10.0.0.5");
+  change_port(kPortA, nullptr);
+  EXPECT_EQ(state_of(kPortC), "steered");
+  EXPECT_EQ(a.ask(AF_INET), std::string(kPortC) + " 10.0.0.5");
+}
+
+TEST_F(Live, APortWithoutADeviceIsReportedByItsName) {
+  std::string reason;
+  on_control([&] {
+    for (const auto& device : plane_->devices()) {
+      reason += device.port_id == kPortA ? device.reason : "";
+    }
+  });
+  EXPECT_EQ(reason, std::string("no device named ") + kTapA);
+}
+
+TEST_F(Live, ADeviceOfNoPortIsRefusedWhereAPatternSaysItIsOurs) {
+  restart_with([&] { options_.devices = {{"tap*"}}; });
+  Guest stranger("tapstranger", "10.0.0.5", kMac);
+  bool seen = false;
+  for (int i = 0; i < 100 && !seen; ++i) {
+    on_control([&] {
+      for (const auto& device : plane_->devices()) {
+        seen |= device.name == "tapstranger" && device.state == "unclaimed";
+      }
+    });
+    std::this_thread::sleep_for(10ms);
+  }
+  EXPECT_TRUE(seen);
+  EXPECT_EQ(stranger.ask(AF_INET, 300ms), "");
+  EXPECT_GT(count("unknown_port"), 0U);
+}
+
+TEST_F(Live, ATrunkCarriesAPortOnEachTag) {
+  auto tagged = std::make_shared<Port>(*port(kPortB, "net-b", "10.0.7.5"));
+  tagged->device = kTapA;
+  tagged->vlan = 7;
+  change_port(kPortB, tagged);
+  Guest a(kTapA, "10.0.0.5", kMac);
+  ASSERT_TRUE(reaches(kPortA, "steered"));
+  ASSERT_TRUE(reaches(kPortB, "steered"));
+  if (a.shell("ip link add link eth0 name eth0.7 type vlan id 7") != 0) {
+    GTEST_SKIP() << "this kernel has no VLAN devices (8021q) for the guest";
+  }
+  ASSERT_EQ(a.shell("ip addr add 10.0.7.5/24 dev eth0.7 && ip link set eth0.7 up"), 0);
+  EXPECT_EQ(a.ask(AF_INET), std::string(kPortA) + " 10.0.0.5");
+  ASSERT_EQ(a.shell("ip route del 169.254.169.254/32 && "
+                    "ip route add 169.254.169.254/32 dev eth0.7 src 10.0.7.5"),
+            0);
+  EXPECT_EQ(a.ask(AF_INET), std::string(kPortB) + " 10.0.7.5");
+}
+
+TEST_F(Live, WithoutAListenerPacketsGoOnAndComeBackWithIt) {
+  Guest a(kTapA, "10.0.0.5", kMac);
+  ASSERT_TRUE(reaches(kPortA, "steered"));
+  ASSERT_EQ(a.ask(AF_INET), std::string(kPortA) + " 10.0.0.5");
+  end(TapDataPlane::Leave::steering);
+  EXPECT_EQ(a.ask(AF_INET, 300ms), "");
+  begin();
+  EXPECT_GT(count("no_listener"), 0U);
+  ASSERT_TRUE(reaches(kPortA, "steered"));
+  EXPECT_EQ(a.ask_until_answered(), std::string(kPortA) + " 10.0.0.5");
+}
+
+TEST_F(Live, ARestartTakesOverSlotsAndLinksInPlace) {
+  Guest a(kTapA, "10.0.0.5", kMac);
+  ASSERT_TRUE(reaches(kPortA, "steered"));
+  ASSERT_EQ(a.ask(AF_INET), std::string(kPortA) + " 10.0.0.5");
+  const auto slot = slot_of(kPortA);
+  const auto link = link_id();
+  ASSERT_NE(link, 0U);
+  end(TapDataPlane::Leave::steering);
+  EXPECT_EQ(link_id(), link) << "the program stays while nobody runs";
+  begin();
+  ASSERT_TRUE(reaches(kPortA, "steered"));
+  EXPECT_EQ(slot_of(kPortA), slot);
+  EXPECT_EQ(link_id(), link) << "updated in place, not attached again";
+  EXPECT_EQ(a.ask_until_answered(), std::string(kPortA) + " 10.0.0.5");
+}
+
+TEST_F(Live, ARestartForgetsWhatChangedMeanwhile) {
+  std::optional<Guest> a(std::in_place, kTapA, "10.0.0.5", kMac);
+  ASSERT_TRUE(reaches(kPortA, "steered"));
+  const auto slot = slot_of(kPortA);
+  end(TapDataPlane::Leave::steering);
+  inventory_ = std::make_shared<Inventory>(*inventory_);
+  inventory_->ports.erase(kPortA);
+  begin();
+  EXPECT_EQ(core_->slots->read(slot)->kind, static_cast<std::uint32_t>(MT_KIND_FREE));
+  EXPECT_EQ(link_id(), 0U) << "nobody's device has no program";
+}
+
+TEST_F(Live, StoppingLeavesNothing) {
+  Guest a(kTapA, "10.0.0.5", kMac);
+  ASSERT_TRUE(reaches(kPortA, "steered"));
+  ASSERT_NE(link_id(), 0U);
+  end(TapDataPlane::Leave::nothing);
+  EXPECT_EQ(link_id(), 0U);
+  core_->programs->unpin();
+  core_.reset();
+  EXPECT_FALSE(std::filesystem::exists(options_.pin_path));
+  EXPECT_FALSE(sys::NetNamespace::open(options_.namespace_name));
+  EXPECT_FALSE(
+      sys::Netlink::open()->link(MetadataNamespace::host_device_of(options_.namespace_name)));
+}
+
+TEST_F(Live, ClsactWorksAndLeavesAQdiscThatWasThere) {
+  restart_with([&] { options_.attach = AttachMode::clsact; });
+  Guest a(kTapA, "10.0.0.5", kMac);
+  Guest b(kTapB, "10.0.0.5", kMac);
+  a.unplug();
+  a.plug("10.0.0.5", kMac);
+  ASSERT_TRUE(reaches(kPortA, "steered"));
+  ASSERT_TRUE(reaches(kPortB, "steered"));
+  EXPECT_EQ(a.ask_until_answered(), std::string(kPortA) + " 10.0.0.5");
+  EXPECT_EQ(b.ask_until_answered(), std::string(kPortB) + " 10.0.0.5");
+  // B's device gets a qdisc of somebody else's before it is attached again.
+  change_port(kPortB, nullptr);
+  const auto qdisc = [](const char* device) {
+    return std::system(fmt::format("tc qdisc show dev {} | grep -q clsact", device).c_str()) == 0;
+  };
+  EXPECT_FALSE(qdisc(kTapB)) << "ours is taken away";
+  ASSERT_EQ(std::system(fmt::format("tc qdisc add dev {} clsact", kTapB).c_str()), 0);
+  change_port(kPortB, port(kPortB, "net-b", "10.0.0.5"));
+  ASSERT_TRUE(reaches(kPortB, "steered"));
+  EXPECT_EQ(b.ask_until_answered(), std::string(kPortB) + " 10.0.0.5");
+  change_port(kPortB, nullptr);
+  EXPECT_TRUE(qdisc(kTapB)) << "theirs stays";
+}
+
+TEST_F(Live, OneDaemonAPinPath) {
+  const auto second = Core::with_bpf(options_);
+  ASSERT_FALSE(second);
+  EXPECT_EQ(second.error().code, ErrorCode::conflict);
+  EXPECT_THAT(second.error().message, ::testing::HasSubstr(options_.pin_path.string()));
+}
+
+TEST_F(Live, MapsOfANewerVersionAreRefusedInWords) {
+  end(TapDataPlane::Leave::steering);
+  {
+    const UniqueFd map(::bpf_obj_get((options_.pin_path / "mt_config").c_str()));
+    mt_config config{};
+    const std::uint32_t zero = 0;
+    ASSERT_EQ(::bpf_map_lookup_elem(map.get(), &zero, &config), 0);
+    config.abi_version = MT_ABI_VERSION + 1;
+    ASSERT_EQ(::bpf_map_update_elem(map.get(), &zero, &config, BPF_ANY), 0);
+  }
+  const auto refused = Core::with_bpf(options_);
+  ASSERT_FALSE(refused);
+  EXPECT_THAT(refused.error().message, ::testing::HasSubstr("newer metatap"));
+  std::filesystem::remove_all(options_.pin_path);
+  begin();
 }
 
 }  // namespace
