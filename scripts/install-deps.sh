@@ -55,6 +55,7 @@ iproute2
 iptables
 iputils-ping
 libcap2-bin
+openvswitch-common
 procps
 python3
 python3-jsonschema
@@ -112,6 +113,13 @@ while read -r status name; do
   [ "$status" = installed ] && installed[${name%%:*}]=1
 done < <(dpkg-query -W -f '${db:Status-Status} ${binary:Package}\n' 2>/dev/null)
 
+# Without them the tests with real OVN databases are skipped, and say so.
+schemas() {
+  if [[ ,$sets, == *,test,* ]] && [ "$(id -u)" -eq 0 ]; then
+    "$(dirname "$0")/ovn-schemas.sh" || echo "install-deps: no OVN schemas; its tests will be skipped" >&2
+  fi
+}
+
 missing=()
 for entry in "${wanted[@]}"; do
   have=
@@ -126,6 +134,7 @@ for entry in "${wanted[@]}"; do
 done
 
 if [ ${#missing[@]} -eq 0 ]; then
+  [ "$mode" = check ] || schemas
   exit 0
 fi
 if [ "$mode" = check ]; then
@@ -191,3 +200,4 @@ rm -f /tmp/metatap-install-deps.$$
 case " ${resolved[*]} " in
   *" cloud-init "*) "${sudo[@]}" mkdir -p /etc/cloud && "${sudo[@]}" touch /etc/cloud/cloud-init.disabled ;;
 esac
+schemas

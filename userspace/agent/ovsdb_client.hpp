@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <chrono>
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "agent/ovsdb_value.hpp"
+#include "metatap/result.hpp"
+
+namespace metatap::agent {
+
+struct OvsdbOptions {
+  /// "unix:PATH", "tcp:HOST:PORT", "ssl:HOST:PORT": the members of one cluster, tried in turn.
+  std::vector<std::string> remotes;
+  std::string database;
+  std::string private_key, certificate, ca_cert;  ///< files, for ssl:
+  bool leader_only = false;                       ///< leave a member that is not the leader
+  std::chrono::milliseconds connect{10'000};
+  /// Without a word for that long the server is asked for a sign of life; after twice, given up.
+  std::chrono::milliseconds probe{60'000};
+  std::chrono::milliseconds first_back_off{100}, longest_back_off{8'000};
+};
+
+/// What to monitor in one table. `where` is a list of conditions, any of which selects a row
+/// (RFC 7047, 5.1); [true] selects all and [false] none. Columns the server's schema lacks are
+/// left out.
+struct OvsdbMonitor {
+  std::vector<std::string> columns;
+  nlohmann::json where = nlohmann::json::array({true});
+};
+
+/// Keeps a copy of some rows of an OVSDB database (RFC 7047 with ovsdb-server's monitor_cond;
+/// plain monitor where the server knows no conditions, which may then give more rows than asked
+/// for).
+///
+/// The copy outlives a lost connection: it is replaced, row by row and in one step, by what the
+/// next server says. Everything happens on the thread that runs `context`; no call blocks.
+class OvsdbClient {
+ public:
+  /// Table and row uuid of all that was added, changed or removed since the last call; empty when
+  /// only settled() has become true.
+  using Changes = std::set<std::pair<std::string, std::string>>;
+  using Callback = std::function<void(const Changes&)>;
+
+  struct Health {
+    bool connected = false;  ///< and the copy is current
+    bool complete = false;   ///< the copy has been complete at least once
+    std::string remote;      ///< the one we talk to, or tried last
+    std::string last_error;  ///< why the last connection ended
+    std::uint64_t connections = 0, updates = 0;
+  };
+
+  /// Checks the remotes and reads the key files. `changed` is called after each consistent batch,
+  /// the first time when the copy is complete.
+  static Result<std::unique_ptr<OvsdbClient>> create(boost::asio::io_context& context,
+                                                     OvsdbOptions options,
+                                                     std::map<std::string, OvsdbMonitor> tables,
+                                                     Callback changed);
+  OvsdbClient(const OvsdbClient&) = delete;
+  OvsdbClient& operator=(const OvsdbClient&) = delete;
+  /// Ends the connection; `changed` is not called any more.
+  ~OvsdbClient();
+
+  void start();
+  /// Asks for other rows from now on.
+  void where(const std::string& table, nlohmann::json condition);
+
+  [[nodiscard]] const OvsdbRows& rows(std::string_view table) const;
+  /// The rows are those of the conditions set last: no change of them is on its way.
+  [[nodiscard]] bool settled() const;
+  [[nodiscard]] const Health& health() const;
+
+ private:
+  class Impl;
+  explicit OvsdbClient(std::shared_ptr<Impl> impl);
+  std::shared_ptr<Impl> impl_;
+};
+
+}  // namespace metatap::agent
