@@ -9,12 +9,16 @@
 #include <csignal>
 #include <string>
 
+#include "admin/inventory_actions.hpp"
+#include "admin/registry.hpp"
+#include "admin/server.hpp"
 #include "agent/endpoints.hpp"
 #include "agent/inventory_directory.hpp"
 #include "agent/options.hpp"
 #include "agent/stage.hpp"
 #include "api/options.hpp"
 #include "api/stage.hpp"
+#include "apps/views.hpp"
 #include "base/config.hpp"
 #include "base/log.hpp"
 #include "dataplane/core.hpp"
@@ -118,6 +122,8 @@ struct Daemon::Impl {
   std::shared_ptr<dataplane::Core> core;
   std::unique_ptr<dataplane::TapDataPlane> tap;
   std::unique_ptr<dataplane::RouterDataPlane> router;
+  admin::Registry registry;
+  std::unique_ptr<admin::AdminServer> admin;
 
   Status read_options();
   Status start();
@@ -126,6 +132,7 @@ struct Daemon::Impl {
   Status start_agent();
   Status start_proxy();
   Status start_dataplane();
+  Status start_admin();
   void follow_inventory();
   void keep_refreshing();
   void keep_telling_the_watchdog(std::chrono::microseconds interval);
@@ -231,6 +238,39 @@ Status Daemon::Impl::start_dataplane() {
   return router->start(inventory->current());
 }
 
+Status Daemon::Impl::start_admin() {
+  admin::register_inventory(registry, *inventory);
+  admin::register_config(registry, config);
+  if (tap) {
+    show(registry, *tap);
+  }
+  if (router) {
+    show(registry, *router);
+  }
+  if (proxy) {
+    show(registry, *proxy);
+  }
+  if (to_agent) {
+    show(registry, *to_agent, "agent");
+  }
+  if (agent_server) {
+    show(registry, *agent_server, "agent");
+  }
+  if (to_api) {
+    show(registry, *to_api, "api");
+  }
+  if (api_server) {
+    show(registry, *api_server, "api");
+  }
+  if (api) {
+    show(registry, *api);
+  }
+  admin = std::make_unique<admin::AdminServer>(
+      *workers, control.get_executor(), registry,
+      admin::AdminOptions{.socket = (run_path / "admin.sock").string()});
+  return admin->start();
+}
+
 /// The API first and the data plane last: who can ask finds an answer.
 void Daemon::Impl::follow_inventory() {
   inventory->subscribe([this](const InventoryChange& change) {
@@ -268,6 +308,9 @@ Status Daemon::Impl::start() {
     return status;
   }
   follow_inventory();
+  if (auto status = start_admin(); !status) {
+    return status;
+  }
   if (api) {
     keep_refreshing();
   }
@@ -300,6 +343,9 @@ void Daemon::Impl::keep_telling_the_watchdog(std::chrono::microseconds interval)
 /// From the guests' side inwards: nothing new comes in, what is under way finishes.
 void Daemon::Impl::stop() {
   sys::notify_stopping();
+  if (admin) {
+    admin->stop();
+  }
   if (router) {
     router->stop();
   }

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "apps/views.hpp"
+
+#include <string>
+
+namespace metatap::apps {
+namespace {
+
+using admin::Json;
+using admin::Metrics;
+
+Json device_row(const dataplane::DeviceStatus& device) {
+  Json row{{"device", device.name},  {"ifindex", device.ifindex}, {"vlan", device.vlan},
+           {"port", device.port_id}, {"slot", device.slot},       {"attach", device.attach},
+           {"state", device.state}};
+  if (!device.reason.empty()) {
+    row["reason"] = device.reason;
+  }
+  return row;
+}
+
+void count_slots(Metrics& metrics, const std::vector<dataplane::SlotStatus>& slots) {
+  for (const auto& slot : slots) {
+    const Metrics::Labels labels{{"port", slot.port_id}, {"device", slot.device}};
+    metrics.counter("port_packets_total", "Metadata packets of a port", labels,
+                    static_cast<double>(slot.counter.packets));
+    metrics.counter("port_bytes_total", "Bytes of a port's metadata packets", labels,
+                    static_cast<double>(slot.counter.bytes));
+    metrics.counter("port_drops_total", "Metadata packets of a port that were dropped", labels,
+                    static_cast<double>(slot.counter.drops));
+  }
+}
+
+}  // namespace
+
+void show(admin::Registry& registry, const dataplane::TapDataPlane& tap) {
+  registry.add_status("taps", [&tap] {
+    Json devices = Json::array();
+    for (const auto& device : tap.devices()) {
+      devices.push_back(device_row(device));
+    }
+    Json reasons = Json::array();
+    for (const auto& reason : tap.reasons()) {
+      if (reason.packets != 0) {
+        reasons.push_back(
+            {{"reason", reason.name}, {"outcome", reason.outcome}, {"packets", reason.packets}});
+      }
+    }
+    return Json{{"where", tap.where()}, {"devices", devices}, {"reasons", reasons}};
+  });
+  registry.add_metrics([&tap](Metrics& metrics) {
+    for (const auto& reason : tap.reasons()) {
+      metrics.counter("dataplane_packets_total", "Packets by how their way through a program ended",
+                      {{"reason", reason.name}, {"outcome", reason.outcome}},
+                      static_cast<double>(reason.packets));
+    }
+    count_slots(metrics, tap.slots());
+  });
+  registry.add_port_facts([&tap](const Port& port) {
+    for (const auto& device : tap.devices()) {
+      if (device.port_id == port.id) {
+        return device_row(device);
+      }
+    }
+    return Json::object();
+  });
+}
+
+void show(admin::Registry& registry, const dataplane::RouterDataPlane& router) {
+  registry.add_status("routers", [&router] {
+    const auto progress = router.progress();
+    Json places = Json::array();
+    Json devices = Json::array();
+    for (const auto& place : router.places()) {
+      places.push_back({{"namespace", place.name},
+                        {"state", place.state},
+                        {"listeners", place.listeners.size()},
+                        {"devices", place.devices.size()},
+                        {"reason", place.reason}});
+      for (const auto& device : place.devices) {
+        devices.push_back({{"namespace", place.name},
+                           {"device", device.name},
+                           {"port", device.port_id},
+                           {"slot", device.slot},
+                           {"guests", device.ports},
+                           {"attach", device.attach},
+                           {"state", device.state},
+                           {"reason", device.reason}});
+      }
+    }
+    return Json{{"namespaces", progress.namespaces},
+                {"served", progress.served},
+                {"pending", progress.pending},
+                {"places", places},
+                {"devices", devices}};
+  });
+  registry.add_metrics([&router](Metrics& metrics) {
+    const auto progress = router.progress();
+    metrics.gauge("namespaces_served", "Router and DHCP namespaces that are served", {},
+                  static_cast<double>(progress.served));
+    metrics.gauge("namespaces_pending", "Namespaces that have not had their turn yet", {},
+                  static_cast<double>(progress.pending));
+    count_slots(metrics, router.slots());
+  });
+}
+
+void show(admin::Registry& registry, const proxy::ProxyStage& proxy) {
+  registry.add_status("proxy", [&proxy] {
+    const auto counters = proxy.counters();
+    Json responses = Json::object();
+    for (const auto& [status, count] : counters.responses) {
+      responses[std::to_string(status)] = count;
+    }
+    return Json{{"connections", counters.connections},
+                {"open", counters.open},
+                {"in_flight", counters.in_flight},
+                {"responses", responses},
+                {"unidentified", counters.unidentified},
+                {"revoked", counters.revoked},
+                {"over_port_cap", counters.over_port_cap},
+                {"over_network_cap", counters.over_network_cap},
+                {"rate_limited", counters.rate_limited},
+                {"malformed", counters.malformed},
+                {"expired", counters.expired},
+                {"upstream_errors", counters.upstream_errors},
+                {"accept_failures", counters.accept_failures}};
+  });
+  registry.add_metrics([&proxy](Metrics& metrics) {
+    const auto counters = proxy.counters();
+    const auto counter = [&](std::string_view name, std::string_view help, std::uint64_t value) {
+      metrics.counter(name, help, {}, static_cast<double>(value));
+    };
+    counter("proxy_connections_total", "Guests' connections let in", counters.connections);
+    counter("proxy_unidentified_total", "Connections reset: no valid tag", counters.unidentified);
+    counter("proxy_revoked_total", "Connections reset: their port went away", counters.revoked);
+    counter("proxy_over_port_cap_total", "Refused: too many connections of one port",
+            counters.over_port_cap);
+    counter("proxy_over_network_cap_total", "Refused: too many connections of one network",
+            counters.over_network_cap);
+    counter("proxy_rate_limited_total", "Requests answered 429", counters.rate_limited);
+    counter("proxy_malformed_total", "Requests that were no good HTTP", counters.malformed);
+    counter("proxy_upstream_errors_total", "Requests the next stage failed",
+            counters.upstream_errors);
+    metrics.gauge("proxy_connections_open", "Guests' connections open now", {},
+                  static_cast<double>(counters.open));
+    metrics.gauge("proxy_requests_in_flight", "Requests waiting for the next stage", {},
+                  static_cast<double>(counters.in_flight));
+    for (const auto& [status, count] : counters.responses) {
+      metrics.counter("proxy_responses_total", "Responses to guests by status",
+                      {{"status", std::to_string(status)}}, static_cast<double>(count));
+    }
+  });
+}
+
+void show(admin::Registry& registry, const api::ApiStage& api) {
+  registry.add_status("api", [&api] {
+    const auto stats = api.stats();
+    return Json{{"instances", stats.instances},
+                {"requests", stats.requests},
+                {"ok", stats.ok},
+                {"not_found", stats.not_found},
+                {"bad_request", stats.bad_request},
+                {"denied", stats.denied},
+                {"errors", stats.errors},
+                {"passwords", stats.passwords},
+                {"renders", stats.renders},
+                {"start_ms", stats.start_microseconds / 1000},
+                {"vendordata_asked", stats.vendordata_asked},
+                {"vendordata_failed", stats.vendordata_failed},
+                {"vendordata_file_errors", stats.vendordata_file_errors}};
+  });
+  registry.add_metrics([&api](Metrics& metrics) {
+    const auto stats = api.stats();
+    const auto answers = [&](std::string_view kind, std::uint64_t value) {
+      metrics.counter("api_answers_total", "Answers of the metadata API", {{"kind", kind}},
+                      static_cast<double>(value));
+    };
+    answers("ok", stats.ok);
+    answers("not_found", stats.not_found);
+    answers("bad_request", stats.bad_request);
+    answers("denied", stats.denied);
+    answers("conflict", stats.conflicts);
+    answers("error", stats.errors);
+    metrics.counter("api_renders_total", "Instances rendered", {},
+                    static_cast<double>(stats.renders));
+    metrics.counter("api_vendordata_failed_total", "Dynamic vendordata without a usable answer", {},
+                    static_cast<double>(stats.vendordata_failed));
+    metrics.gauge("api_instances", "Instances served", {}, static_cast<double>(stats.instances));
+  });
+}
+
+void show(admin::Registry& registry, const http::Server& server, std::string_view stage) {
+  registry.add_status(std::string(stage) + " server", [&server] {
+    const auto counters = server.counters();
+    return Json{{"accepted", counters.accepted},
+                {"open", counters.open},
+                {"requests", counters.requests},
+                {"malformed", counters.malformed},
+                {"expired", counters.expired}};
+  });
+}
+
+void show(admin::Registry& registry, const http::Upstream& upstream, std::string_view stage) {
+  registry.add_status("to " + std::string(stage), [&upstream] {
+    const auto counters = upstream.counters();
+    return Json{{"requests", counters.requests},       {"connects", counters.connects},
+                {"reused", counters.reused},           {"retried", counters.retried},
+                {"unavailable", counters.unavailable}, {"timeouts", counters.timeouts},
+                {"invalid", counters.invalid}};
+  });
+  registry.add_metrics([&upstream, stage = std::string(stage)](Metrics& metrics) {
+    const auto counters = upstream.counters();
+    metrics.counter("upstream_requests_total", "Requests to the next stage", {{"stage", stage}},
+                    static_cast<double>(counters.requests));
+    metrics.counter(
+        "upstream_failures_total", "Requests the next stage did not answer", {{"stage", stage}},
+        static_cast<double>(counters.unavailable + counters.timeouts + counters.invalid));
+  });
+}
+
+}  // namespace metatap::apps

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "admin/registry.hpp"
+#include "api/stage.hpp"
+#include "dataplane/router_data_plane.hpp"
+#include "dataplane/tap_data_plane.hpp"
+#include "http/server.hpp"
+#include "http/upstream.hpp"
+#include "proxy/stage.hpp"
+
+/// How each stage is shown on the admin socket. The stages know nothing of it, and the registry
+/// nothing of them. What is shown must outlive the registry's use.
+namespace metatap::apps {
+
+void show(admin::Registry& registry, const dataplane::TapDataPlane& tap);
+void show(admin::Registry& registry, const dataplane::RouterDataPlane& router);
+void show(admin::Registry& registry, const proxy::ProxyStage& proxy);
+void show(admin::Registry& registry, const api::ApiStage& api);
+/// A server that another process speaks to; `stage` is "agent" or "api".
+void show(admin::Registry& registry, const http::Server& server, std::string_view stage);
+/// The way to a stage in another process.
+void show(admin::Registry& registry, const http::Upstream& upstream, std::string_view stage);
+
+}  // namespace metatap::apps
