@@ -16,9 +16,9 @@ namespace metatap::http {
 
 /// TLS towards an upstream (TCP only).
 struct TlsOptions {
-  std::string ca_file;                  ///< empty: the system's trust store
-  std::string client_cert, client_key;  ///< used only if both are set
-  bool insecure = false;                ///< do not verify the server
+  std::string ca_file{};                    ///< empty: the system's trust store
+  std::string client_cert{}, client_key{};  ///< used only if both are set
+  bool insecure = false;                    ///< do not verify the server
 };
 
 struct UpstreamOptions {

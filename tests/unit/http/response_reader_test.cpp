@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "http/response_reader.hpp"
+
+#include <gmock/gmock.h>
+
+#include <cstring>
+
+namespace metatap::http {
+namespace {
+
+using State = ResponseReader::State;
+
+struct Outcome {
+  State state = State::need_more;
+  std::string body;
+  bool keep_alive = false;
+};
+
+/// Feeds `bytes` in pieces of `step`, then the end of the connection if that is still wanted.
+Outcome read(ResponseReader& reader, std::string_view bytes, std::size_t step) {
+  Outcome outcome;
+  while (outcome.state == State::need_more && !bytes.empty()) {
+    const auto space = reader.space();
+    const auto size = std::min({step, bytes.size(), space.size()});
+    std::memcpy(space.data(), bytes.data(), size);
+    bytes.remove_prefix(size);
+    outcome.state = reader.received(size);
+  }
+  if (outcome.state == State::need_more) {
+    outcome.state = reader.finish();
+  }
+  outcome.keep_alive = reader.keep_alive();
+  outcome.body = reader.take_body();
+  return outcome;
+}
+
+struct Case {
+  const char* name;
+  std::string bytes;
+  bool complete;
+  std::string body = {};
+  bool keep_alive = false;
+  unsigned status = 200;
+  bool head = false;
+};
+
+const Case kCases[] = {
+    {"sized", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", true, "hello", true},
+    {"bare LF",
+     "HTTP/1.1 404 Not Found\nContent-Type: text/plain\nContent-Length: 2\n"
+     "Connection: close\n\nno",
+     true, "no", false, 404},
+    {"to the end", "HTTP/1.1 200 OK\r\nContent-Type: a\r\n\r\nhello", true, "hello"},
+    {"1.0", "HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nhi", true, "hi"},
+    {"1.0 keep-alive", "HTTP/1.0 200 OK\r\nConnection: Keep-Alive\r\nContent-Length: 2\r\n\r\nhi",
+     true, "hi", true},
+    {"no reason", "HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n", true, "", true},
+    {"chunked",
+     "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2;x=y\r\nlo\r\n"
+     "0\r\nTrailer: 1\r\n\r\n",
+     true, "hello", true},
+    {"chunked, bare LF", "HTTP/1.1 200 OK\nTransfer-Encoding: chunked\n\n3\nhel\n0\n\n", true,
+     "hel", true},
+    {"interim", "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", true,
+     "hi", true},
+    {"204", "HTTP/1.1 204 No Content\r\nContent-Length: 7\r\n\r\n", true, "", true, 204},
+    {"304", "HTTP/1.1 304 Not Modified\r\n\r\n", true, "", true, 304},
+    {"HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n", true, "", true, 200, true},
+    {"binary", std::string("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n\x1f\x8b\0\xff", 42), true,
+     std::string("\x1f\x8b\0\xff", 4), true},
+    {"more than was asked", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi!", true, "hi", false},
+    {"same length twice", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nhi",
+     true, "hi", true},
+    {"nothing", "", false},
+    {"garbage", "SSH-2.0-OpenSSH_9.2\r\n", false},
+    {"version", "HTTP/2.0 200 OK\r\n\r\n", false},
+    {"status", "HTTP/1.1 2x0 OK\r\n\r\n", false},
+    {"small status", "HTTP/1.1 099 OK\r\n\r\n", false},
+    {"switching", "HTTP/1.1 101 Switching\r\n\r\n", false},
+    {"head cut", "HTTP/1.1 200 OK\r\nContent-Le", false},
+    {"no blank line", "HTTP/1.1 404 Not Found\nContent-Length: 0\n", false},
+    {"body cut", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhel", false},
+    {"chunk cut", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel", false},
+    {"no last chunk", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n", false},
+    {"bad chunk size", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", false},
+    {"overflowing chunk",
+     "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n", false},
+    {"two lengths", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nhi", false},
+    {"bad length", "HTTP/1.1 200 OK\r\nContent-Length: two\r\n\r\nhi", false},
+    {"unknown coding", "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nhi", false},
+    {"no colon", "HTTP/1.1 200 OK\r\nhello\r\n\r\n", false},
+    {"space in a name", "HTTP/1.1 200 OK\r\nContent-Length : 2\r\n\r\nhi", false},
+    {"too large", "HTTP/1.1 200 OK\r\nContent-Length: 2000000\r\n\r\n", false},
+    {"too large chunk", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n200000\r\n", false},
+    {"too large to the end", "HTTP/1.1 200 OK\r\n\r\n" + std::string(2 << 20, 'x'), false},
+    {"endless head", "HTTP/1.1 200 OK\r\nA: " + std::string(80 << 10, 'x'), false},
+    {"endless fields",
+     [] {
+       std::string text = "HTTP/1.1 200 OK\r\n";
+       for (int i = 0; i < 1000; ++i) {
+         text += "A: b\r\n";
+       }
+       return text + "\r\n";
+     }(),
+     false},
+};
+
+TEST(ResponseReader, TakesWhatServersSendInAnyPieces) {
+  for (const Case& one : kCases) {
+    for (const std::size_t step : {std::size_t{1}, std::size_t{7}, std::size_t{1} << 20U}) {
+      if (step == 1 && one.bytes.size() > 100'000) {
+        continue;
+      }
+      SCOPED_TRACE(std::string(one.name) + ", in pieces of " + std::to_string(step));
+      ResponseReader reader(one.head, 1 << 20);
+      const auto outcome = read(reader, one.bytes, step);
+      EXPECT_EQ(outcome.state == State::complete, one.complete);
+      if (one.complete && outcome.state == State::complete) {
+        EXPECT_EQ(reader.status(), one.status);
+        EXPECT_EQ(outcome.body, one.body);
+        // Bytes after the end are seen only if they come along with it.
+        if (step > one.bytes.size() || std::string_view(one.name) != "more than was asked") {
+          EXPECT_EQ(outcome.keep_alive, one.keep_alive);
+        }
+      }
+    }
+  }
+}
+
+TEST(ResponseReader, FindsHeadersInAnyCase) {
+  ResponseReader reader(false, 1000);
+  read(reader, "HTTP/1.1 200 OK\r\nCONTENT-type:\t text/plain \r\nContent-Length: 0\r\n\r\n", 1000);
+  EXPECT_EQ(reader.header("Content-Type"), "text/plain");
+  EXPECT_EQ(reader.header("Retry-After"), std::nullopt);
+}
+
+}  // namespace
+}  // namespace metatap::http
