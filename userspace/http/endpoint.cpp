@@ -84,9 +84,8 @@ Result<UniqueFd> listen_tcp(const TcpEndpoint& endpoint, int backlog) {
   if (!fd) {
     return fail_errno(errno, step);
   }
-  // Accepted sockets inherit TCP_NODELAY.
-  constexpr std::array<std::pair<int, int>, 3> kOptions{
-      {{SOL_SOCKET, SO_REUSEADDR}, {SOL_SOCKET, SO_REUSEPORT}, {IPPROTO_TCP, TCP_NODELAY}}};
+  constexpr std::array<std::pair<int, int>, 2> kOptions{
+      {{SOL_SOCKET, SO_REUSEADDR}, {SOL_SOCKET, SO_REUSEPORT}}};
   for (const auto& [level, option] : kOptions) {
     if (auto set = set_on(fd.get(), level, option, 1, step); !set) {
       return tl::make_unexpected(std::move(set).error());
@@ -98,6 +97,7 @@ Result<UniqueFd> listen_tcp(const TcpEndpoint& endpoint, int backlog) {
       return tl::make_unexpected(std::move(set).error());
     }
   }
+  tune_listener(fd.get());
   if (::bind(fd.get(), reinterpret_cast<sockaddr*>(&storage), size) != 0 ||
       ::listen(fd.get(), backlog) != 0) {
     return fail_errno(errno, step);
@@ -168,6 +168,13 @@ Result<UniqueFd> listen_unix(const UnixEndpoint& endpoint, int backlog) {
     return fail_errno(errno, step);
   }
   return fd;
+}
+
+void tune_listener(int fd) {
+  const int on = 1;
+  const int seconds = 1;
+  ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  ::setsockopt(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, &seconds, sizeof seconds);
 }
 
 std::uint16_t bound_port(int fd) {

@@ -30,7 +30,13 @@ using Endpoint = std::variant<TcpEndpoint, UnixEndpoint>;
 /// For logs: "127.0.0.1:8775", "[::1]:80", "/run/metatap/agent.sock".
 [[nodiscard]] std::string to_string(const Endpoint& endpoint);
 
-/// Bound, listening, non-blocking, TCP_NODELAY and SO_REUSEPORT set, so that each worker can have
+/// What every TCP listener of ours has; errors do not matter. TCP_NODELAY, which accepted sockets
+/// inherit, and TCP_DEFER_ACCEPT: a connection reaches us with its first bytes, so that it is read
+/// at once and no poll is set up for it, and one that never says anything costs the kernel a
+/// request socket only. (After a second it comes without bytes.)
+void tune_listener(int fd);
+
+/// Bound, listening, non-blocking, tuned, SO_REUSEPORT set, so that each worker can have
 /// a listener of its own. IPv6 addresses listen for IPv6 only, but "::" takes both.
 [[nodiscard]] Result<UniqueFd> listen_tcp(const TcpEndpoint& endpoint, int backlog = 4096);
 

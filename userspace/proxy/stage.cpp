@@ -1,10 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "proxy/stage.hpp"
 
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <sys/socket.h>
-
 #include <algorithm>
 #include <array>
 #include <boost/algorithm/string/predicate.hpp>
@@ -12,6 +8,7 @@
 
 #include "base/log.hpp"
 #include "http/deadlines.hpp"
+#include "http/endpoint.hpp"
 #include "http/response_writer.hpp"
 
 namespace metatap::proxy {
@@ -249,8 +246,7 @@ ProxyStage::ProxyStage(http::Workers& workers, Handler& next, ProxyOptions optio
 ProxyStage::~ProxyStage() = default;
 
 void ProxyStage::open(GuestListener listener) {
-  const int on = 1;  // inherited by what is accepted
-  ::setsockopt(listener.fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  http::tune_listener(listener.fd.get());
   const unsigned worker = listener.worker % host_.workers();
   host_.open(worker, std::move(listener.fd), std::move(listener.name),
              std::make_shared<Door>(shared_, worker, std::move(listener.resolver)));
