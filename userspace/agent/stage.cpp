@@ -2,11 +2,11 @@
 #include "agent/stage.hpp"
 
 #include <array>
-#include <boost/algorithm/string/predicate.hpp>
 #include <utility>
 
 #include "agent/error_page.hpp"
 #include "agent/place.hpp"
+#include "base/ascii.hpp"
 #include "base/log.hpp"
 
 namespace metatap::agent {
@@ -91,7 +91,6 @@ Result<std::unique_ptr<AgentStage>> AgentStage::create(Directory& directory, Han
 }
 
 tl::expected<AgentStage::Question, Response> AgentStage::read(const Request& request) const {
-  using boost::algorithm::iequals;
   Said network;
   Said router;
   Said address;
@@ -163,7 +162,7 @@ Response AgentStage::for_guest(const Request& request, Response from_api) {
     case 504: {
       auto response = error_page(request, from_api.status);
       for (auto& [name, value] : from_api.headers) {
-        if (boost::algorithm::iequals(name, "Retry-After")) {
+        if (iequals(name, "Retry-After")) {
           response.headers.emplace_back("Retry-After", std::move(value));
         }
       }

@@ -29,11 +29,56 @@ namespace intrusive = boost::intrusive;
 using Descriptor = asio::posix::basic_stream_descriptor<asio::io_context::executor_type>;
 
 constexpr int kAcceptBatch = 32;
-constexpr std::size_t kSpareBuffers = 64;
+constexpr std::size_t kSpareScratch = 64;
+constexpr std::size_t kSpareFrames = 64;
 constexpr std::size_t kSmallBody = 2048;  // copied behind the head: one plain send()
 constexpr std::chrono::milliseconds kAcceptPause{100};
 constexpr std::chrono::milliseconds kLinger{2000};
 constexpr std::size_t kLingerBytes = std::size_t{1} << 20U;
+
+/// Memory for coroutine frames, kept per thread.
+class Frames {
+ public:
+  static Frames& local() {
+    static thread_local Frames frames;
+    return frames;
+  }
+  ~Frames() {
+    for (void* const frame : spare_) {
+      ::operator delete(frame);
+    }
+  }
+  void* take(std::size_t size) {
+    if (spare_.empty() || size != size_) {
+      return ::operator new(size);
+    }
+    void* const frame = spare_.back();
+    spare_.pop_back();
+    return frame;
+  }
+  void give(void* frame, std::size_t size) noexcept {
+    if (spare_.empty()) {
+      size_ = size;
+      spare_.reserve(kSpareFrames);
+    }
+    if (size == size_ && spare_.size() < kSpareFrames) {
+      spare_.push_back(frame);
+    } else {
+      ::operator delete(frame);
+    }
+  }
+
+ private:
+  std::vector<void*> spare_;
+  std::size_t size_ = 0;
+};
+
+/// What a connection needs while it has something to do; idle ones have none.
+struct Scratch {
+  explicit Scratch(const Limits& limits) : reader(limits) {}
+  RequestReader reader;
+  std::string out;
+};
 
 /// A coroutine that owns itself: it runs at once and its frame goes when it is done.
 struct Detached {
@@ -43,6 +88,12 @@ struct Detached {
     std::suspend_never final_suspend() noexcept { return {}; }
     void return_void() noexcept {}
     void unhandled_exception() noexcept { std::terminate(); }
+
+    // There is one kind of frame, about a kilobyte, made and dropped with each connection.
+    static void* operator new(std::size_t size) { return Frames::local().take(size); }
+    static void operator delete(void* frame, std::size_t size) noexcept {
+      Frames::local().give(frame, size);
+    }
   };
 };
 
@@ -81,7 +132,8 @@ class Session final : public SessionHook, Deadlines::Entry {
   Session(std::shared_ptr<Host::Shard> shard, const void* listener, UniqueFd fd,
           std::unique_ptr<Visitor> visitor);
   ~Session() override;
-  static Detached run(std::unique_ptr<Session> self);
+  static Detached run(std::shared_ptr<Host::Shard> shard, const void* listener, UniqueFd fd,
+                      std::unique_ptr<Visitor> visitor);
 
   [[nodiscard]] const void* listener() const { return listener_; }
   [[nodiscard]] bool idle() const { return phase_ == Phase::idle; }
@@ -121,6 +173,9 @@ class Session final : public SessionHook, Deadlines::Entry {
   Ready readable() { return {*this, asio::posix::descriptor_base::wait_read}; }
   Ready writable() { return {*this, asio::posix::descriptor_base::wait_write}; }
   std::optional<Response> answer(const Request& request);
+  void borrow_scratch();
+  void return_scratch();
+  [[nodiscard]] bool nothing_read() const { return !scratch_ || scratch_->reader.empty(); }
   void expired() override;
 
   std::shared_ptr<Host::Shard> shard_;
@@ -129,8 +184,7 @@ class Session final : public SessionHook, Deadlines::Entry {
   std::optional<Descriptor> descriptor_;  // from then on
   int socket_;
   std::unique_ptr<Visitor> visitor_;
-  RequestReader reader_;
-  std::string out_;
+  std::unique_ptr<Scratch> scratch_;
   Phase phase_ = Phase::reading;
   bool closed_ = false, expired_ = false;
 };
@@ -165,7 +219,7 @@ struct Host::Shard : std::enable_shared_from_this<Shard> {
   std::vector<std::shared_ptr<Listener>> listeners;
   intrusive::list<Session, intrusive::base_hook<SessionHook>, intrusive::constant_time_size<false>>
       sessions;
-  std::vector<std::vector<char>> spare;
+  std::vector<std::unique_ptr<Scratch>> spare;
   bool draining = false;
 
   struct alignas(64) {
@@ -181,8 +235,7 @@ Session::Session(std::shared_ptr<Host::Shard> shard, const void* listener, Uniqu
       listener_(listener),
       fd_(std::move(fd)),
       socket_(fd_.get()),
-      visitor_(std::move(visitor)),
-      reader_(shard_->limits) {
+      visitor_(std::move(visitor)) {
   shard_->sessions.push_back(*this);
   shard_->deadlines.add(*this);
   ++shard_->count.open;
@@ -190,9 +243,27 @@ Session::Session(std::shared_ptr<Host::Shard> shard, const void* listener, Uniqu
 
 Session::~Session() {
   --shard_->count.open;
-  if (auto memory = reader_.release(); !memory.empty() && shard_->spare.size() < kSpareBuffers) {
-    shard_->spare.push_back(std::move(memory));
+  return_scratch();
+}
+
+void Session::borrow_scratch() {
+  if (scratch_) {
+    return;
   }
+  if (shard_->spare.empty()) {
+    scratch_ = std::make_unique<Scratch>(shard_->limits);
+  } else {
+    scratch_ = std::move(shard_->spare.back());
+    shard_->spare.pop_back();
+  }
+}
+
+void Session::return_scratch() {
+  if (scratch_ && shard_->spare.size() < kSpareScratch) {
+    scratch_->reader.clear();
+    shard_->spare.push_back(std::move(scratch_));
+  }
+  scratch_.reset();
 }
 
 void Session::Ready::await_suspend(std::coroutine_handle<> coroutine) {
@@ -250,8 +321,9 @@ void Session::abort() {
   socket_ = -1;
 }
 
-Detached Session::run(std::unique_ptr<Session> self) {
-  Session& s = *self;
+Detached Session::run(std::shared_ptr<Host::Shard> shard, const void* listener, UniqueFd fd,
+                      std::unique_ptr<Visitor> visitor) {
+  Session s(std::move(shard), listener, std::move(fd), std::move(visitor));
   const Limits& limits = s.shard_->limits;
   s.expire_after(limits.request);
   bool first = true;  // request of this connection
@@ -260,44 +332,38 @@ Detached Session::run(std::unique_ptr<Session> self) {
   for (bool keep_alive = true; keep_alive; first = false) {
     // 1. Read one whole request; bytes that came with the last one go first.
     bool linger = false;
-    auto state = s.reader_.empty() ? RequestReader::State::need_more : s.reader_.parse();
+    auto state = s.nothing_read() ? RequestReader::State::need_more : s.scratch_->reader.parse();
     while (state == RequestReader::State::need_more) {
       if (wait) {
-        if (s.reader_.empty()) {
+        if (s.nothing_read()) {
           if (!first) {
             s.phase_ = Phase::idle;
             if (s.shard_->draining) {
               co_return;
             }
           }
-          if (s.shard_->spare.size() < kSpareBuffers) {
-            if (auto memory = s.reader_.release(); !memory.empty()) {
-              s.shard_->spare.push_back(std::move(memory));
-            }
-          }
+          s.return_scratch();
         }
         if (!co_await s.readable()) {
-          if (s.closed_ || (!first && s.reader_.empty())) {
+          if (s.closed_ || (!first && s.nothing_read())) {
             co_return;
           }
           break;  // 408
         }
       }
-      if (s.reader_.empty() && !s.shard_->spare.empty()) {
-        s.reader_.adopt(std::move(s.shard_->spare.back()));
-        s.shard_->spare.pop_back();
-      }
-      const auto space = s.reader_.space();
+      s.borrow_scratch();
+      RequestReader& reader = s.scratch_->reader;
+      const auto space = reader.space();
       const ssize_t got = ::recv(s.socket_, space.data(), space.size(), 0);
       if (got > 0) {
         if (s.phase_ == Phase::idle) {
           s.phase_ = Phase::reading;
           s.expire_after(limits.request);
         }
-        s.reader_.received(static_cast<std::size_t>(got));
+        reader.received(static_cast<std::size_t>(got));
         wait = static_cast<std::size_t>(got) < space.size();
-        state = s.reader_.parse();
-        if (state == RequestReader::State::need_more && s.reader_.wants_continue()) {
+        state = reader.parse();
+        if (state == RequestReader::State::need_more && reader.wants_continue()) {
           constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
           ::send(s.socket_, kContinue.data(), kContinue.size(), MSG_NOSIGNAL);
         }
@@ -309,6 +375,9 @@ Detached Session::run(std::unique_ptr<Session> self) {
     }
 
     // 2. Answer it.
+    s.borrow_scratch();
+    RequestReader& reader = s.scratch_->reader;
+    std::string& out = s.scratch_->out;
     std::optional<Response> response;
     Request request;
     bool head = false;
@@ -318,8 +387,8 @@ Detached Session::run(std::unique_ptr<Session> self) {
         co_return;
       }
       ++s.shard_->count.requests;
-      request = s.reader_.request(s.visitor_->peer());
-      head = s.reader_.head_request();
+      request = reader.request(s.visitor_->peer());
+      head = reader.head_request();
       response = s.answer(request);
       if (!response) {
         s.phase_ = Phase::handling;
@@ -330,21 +399,21 @@ Detached Session::run(std::unique_ptr<Session> self) {
           co_return;
         }
       }
-      keep_alive = s.reader_.keep_alive() && !response->close && !s.shard_->draining;
+      keep_alive = reader.keep_alive() && !response->close && !s.shard_->draining;
     } else {
       ++s.shard_->count.malformed;
       s.expired_ = false;
       response = state == RequestReader::State::failed
-                     ? plain_response(s.reader_.status(), s.reader_.reason())
+                     ? plain_response(reader.status(), reader.reason())
                      : plain_response(408);
       keep_alive = false;
       linger = true;
     }
 
     // 3. Write the response: one gathered write, and the rest as the client takes it.
-    s.out_.clear();
-    write_head(s.out_, *response,
-               {.http_1_0 = state == RequestReader::State::complete && s.reader_.http_1_0(),
+    out.clear();
+    write_head(out, *response,
+               {.http_1_0 = state == RequestReader::State::complete && reader.http_1_0(),
                 .keep_alive = keep_alive});
     std::array<iovec, 4> parts{};
     std::size_t count = 1;
@@ -353,13 +422,13 @@ Detached Session::run(std::unique_ptr<Session> self) {
       const bool small = response->body.size() <= kSmallBody;
       for (const auto segment : response->body.segments()) {
         if (small) {
-          s.out_ += segment;
+          out += segment;
         } else if (!segment.empty()) {
           parts[count++] = {const_cast<char*>(segment.data()), segment.size()};
         }
       }
     }
-    parts[0] = {s.out_.data(), s.out_.size()};
+    parts[0] = {out.data(), out.size()};
     s.phase_ = Phase::writing;
     for (std::size_t next = 0; next < count;) {
       msghdr message{};
@@ -399,13 +468,13 @@ Detached Session::run(std::unique_ptr<Session> self) {
 
     // 4. The next one.
     if (state == RequestReader::State::complete) {
-      s.reader_.next();
-      linger = !s.reader_.empty();
+      reader.next();
+      linger = !reader.empty();
     }
     if (keep_alive) {
       wait = true;
-      s.phase_ = s.reader_.empty() ? Phase::idle : Phase::reading;
-      s.expire_after(s.reader_.empty() ? limits.idle : limits.request);
+      s.phase_ = reader.empty() ? Phase::idle : Phase::reading;
+      s.expire_after(reader.empty() ? limits.idle : limits.request);
       continue;
     }
     if (linger) {
@@ -512,8 +581,7 @@ void Host::Shard::accept_now(const std::shared_ptr<Listener>& listener) {
       reset_on_close(fd.get());
       continue;
     }
-    Session::run(std::make_unique<Session>(shared_from_this(), listener.get(), std::move(fd),
-                                           std::move(visitor)));
+    Session::run(shared_from_this(), listener.get(), std::move(fd), std::move(visitor));
   }
   accept_later(listener);
 }

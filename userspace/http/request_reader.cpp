@@ -2,16 +2,16 @@
 #include "http/request_reader.hpp"
 
 #include <algorithm>
-#include <boost/algorithm/string/predicate.hpp>
 #include <boost/beast/http/error.hpp>
 #include <cstring>
 #include <functional>
+
+#include "base/ascii.hpp"
 
 namespace metatap::http {
 namespace {
 
 namespace beast = boost::beast;
-using boost::algorithm::iequals;
 
 constexpr std::size_t kFirstBuffer = 2048;
 // Room for chunk framing and pipelined requests beyond head and body; also how many bytes of chunk
@@ -32,7 +32,7 @@ bool all_digits(std::string_view text) {
 /// RFC 9112 §3.2.2: servers accept the absolute form; what follows the authority is the target.
 std::string_view origin_form(std::string_view target) {
   for (const std::string_view scheme : {"http://", "https://"}) {
-    if (boost::algorithm::istarts_with(target, scheme)) {
+    if (istarts_with(target, scheme)) {
       const auto end = target.find_first_of("/?", scheme.size());
       return end == std::string_view::npos ? std::string_view("/") : target.substr(end);
     }
@@ -222,15 +222,12 @@ void RequestReader::next() {
   version_ = 11;
   head_done_ = expect_continue_ = content_length_ = transfer_encoding_ = false;
   body_begin_ = body_end_ = 0;
+  status_ = 0;
 }
 
-std::vector<char> RequestReader::release() {
-  begin_ = parsed_ = end_ = 0;
-  return std::exchange(memory_, {});
-}
-
-void RequestReader::adopt(std::vector<char> memory) {
-  memory_ = std::move(memory);
+void RequestReader::clear() {
+  parsed_ = end_;
+  next();
 }
 
 }  // namespace metatap::http

@@ -43,9 +43,8 @@ class RequestReader {
 
   /// Forgets the finished request and keeps the bytes that follow it.
   void next();
-  /// Gives the memory back while the connection is idle.
-  [[nodiscard]] std::vector<char> release();
-  void adopt(std::vector<char> memory);
+  /// Forgets everything but the memory.
+  void clear();
 
  private:
   struct Slice {

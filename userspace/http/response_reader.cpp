@@ -2,15 +2,13 @@
 #include "http/response_reader.hpp"
 
 #include <algorithm>
-#include <boost/algorithm/string/predicate.hpp>
 #include <charconv>
 #include <cstring>
 
+#include "base/ascii.hpp"
+
 namespace metatap::http {
 namespace {
-
-using boost::algorithm::icontains;
-using boost::algorithm::iequals;
 
 constexpr std::size_t kBuffer = 4096;
 constexpr std::size_t kHeadLimit = 64 * 1024;
@@ -36,6 +34,19 @@ std::optional<Number> number(std::string_view text, int base = 10) {
 }
 
 }  // namespace
+
+void ResponseReader::begin(bool head) {
+  head_ = head;
+  at_ = end_ = body_size_ = left_ = head_bytes_ = 0;
+  body_.clear();
+  part_ = Part::status;
+  started_ = chunked_ = false;
+  keep_alive_ = true;
+  status_ = 0;
+  content_length_.reset();
+  text_.clear();
+  fields_.clear();
+}
 
 std::span<char> ResponseReader::space() {
   if (part_ == Part::sized && at_ == end_) {  // straight to where it belongs
@@ -77,12 +88,13 @@ ResponseReader::State ResponseReader::finish() {
 }
 
 std::optional<std::string_view> ResponseReader::header(std::string_view name) const {
-  const auto found =
-      std::ranges::find_if(headers_, [&](const auto& one) { return iequals(one.first, name); });
-  if (found == headers_.end()) {
-    return std::nullopt;
+  const std::string_view text = text_;
+  for (const Field& field : fields_) {
+    if (iequals(text.substr(field.name, field.value - field.name), name)) {
+      return text.substr(field.value, field.end - field.value);
+    }
   }
-  return found->second;
+  return std::nullopt;
 }
 
 std::optional<std::string_view> ResponseReader::line() {
@@ -111,13 +123,13 @@ bool ResponseReader::status_line(std::string_view text) {
     return false;
   }
   status_ = *code;
-  http_1_1_ = keep_alive_ = text[7] == '1';
+  keep_alive_ = text[7] == '1';
   return true;
 }
 
 bool ResponseReader::field(std::string_view text) {
   const auto colon = text.find(':');
-  if (colon == 0 || colon == std::string_view::npos || headers_.size() == kFieldLimit) {
+  if (colon == 0 || colon == std::string_view::npos || fields_.size() == kFieldLimit) {
     return false;
   }
   const auto name = text.substr(0, colon);
@@ -144,13 +156,17 @@ bool ResponseReader::field(std::string_view text) {
       keep_alive_ = true;
     }
   }
-  headers_.emplace_back(name, value);
+  const std::size_t start = text_.size();
+  text_ += name;
+  text_ += value;
+  fields_.push_back({start, start + name.size(), text_.size()});
   return true;
 }
 
 bool ResponseReader::head_done() {
   if (status_ < 200) {  // interim: the real one follows; we never ask to switch protocols
-    headers_.clear();
+    text_.clear();
+    fields_.clear();
     content_length_.reset();
     chunked_ = false;
     part_ = Part::status;

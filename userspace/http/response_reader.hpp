@@ -6,7 +6,6 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 namespace metatap::http {
@@ -18,8 +17,11 @@ class ResponseReader {
  public:
   enum class State : std::uint8_t { need_more, complete, failed };
 
-  /// `head`: the answer to a HEAD request, which has no body whatever it says.
-  ResponseReader(bool head, std::size_t body_limit) : head_(head), body_limit_(body_limit) {}
+  explicit ResponseReader(std::size_t body_limit) : body_limit_(body_limit) {}
+
+  /// Makes ready for the next response, keeping the memory. `head`: it answers a HEAD request and
+  /// has no body whatever it says.
+  void begin(bool head);
 
   /// Room for the next bytes; never empty.
   [[nodiscard]] std::span<char> space();
@@ -32,9 +34,7 @@ class ResponseReader {
 
   // After State::complete.
   [[nodiscard]] unsigned status() const { return status_; }
-  [[nodiscard]] const std::vector<std::pair<std::string, std::string>>& headers() const {
-    return headers_;
-  }
+  /// The first header of that name; valid until begin().
   [[nodiscard]] std::optional<std::string_view> header(std::string_view name) const;
   [[nodiscard]] std::optional<std::size_t> content_length() const { return content_length_; }
   [[nodiscard]] std::string take_body() { return std::move(body_); }
@@ -60,19 +60,23 @@ class ResponseReader {
   bool field(std::string_view text);
   bool head_done();
 
-  const bool head_;
   const std::size_t body_limit_;
+  bool head_ = false;
   std::string in_;  // bytes not yet understood: [at_, end_)
   std::size_t at_ = 0, end_ = 0;
   std::string body_;
   std::size_t body_size_ = 0;  // of body_, what is received
   std::size_t left_ = 0;       // of a sized body or chunk
   Part part_ = Part::status;
-  bool started_ = false, chunked_ = false, keep_alive_ = true, http_1_1_ = true;
+  bool started_ = false, chunked_ = false, keep_alive_ = true;
   std::size_t head_bytes_ = 0;
   unsigned status_ = 0;
   std::optional<std::size_t> content_length_;
-  std::vector<std::pair<std::string, std::string>> headers_;
+  struct Field {
+    std::size_t name, value, end;  // in text_
+  };
+  std::string text_;  // names and values, one after the other
+  std::vector<Field> fields_;
 };
 
 }  // namespace metatap::http

@@ -40,13 +40,15 @@ using Descriptor = asio::posix::basic_stream_descriptor<Executor>;
 using TcpSocket = asio::basic_stream_socket<asio::ip::tcp, Executor>;
 using TlsStream = asio::ssl::stream<TcpSocket>;
 
+constexpr std::size_t kSpareRequest = 16 * 1024;
 constexpr std::chrono::milliseconds kBacklogPause{1};
 constexpr std::chrono::milliseconds kLongestBacklogPause{16};
 
 /// A connected socket, with or without TLS. Tries first and waits second.
 class Connection final : public Deadlines::Entry {
  public:
-  Connection(asio::io_context& context, UniqueFd fd) : descriptor_(context, fd.release()) {
+  Connection(asio::io_context& context, UniqueFd fd, std::size_t body_limit)
+      : reader(body_limit), descriptor_(context, fd.release()) {
     Deadlines::of(context).add(*this);
   }
 
@@ -115,8 +117,9 @@ class Connection final : public Deadlines::Entry {
     return true;
   }
 
-  /// A response; failed on anything else. The deadline, if that was it, shows in timed_out().
-  awaitable<ResponseReader::State> read(ResponseReader& reader) {
+  /// A response, in `reader`; failed on anything else. The deadline, if that was it, shows in
+  /// timed_out().
+  awaitable<ResponseReader::State> read() {
     for (auto state = ResponseReader::State::need_more;;) {
       const auto space = reader.space();
       ssize_t got = 0;
@@ -152,6 +155,8 @@ class Connection final : public Deadlines::Entry {
       }
     }
   }
+
+  ResponseReader reader;
 
   void begin(std::int64_t deadline) {
     idle_ = false;
@@ -196,6 +201,7 @@ struct alignas(64) Counts {
 /// The idle connections of one upstream in one io_context, the latest used last.
 struct Pool {
   std::vector<ConnectionPtr> idle;
+  std::vector<std::string> spare;  // memory for requests
   std::shared_ptr<Counts> counts = std::make_shared<Counts>();
 };
 
@@ -309,7 +315,7 @@ awaitable<ConnectionPtr> Upstream::Impl::connect_unix(asio::io_context& context,
       co_return nullptr;
     }
     if (::connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0) {
-      co_return std::make_unique<Connection>(context, std::move(fd));
+      co_return std::make_unique<Connection>(context, std::move(fd), options.max_response);
     }
     // EAGAIN: the backlog is full, and the kernel has no event for its getting room.
     if (errno != EAGAIN && errno != EINTR) {
@@ -355,7 +361,7 @@ awaitable<ConnectionPtr> Upstream::Impl::connect_tcp(asio::io_context& context,
     if (result != 0 && errno != EINPROGRESS) {
       continue;
     }
-    auto connection = std::make_unique<Connection>(context, std::move(fd));
+    auto connection = std::make_unique<Connection>(context, std::move(fd), options.max_response);
     connection->begin(deadline);
     if (result != 0 && !co_await connection->connected()) {
       continue;
@@ -444,6 +450,10 @@ awaitable<Response> Upstream::handle(const Request& request) {
   ++counts.requests;
 
   std::string wire;
+  if (!pool.spare.empty()) {
+    wire = std::move(pool.spare.back());
+    pool.spare.pop_back();
+  }
   if (auto refusal = impl->write(request, wire)) {
     co_return std::move(*refusal);
   }
@@ -474,15 +484,20 @@ awaitable<Response> Upstream::handle(const Request& request) {
     }
     connection->begin(deadline);
 
-    ResponseReader reader(head, impl->options.max_response);
+    ResponseReader& reader = connection->reader;
+    reader.begin(head);
     std::string_view rest = wire;
     const bool sent =
         connection->try_write(rest) || (errno == EAGAIN && co_await connection->write(rest));
     // A peer may answer and close before it has read all.
     const auto state =
-        sent || !reused ? co_await connection->read(reader) : ResponseReader::State::failed;
+        sent || !reused ? co_await connection->read() : ResponseReader::State::failed;
     if (state == ResponseReader::State::complete) {
       auto response = impl->response(reader, head);
+      wire.clear();
+      if (wire.capacity() <= kSpareRequest && pool.spare.size() < impl->options.idle_per_worker) {
+        pool.spare.push_back(std::move(wire));
+      }
       if (impl->options.keep_alive && reader.keep_alive() && sent &&
           pool.idle.size() < impl->options.idle_per_worker) {
         connection->rest(impl->options.idle);

@@ -112,7 +112,8 @@ TEST(ResponseReader, TakesWhatServersSendInAnyPieces) {
         continue;
       }
       SCOPED_TRACE(std::string(one.name) + ", in pieces of " + std::to_string(step));
-      ResponseReader reader(one.head, 1 << 20);
+      ResponseReader reader(1 << 20);
+      reader.begin(one.head);
       const auto outcome = read(reader, one.bytes, step);
       EXPECT_EQ(outcome.state == State::complete, one.complete);
       if (one.complete && outcome.state == State::complete) {
@@ -128,7 +129,8 @@ TEST(ResponseReader, TakesWhatServersSendInAnyPieces) {
 }
 
 TEST(ResponseReader, FindsHeadersInAnyCase) {
-  ResponseReader reader(false, 1000);
+  ResponseReader reader(1000);
+  reader.begin(false);
   read(reader, "HTTP/1.1 200 OK\r\nCONTENT-type:\t text/plain \r\nContent-Length: 0\r\n\r\n", 1000);
   EXPECT_EQ(reader.header("Content-Type"), "text/plain");
   EXPECT_EQ(reader.header("Retry-After"), std::nullopt);
