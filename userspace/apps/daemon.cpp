@@ -352,6 +352,9 @@ void Daemon::Impl::stop() {
   if (tap) {
     tap->stop();
   }
+  if (core && core->programs) {
+    core->programs->unpin();
+  }
   if (proxy) {
     proxy->stop(kDrain);
   }
