@@ -77,7 +77,7 @@ class System:
         """The first and the last guest get an answer, or the system is out with a reason."""
         for guest in {self.world.guests[0].netns, self.world.guests[-1].netns}:
             done = subprocess.run([f"{BIN}/loadgen", "first", "--guest", guest, "--interval-us", "5000",
-                                   "--timeout", "30"], capture_output=True, text=True)
+                                   "--timeout", str(15 + len(self.world.guests) / 20)], capture_output=True, text=True)
             if done.returncode != 0:
                 raise Unavailable(f"no answer in guest {guest}: {done.stdout.splitlines()[-1:]} "
                                   f"{done.stderr.strip()} {self.last_words()}")
@@ -204,6 +204,7 @@ metadata_proxy_shared_secret = {SECRET}
 metadata_workers = {THREADS}
 [proxy]
 workers = {THREADS}
+max_connections_per_port = 1024
 [neutron]
 service_metadata_proxy = true
 metadata_proxy_shared_secret = {SECRET}
