@@ -430,13 +430,15 @@ Detached Session::run(std::shared_ptr<Host::Shard> shard, const void* listener, 
     }
     parts[0] = {out.data(), out.size()};
     s.phase_ = Phase::writing;
+    // The last response waits for the FIN that follows at once: one segment instead of two.
+    const int flags = MSG_NOSIGNAL | (keep_alive ? 0 : MSG_MORE);
     for (std::size_t next = 0; next < count;) {
       msghdr message{};
       message.msg_iov = &parts[next];
       message.msg_iovlen = count - next;
-      const ssize_t sent =
-          count == 1 ? ::send(s.socket_, parts[0].iov_base, parts[0].iov_len, MSG_NOSIGNAL)
-                     : ::sendmsg(s.socket_, &message, MSG_NOSIGNAL);
+      const ssize_t sent = count == 1
+                               ? ::send(s.socket_, parts[0].iov_base, parts[0].iov_len, flags)
+                               : ::sendmsg(s.socket_, &message, flags);
       if (sent < 0) {
         if (errno == EINTR) {
           continue;
