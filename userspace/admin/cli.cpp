@@ -1,15 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "admin/cli.hpp"
 
+#include <openssl/evp.h>
+
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <fstream>
 #include <functional>
 #include <iostream>
 #include <iterator>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "admin/client.hpp"
+#include "admin/drive_image.hpp"
 #include "admin/table.hpp"
 
 namespace metatap::admin {
@@ -125,6 +130,54 @@ Exit doctor(const Terminal& terminal) {
     return table_of(all, {"severity", "subject", "message", "advice"});
   });
   return !answer ? exit_for(answer.error()) : healthy ? Exit::done : Exit::failed;
+}
+
+Result<std::string> from_base64(const std::string& text) {
+  std::string bytes(text.size() / 4 * 3, '\0');
+  const int length = ::EVP_DecodeBlock(reinterpret_cast<unsigned char*>(bytes.data()),
+                                       reinterpret_cast<const unsigned char*>(text.data()),
+                                       static_cast<int>(text.size()));
+  if (length < 0) {
+    return fail(ErrorCode::internal, "metatapd's answer is not base64");
+  }
+  const auto padding = static_cast<std::size_t>(std::ranges::count(text, '='));
+  bytes.resize(static_cast<std::size_t>(length) - padding);
+  return bytes;
+}
+
+Exit config_drive(const Terminal& terminal, const std::string& name, const std::string& format,
+                  const std::string& target, const std::optional<std::string>& admin_pass) {
+  const Json wish = admin_pass ? Json{{"admin_pass", *admin_pass}} : Json::object();
+  const auto answer = AdminClient(terminal.socket)
+                          .call("POST", instance_path(name) + "/config-drive",
+                                wish.dump(-1, ' ', false, Json::error_handler_t::replace));
+  if (!answer) {
+    return terminal.failed(answer.error());
+  }
+  const auto drive = Json::parse(*answer, nullptr, false);
+  if (!drive.is_object() || !drive.contains("label") || !drive.contains("files")) {
+    return terminal.failed({ErrorCode::internal, "metatapd's answer is not a config drive"});
+  }
+  std::vector<ImageFile> files;
+  for (const auto& file : drive["files"]) {
+    auto contents = from_base64(file.value("contents", ""));
+    if (!contents) {
+      return terminal.failed(contents.error());
+    }
+    files.push_back({file.value("path", ""), *std::move(contents)});
+  }
+  const auto written =
+      write_image(format == "vfat" ? ImageFormat::vfat : ImageFormat::iso9660,
+                  drive["label"].get<std::string>(), files, std::filesystem::path(target));
+  if (!written) {
+    return terminal.failed(written.error());
+  }
+  terminal.print({{"file", target}, {"format", format}, {"files", files.size()}},
+                 [](const Json& done) {
+                   return cell_of(done["file"]) + ": " + cell_of(done["format"]) + ", " +
+                          cell_of(done["files"]) + " files\n";
+                 });
+  return Exit::done;
 }
 
 }  // namespace
@@ -246,6 +299,25 @@ int run_cli(std::vector<std::string> arguments, std::istream& in, std::ostream& 
         return text.empty() ? "" : text + "\n";
       });
     }
+  });
+
+  std::string format = "iso9660", target;
+  std::optional<std::string> admin_pass;
+  auto* drive = app.add_subcommand("config-drive", "write an instance's config drive to a file");
+  takes_name(drive);
+  drive->add_option("--format", format, "how the image is made")
+      ->check(CLI::IsMember({"iso9660", "vfat"}))
+      ->capture_default_str();
+  drive
+      ->add_option("-o,--output", target, "the image; it holds secrets, so only its owner reads it")
+      ->required();
+  drive->add_option("--admin-pass", admin_pass,
+                    "the administrator's password to put in; - reads a line from standard input");
+  drive->callback([&] {
+    if (admin_pass == "-") {
+      std::getline(in, admin_pass.emplace());
+    }
+    exit = config_drive(terminal, name, format, target, admin_pass);
   });
 
   auto* config = app.add_subcommand("config", "the daemon's configuration");

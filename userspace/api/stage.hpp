@@ -60,6 +60,8 @@ class ApiStage final : public Handler {
     return registry_.find(instance_id);
   }
   [[nodiscard]] const StaticVendordata& static_vendordata() const { return static_vendordata_; }
+  /// The inventory as rendered; on the thread that calls apply().
+  [[nodiscard]] const InventoryIndex& index() const { return index_; }
 
  private:
   using DocumentPtr = std::shared_ptr<const Document>;

@@ -18,6 +18,7 @@
 #include "agent/stage.hpp"
 #include "api/options.hpp"
 #include "api/stage.hpp"
+#include "apps/config_drive_action.hpp"
 #include "apps/views.hpp"
 #include "base/config.hpp"
 #include "base/log.hpp"
@@ -264,6 +265,7 @@ Status Daemon::Impl::start_admin() {
   }
   if (api) {
     show(registry, *api);
+    register_config_drive(registry, *api, *inventory);
   }
   admin = std::make_unique<admin::AdminServer>(
       *workers, control.get_executor(), registry,
