@@ -49,13 +49,17 @@ clang-format-19|clang-format
 cloud-init
 curl
 dnsmasq-base
+dosfstools
 ethtool
+genisoimage
 haproxy
 iproute2
 iptables
 iputils-ping
 libcap2-bin
+mtools
 openvswitch-common
+postgresql
 procps
 python3
 python3-jsonschema
