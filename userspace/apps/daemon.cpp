@@ -349,7 +349,7 @@ void Daemon::Impl::stop() {
     admin->stop();
   }
   if (router) {
-    router->stop();
+    router->turn_away();
   }
   if (tap) {
     tap->stop();
@@ -359,6 +359,9 @@ void Daemon::Impl::stop() {
   }
   if (proxy) {
     proxy->stop(kDrain);
+  }
+  if (router) {
+    router->stop();
   }
   if (agent_server) {
     agent_server->stop(kDrain);

@@ -9,6 +9,7 @@
 #include <boost/asio/post.hpp>
 #include <cstring>
 #include <fstream>
+#include <thread>
 
 #include "base/log.hpp"
 #include "dataplane/guest_socket.hpp"
@@ -27,6 +28,8 @@ constexpr std::size_t kTicksAround = 30;
 constexpr unsigned kTries = 12;
 /// So many namespaces at once are worth short grace periods and lines about progress.
 constexpr std::size_t kMany = 8, kVeryMany = 50;
+/// Handshakes that have begun are over by then, and accepted.
+constexpr std::chrono::milliseconds kArrival{50};
 constexpr const char* kExpedited = "/sys/kernel/rcu_expedited";
 
 template <std::size_t N>
@@ -162,6 +165,20 @@ Status RouterDataPlane::start(std::shared_ptr<const Inventory> inventory) {
     drop_stale_pins();
   }
   return {};
+}
+
+void RouterDataPlane::turn_away() {
+  bool any = false;
+  for (const auto& [name, place] : places_) {
+    for (const auto& [ifindex, device] : place.devices) {
+      const mt_device_key key{place.number, ifindex};
+      any = (bpf() && ::bpf_map_delete_elem(core_->programs->map("mt_devices"), &key) == 0) || any;
+    }
+  }
+  running_ = false;
+  if (any) {
+    std::this_thread::sleep_for(kArrival);
+  }
 }
 
 void RouterDataPlane::stop(Leave leave) {

@@ -87,6 +87,9 @@ class RouterDataPlane {
   /// Begins to watch; the namespaces that are there are taken one after another from then on.
   Status start(std::shared_ptr<const Inventory> inventory);
   void apply(const InventoryChange& change);
+  /// New connections go where they went before us; those that are open, or on their way, stay.
+  /// To be called before the proxy finishes its last requests; stop() comes after that.
+  void turn_away();
   using Leave = TapDataPlane::Leave;
   void stop(Leave leave = Leave::nothing);
 

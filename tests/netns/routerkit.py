@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the router tests share: stand-ins for Neutron's agent, loads that outlive a daemon, and
+views into namespaces."""
+
+import collections
+import json
+import os
+import pathlib
+import re
+import socket
+import socketserver
+import subprocess
+import threading
+import time
+
+import labkit
+from mtlab import BIN, Daemon, wait_until
+
+
+class StubAgent:
+    """Listens where an agent would and answers with what it was sent, as JSON. Like the newest
+    Neutron agents it reads once, at most 4096 bytes."""
+
+    def __init__(self, path, name="stub", read_once=True):
+        self.path, self.name, self.read_once = str(path), name, read_once
+        pathlib.Path(self.path).unlink(missing_ok=True)
+        outer = self
+
+        class Handler(socketserver.BaseRequestHandler):
+            def handle(self):
+                data = self.request.recv(4096)
+                while not outer.read_once and b"\r\n\r\n" not in data:
+                    data += self.request.recv(4096)
+                head, _, body = data.partition(b"\r\n\r\n")
+                first, *lines = head.decode("latin-1").split("\r\n")
+                answer = json.dumps({
+                    "from": outer.name, "request": first, "size": len(data),
+                    "headers": [[line.split(":", 1)[0].lower(), line.split(":", 1)[1].strip()]
+                                for line in lines], "body": body.decode("latin-1")}).encode()
+                self.request.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+                                     b"Content-Length: %d\r\nConnection: close\r\n\r\n" % len(answer)
+                                     + answer)
+
+        class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+            daemon_threads = True
+            request_queue_size = 1024
+
+        self.server = Server(self.path, Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+        pathlib.Path(self.path).unlink(missing_ok=True)
+
+
+def inside(namespace, *argv, check=True):
+    """A command's output in a namespace. Not by `ip netns exec`, which hides the BPF filesystem."""
+    return subprocess.run(["nsenter", f"--net=/run/netns/{namespace}", *argv], check=check,
+                          text=True, capture_output=True).stdout
+
+
+def has_listener(namespace, address="240.254.98.254:80"):
+    try:
+        return address in inside(namespace, "ss", "-Hltn")
+    except subprocess.CalledProcessError:
+        return False
+
+
+def namespaces_of(lab, kind="qrouter"):
+    return [name for name in lab.plan.namespaces if name.startswith(kind)]
+
+
+def served(lab, daemon):
+    """How many of the lab's namespaces have our listener, by the daemon's own sockets."""
+    return sum(has_listener(name) for name in lab.plan.namespaces
+               if name.startswith(("qrouter-", "qdhcp-")))
+
+
+def wait_served(lab, seconds=10, listen=False):
+    names = [name for name in lab.plan.namespaces if name.startswith(("qrouter-", "qdhcp-"))]
+    address = "169.254.169.254:80" if listen else "240.254.98.254:80"
+    for name in names:
+        wait_until(lambda: has_listener(name, address), seconds, f"a listener in {name}")
+
+
+def links_of(lab):
+    """Pinned links of router mode."""
+    folder = pathlib.Path("/sys/fs/bpf", lab.id, "links")
+    return sorted(path.name for path in folder.glob("q*_*")) if folder.exists() else []
+
+
+def wait_steered(lab, devices, seconds=10):
+    wait_until(lambda: len(links_of(lab)) == 2 * devices, seconds,
+               f"{devices} devices steered, not {links_of(lab)}")
+
+
+def daemon_of(lab, stages="dataplane,proxy,agent,api", name="fused", arguments=(), config=None):
+    overlay = lab.state / f"test-{name}.conf"
+    overlay.write_text("\n".join(
+        f"[{section}]\n" + "".join(f"{key} = {value}\n" for key, value in options.items())
+        for section, options in (config or {}).items()))
+    return Daemon(name, lab.state, ["--config-file", lab.config_file, "--config-file", overlay,
+                                    "--stages", stages, *arguments])
+
+
+def fds(pid):
+    """What a process has open, by kind."""
+    kinds = collections.Counter()
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            kinds[re.sub(r"[:\[].*", "", os.readlink(f"/proc/{pid}/fd/{fd}"))] += 1
+        except OSError:
+            pass
+    return kinds
