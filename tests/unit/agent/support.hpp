@@ -26,7 +26,9 @@ T run(boost::asio::awaitable<T> task) {
     }
     result = std::move(value);
   });
-  loop.run();
+  // Connections kept for reuse would keep the loop running.
+  while (!result && loop.run_one() > 0) {
+  }
   return std::move(*result);
 }
 

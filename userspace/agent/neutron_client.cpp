@@ -1,0 +1,420 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/neutron_client.hpp"
+
+#include <algorithm>
+#include <array>
+#include <boost/algorithm/string/predicate.hpp>
+#include <charconv>
+#include <ctime>
+
+#include "base/log.hpp"
+
+namespace metatap::agent {
+namespace {
+
+using nlohmann::json;
+using namespace std::chrono_literals;
+
+constexpr int kMostPages = 1000;
+constexpr auto kRenewBefore = 60s;
+const Peer kOurselves{.in_process = true};
+
+std::string encoded(std::string_view text) {
+  constexpr std::string_view kDigits = "0123456789ABCDEF";
+  std::string result;
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if ((byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') ||
+        (byte >= '0' && byte <= '9') || c == '-' || c == '.' || c == '_' || c == '~') {
+      result += c;
+    } else {
+      result += '%';
+      result += kDigits[byte >> 4U];
+      result += kDigits[byte & 0xfU];
+    }
+  }
+  return result;
+}
+
+std::string find_header(const Response& response, std::string_view name) {
+  for (const auto& [key, value] : response.headers) {
+    if (boost::algorithm::iequals(key, name)) {
+      return value;
+    }
+  }
+  return "";
+}
+
+/// "2026-01-02T03:04:05.000000Z"
+std::optional<std::chrono::system_clock::time_point> parse_time(const std::string& text) {
+  std::tm time{};
+  if (strptime(text.c_str(), "%Y-%m-%dT%H:%M:%S", &time) == nullptr) {
+    return std::nullopt;
+  }
+  return std::chrono::system_clock::from_time_t(timegm(&time));
+}
+
+std::string text_of(const json& object, const char* key) {
+  const auto found = object.is_object() ? object.find(key) : object.end();
+  return found != object.end() && found->is_string() ? found->get<std::string>() : "";
+}
+
+const json& member(const json& object, const char* key) {
+  static const json none;
+  const auto found = object.is_object() ? object.find(key) : object.end();
+  return found != object.end() ? *found : none;
+}
+
+Result<std::unique_ptr<http::Upstream>> upstream_to(const ServiceUrl& url,
+                                                    const NeutronOptions& options) {
+  http::UpstreamOptions upstream;
+  upstream.endpoint = http::TcpEndpoint{url.host, url.port};
+  if (url.tls) {
+    http::TlsOptions tls;
+    tls.ca_file = options.cafile;
+    tls.client_cert = options.certfile;
+    tls.client_key = options.keyfile;
+    tls.insecure = options.insecure;
+    upstream.tls = std::move(tls);
+  }
+  upstream.deadline = options.timeout;
+  upstream.connect = options.timeout;
+  upstream.pass_headers.emplace_back("X-Subject-Token");
+  return http::Upstream::create(std::move(upstream));
+}
+
+/// Path and query of a link that Neutron gave for the next page.
+std::string origin_form(const std::string& href) {
+  const auto scheme = href.find("://");
+  if (scheme == std::string::npos) {
+    return href;
+  }
+  const auto path = href.find('/', scheme + 3);
+  return path == std::string::npos ? "/" : href.substr(path);
+}
+
+std::string next_page(const json& answer) {
+  for (const auto& link : member(answer, "ports_links")) {
+    if (text_of(link, "rel") == "next") {
+      return origin_form(text_of(link, "href"));
+    }
+  }
+  return "";
+}
+
+}  // namespace
+
+Result<ServiceUrl> ServiceUrl::parse(std::string_view text) {
+  const auto wrong = [text] {
+    return fail(ErrorCode::invalid,
+                "'" + std::string(text) + "': expected a URL such as http://host:5000/v3");
+  };
+  ServiceUrl url;
+  auto rest = text;
+  if (rest.starts_with("https://")) {
+    url.tls = true;
+    rest.remove_prefix(8);
+  } else if (rest.starts_with("http://")) {
+    rest.remove_prefix(7);
+  } else {
+    return wrong();
+  }
+  const auto slash = rest.find('/');
+  auto authority = rest.substr(0, slash);
+  if (slash != std::string_view::npos) {
+    auto path = rest.substr(slash);
+    path = path.substr(0, path.find_first_of("?#"));
+    while (path.ends_with('/')) {
+      path.remove_suffix(1);
+    }
+    url.path = path;
+  }
+  url.port = url.tls ? 443 : 80;
+  const auto bracket = authority.rfind(']');
+  const auto colon = authority.rfind(':');
+  if (colon != std::string_view::npos && (bracket == std::string_view::npos || colon > bracket)) {
+    const auto digits = authority.substr(colon + 1);
+    const auto [end, error] =
+        std::from_chars(digits.data(), digits.data() + digits.size(), url.port);
+    if (error != std::errc() || end != digits.data() + digits.size() || url.port == 0) {
+      return wrong();
+    }
+    authority = authority.substr(0, colon);
+  }
+  if (authority.size() > 2 && authority.front() == '[' && authority.back() == ']') {
+    authority = authority.substr(1, authority.size() - 2);
+  }
+  if (authority.empty() || authority.find('@') != std::string_view::npos) {
+    return wrong();
+  }
+  url.host = authority;
+  return url;
+}
+
+NeutronClient::NeutronClient(NeutronOptions options, ServiceUrl keystone_url,
+                             std::unique_ptr<http::Upstream> keystone)
+    : options_(std::move(options)),
+      keystone_url_(std::move(keystone_url)),
+      keystone_(std::move(keystone)) {}
+
+Result<std::unique_ptr<NeutronClient>> NeutronClient::create(NeutronOptions options) {
+  auto url = ServiceUrl::parse(options.auth_url);
+  if (!url) {
+    return tl::make_unexpected(std::move(url.error()).in("[neutron] auth_url"));
+  }
+  if (!url->path.ends_with("/v3")) {
+    url->path += "/v3";
+  }
+  if (!options.endpoint_override.empty()) {
+    if (auto endpoint = ServiceUrl::parse(options.endpoint_override); !endpoint) {
+      return tl::make_unexpected(std::move(endpoint.error()).in("[neutron] endpoint_override"));
+    }
+  }
+  auto keystone = upstream_to(*url, options);
+  if (!keystone) {
+    return tl::make_unexpected(std::move(keystone.error()).in("Keystone"));
+  }
+  return std::unique_ptr<NeutronClient>(
+      new NeutronClient(std::move(options), std::move(*url), std::move(*keystone)));
+}
+
+std::string NeutronClient::who() const {
+  if (options_.application_credential) {
+    return "application credential '" +
+           (options_.application_credential_id.empty() ? options_.application_credential_name
+                                                       : options_.application_credential_id) +
+           "'";
+  }
+  return "user '" + (options_.username.empty() ? options_.user_id : options_.username) +
+         "' in project '" +
+         (options_.project_name.empty() ? options_.project_id : options_.project_name) + "'";
+}
+
+std::string NeutronClient::credentials() const {
+  const auto domain = [](const std::string& id, const std::string& name) {
+    json object = json::object();
+    if (!id.empty()) {
+      object["id"] = id;
+    } else {
+      object["name"] = name.empty() ? "Default" : name;
+    }
+    return object;
+  };
+  json user = json::object();
+  if (!options_.user_id.empty()) {
+    user["id"] = options_.user_id;
+  } else if (!options_.username.empty()) {
+    user["name"] = options_.username;
+    user["domain"] = domain(options_.user_domain_id, options_.user_domain_name);
+  }
+  json auth = json::object();
+  if (options_.application_credential) {
+    json credential = json::object();
+    if (!options_.application_credential_id.empty()) {
+      credential["id"] = options_.application_credential_id;
+    } else {
+      credential["name"] = options_.application_credential_name;
+      credential["user"] = user;
+    }
+    credential["secret"] = options_.application_credential_secret;
+    auth["identity"]["methods"] = json::array({"application_credential"});
+    auth["identity"]["application_credential"] = credential;
+  } else {
+    user["password"] = options_.password;
+    auth["identity"]["methods"] = json::array({"password"});
+    auth["identity"]["password"]["user"] = user;
+    json project = json::object();
+    if (!options_.project_id.empty()) {
+      project["id"] = options_.project_id;
+    } else {
+      project["name"] = options_.project_name;
+      project["domain"] = domain(options_.project_domain_id, options_.project_domain_name);
+    }
+    auth["scope"]["project"] = project;
+  }
+  json request = json::object();
+  request["auth"] = auth;
+  return request.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+Result<NeutronClient::SessionPtr> NeutronClient::session_from(const Response& response) {
+  const auto where = "Keystone at " + options_.auth_url;
+  switch (response.status) {
+    case 200:
+    case 201:
+      break;
+    case 401:
+      return fail(ErrorCode::denied,
+                  where + " refuses " + who() +
+                      (options_.application_credential ? ": check application_credential_secret"
+                                                       : ": check username, password and domains"));
+    case 403:
+      return fail(ErrorCode::denied, where + " forbids " + who() + " to sign in");
+    case 404:
+      return fail(ErrorCode::invalid, where + " has no " + keystone_url_.path + "/auth/tokens");
+    case 502:
+    case 503:
+    case 504:
+      return fail(ErrorCode::unavailable,
+                  where + " cannot be asked (" + std::to_string(response.status) + ")");
+    default:
+      return fail(ErrorCode::unavailable,
+                  where + " answered with status " + std::to_string(response.status));
+  }
+  auto session = std::make_shared<Session>();
+  session->token = find_header(response, "X-Subject-Token");
+  const auto body = json::parse(response.body.str(), nullptr, false);
+  const auto& token = member(body, "token");
+  if (session->token.empty() || !token.is_object()) {
+    return fail(ErrorCode::invalid, where + " gave no token");
+  }
+  const auto now = std::chrono::system_clock::now();
+  const auto expires = parse_time(text_of(token, "expires_at")).value_or(now + 5min);
+  session->renew_at = std::max(expires - kRenewBefore, now + (expires - now) / 2);
+
+  auto url = options_.endpoint_override;
+  for (const auto& interface : options_.valid_interfaces) {
+    for (const auto& service : member(token, "catalog")) {
+      if (!url.empty() || text_of(service, "type") != "network") {
+        continue;
+      }
+      for (const auto& endpoint : member(service, "endpoints")) {
+        auto region = text_of(endpoint, "region_id");
+        region = region.empty() ? text_of(endpoint, "region") : region;
+        if (text_of(endpoint, "interface") == interface &&
+            (options_.region_name.empty() || options_.region_name == region)) {
+          url = text_of(endpoint, "url");
+        }
+      }
+    }
+  }
+  if (url.empty()) {
+    return fail(
+        ErrorCode::invalid,
+        where + " names no network endpoint" +
+            (options_.region_name.empty() ? "" : " in region '" + options_.region_name + "'"));
+  }
+  const auto parsed = ServiceUrl::parse(url);
+  if (!parsed) {
+    return tl::make_unexpected(Error(parsed.error()).in("Neutron's endpoint"));
+  }
+  session->path = parsed->path.ends_with("/v2.0") ? parsed->path : parsed->path + "/v2.0";
+  const std::scoped_lock lock(mutex_);
+  if (!neutron_ || neutron_url_ != url) {
+    auto upstream = upstream_to(*parsed, options_);
+    if (!upstream) {
+      return tl::make_unexpected(std::move(upstream.error()).in("Neutron"));
+    }
+    neutron_ = std::move(*upstream);
+    neutron_url_ = url;
+  }
+  session->neutron = neutron_;
+  return session;
+}
+
+boost::asio::awaitable<Result<NeutronClient::SessionPtr>> NeutronClient::authenticate() {
+  const auto target = keystone_url_.path + "/auth/tokens";
+  const auto body = credentials();
+  const std::array<Header, 2> headers{Header{"Content-Type", "application/json"},
+                                      Header{"Accept", "application/json"}};
+  Request request;
+  request.method = "POST";
+  request.target = target;
+  request.headers = headers;
+  request.body = body;
+  request.peer = &kOurselves;
+  const auto response = co_await keystone_->handle(request);
+  co_return session_from(response);
+}
+
+/// A session that is not the refused one; signing in happens once for all who wait.
+boost::asio::awaitable<Result<NeutronClient::SessionPtr>> NeutronClient::session(
+    SessionPtr refused) {
+  std::shared_ptr<Flight<Result<SessionPtr>>> flight;
+  bool ours = false;
+  {
+    const std::scoped_lock lock(mutex_);
+    if (session_ && session_ != refused && std::chrono::system_clock::now() < session_->renew_at) {
+      co_return session_;
+    }
+    if (!signing_in_) {
+      signing_in_ = std::make_shared<Flight<Result<SessionPtr>>>();
+      ours = true;
+    }
+    flight = signing_in_;
+  }
+  if (!ours) {
+    co_return co_await flight->wait();
+  }
+  auto made = co_await authenticate();
+  {
+    const std::scoped_lock lock(mutex_);
+    session_ = made ? *made : nullptr;
+    signing_in_.reset();
+  }
+  flight->land(made);
+  co_return made;
+}
+
+boost::asio::awaitable<Result<json>> NeutronClient::get(const std::string& path_and_query) {
+  SessionPtr refused;
+  for (;;) {
+    auto current = co_await session(refused);
+    if (!current) {
+      co_return tl::make_unexpected(std::move(current.error()));
+    }
+    const Session& here = **current;
+    const auto target =
+        path_and_query.starts_with('/') ? path_and_query : here.path + "/" + path_and_query;
+    const std::array<Header, 2> headers{Header{"X-Auth-Token", here.token},
+                                        Header{"Accept", "application/json"}};
+    Request request;
+    request.target = target;
+    request.headers = headers;
+    request.peer = &kOurselves;
+    const auto response = co_await here.neutron->handle(request);
+    if (response.status == 401 && !refused) {
+      refused = *current;  // revoked before its time
+      continue;
+    }
+    if (response.status == 200) {
+      auto body = json::parse(response.body.str(), nullptr, false);
+      if (!body.is_object()) {
+        co_return fail(ErrorCode::unavailable, "Neutron's answer is not a JSON object");
+      }
+      co_return body;
+    }
+    const auto status = std::to_string(response.status);
+    if (response.status == 400 || response.status == 404) {
+      co_return fail(ErrorCode::invalid, "Neutron refuses the question (" + status + ")");
+    }
+    if (response.status == 401 || response.status == 403) {
+      co_return fail(ErrorCode::denied, "Neutron forbids " + who() + " to list ports (" + status +
+                                            "): the credential needs a role that sees all ports");
+    }
+    co_return fail(ErrorCode::unavailable, "Neutron cannot be asked (" + status + ")");
+  }
+}
+
+boost::asio::awaitable<Result<std::vector<json>>> NeutronClient::ports(const Query& query) {
+  std::string target = "ports";
+  for (const auto& [key, value] : query) {
+    target += (target.size() == 5 ? "?" : "&") + encoded(key) + "=" + encoded(value);
+  }
+  std::vector<json> all;
+  for (int page = 0; page < kMostPages && !target.empty(); ++page) {
+    const auto answer = co_await get(target);
+    if (!answer) {
+      co_return tl::make_unexpected(answer.error());
+    }
+    const auto& ports = member(*answer, "ports");
+    if (!ports.is_array()) {
+      co_return fail(ErrorCode::unavailable, "Neutron's answer has no ports");
+    }
+    all.insert(all.end(), ports.begin(), ports.end());
+    target = next_page(*answer);
+  }
+  co_return all;
+}
+
+}  // namespace metatap::agent

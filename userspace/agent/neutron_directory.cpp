@@ -1,0 +1,355 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/neutron_directory.hpp"
+
+#include <array>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/this_coro.hpp>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <unordered_map>
+
+#include "agent/flight.hpp"
+#include "agent/neutron_client.hpp"
+#include "agent/place.hpp"
+#include "base/log.hpp"
+
+namespace metatap::agent {
+namespace {
+
+namespace asio = boost::asio;
+using nlohmann::json;
+using Clock = std::chrono::steady_clock;
+
+constexpr std::size_t kMostPerShard = 16384;
+/// Network ids in one query: some 5 KB of URL, which Neutron's servers take.
+constexpr std::size_t kNetworksPerQuery = 100;
+constexpr std::array kRouterInterfaceOwners{"network:router_interface",
+                                            "network:ha_router_replicated_interface",
+                                            "network:router_interface_distributed"};
+
+std::string text_of(const json& object, const char* key) {
+  const auto found = object.is_object() ? object.find(key) : object.end();
+  return found != object.end() && found->is_string() ? found->get<std::string>() : "";
+}
+
+std::string key_of(const DirectoryQuery& query) {
+  if (!query.port_id.empty()) {
+    return "port " + std::string(query.port_id);
+  }
+  const auto locator = Locator::of_address(query.address);
+  if (!locator || query.network_id.empty() == query.router_id.empty()) {
+    return "";
+  }
+  return (query.router_id.empty() ? "network " + std::string(query.network_id)
+                                  : "router " + std::string(query.router_id)) +
+         " " + locator->str();
+}
+
+/// A question that outlives the request it came from.
+struct Question {
+  std::string port_id, network_id, router_id;
+  std::optional<Locator> locator;
+};
+
+}  // namespace
+
+class NeutronDirectory::Impl : public std::enable_shared_from_this<Impl> {
+ public:
+  Impl(const NeutronOptions& options, std::unique_ptr<NeutronClient> client)
+      : options_(options), client_(std::move(client)) {}
+
+  Result<Identity> known(const DirectoryQuery& query) {
+    const auto key = key_of(query);
+    if (key.empty()) {
+      return fail(ErrorCode::not_found, "the question names no single place");
+    }
+    const auto entry = remembered(key);
+    if (entry && fresh(*entry)) {
+      ++from_memory_;
+      return entry->answer;
+    }
+    if (resting() && usable(entry)) {
+      ++stale_;
+      return entry->answer;
+    }
+    return fail(ErrorCode::unavailable, "Neutron must be asked");
+  }
+
+  asio::awaitable<Result<Identity>> find(const DirectoryQuery& query, Freshness freshness) {
+    const auto key = key_of(query);
+    if (key.empty()) {
+      co_return fail(ErrorCode::not_found, "the question names no single place");
+    }
+    const auto entry = remembered(key);
+    if (freshness == Freshness::cached && entry && fresh(*entry)) {
+      ++from_memory_;
+      co_return entry->answer;
+    }
+    Result<Identity> answer = fail(ErrorCode::unavailable, "Neutron is left alone for a moment");
+    if (!resting()) {
+      auto [flight, ours] = board(key);
+      if (ours) {
+        // On its own, so that it goes on for the others when this request is given up.
+        auto task = fetch(shared_from_this(), key,
+                          Question{.port_id = std::string(query.port_id),
+                                   .network_id = std::string(query.network_id),
+                                   .router_id = std::string(query.router_id),
+                                   .locator = Locator::of_address(query.address)},
+                          flight);
+        asio::co_spawn(co_await asio::this_coro::executor, std::move(task), asio::detached);
+      }
+      answer = co_await flight->wait();
+    }
+    if (!answer && answer.error().code != ErrorCode::not_found && freshness == Freshness::cached &&
+        usable(entry)) {
+      ++stale_;
+      co_return entry->answer;
+    }
+    co_return answer;
+  }
+
+  Health health() {
+    Health health;
+    const auto now = Clock::now();
+    {
+      const std::scoped_lock lock(outage_mutex_);
+      health.reachable = !down_since_;
+      health.last_error = last_error_;
+      if (down_since_) {
+        health.down_for = std::chrono::duration_cast<std::chrono::seconds>(now - *down_since_);
+      }
+    }
+    health.asked = asked_;
+    health.answered_from_memory = from_memory_;
+    health.answered_stale = stale_;
+    health.failed = failed_;
+    for (auto& shard : shards_) {
+      const std::scoped_lock lock(shard.mutex);
+      health.remembered += shard.entries.size();
+      for (const auto& [key, entry] : shard.entries) {
+        health.oldest = std::max(health.oldest,
+                                 std::chrono::duration_cast<std::chrono::seconds>(now - entry.at));
+      }
+    }
+    return health;
+  }
+
+ private:
+  using AnswerFlight = Flight<Result<Identity>>;
+  struct Entry {
+    Result<Identity> answer;
+    Clock::time_point at;
+  };
+  struct Shard {
+    std::mutex mutex;
+    std::unordered_map<std::string, Entry> entries;
+    std::unordered_map<std::string, std::shared_ptr<AnswerFlight>> flights;
+  };
+
+  Shard& shard_of(const std::string& key) {
+    return shards_[std::hash<std::string>()(key) % shards_.size()];
+  }
+  std::optional<Entry> remembered(const std::string& key) {
+    auto& shard = shard_of(key);
+    const std::scoped_lock lock(shard.mutex);
+    const auto found = shard.entries.find(key);
+    return found == shard.entries.end() ? std::nullopt : std::optional(found->second);
+  }
+  bool fresh(const Entry& entry) const {
+    return Clock::now() - entry.at < (entry.answer ? options_.ttl : options_.negative_ttl);
+  }
+  /// Whom an address belonged to is a better answer than none; that nobody had it is not.
+  bool usable(const std::optional<Entry>& entry) const {
+    return entry && entry->answer && Clock::now() - entry->at < options_.stale_if_error;
+  }
+  void remember(const std::string& key, Result<Identity> answer) {
+    auto& shard = shard_of(key);
+    const std::scoped_lock lock(shard.mutex);
+    if (shard.entries.size() >= kMostPerShard) {
+      std::erase_if(shard.entries, [&](const auto& item) { return !fresh(item.second); });
+      if (shard.entries.size() >= kMostPerShard) {
+        shard.entries.clear();
+      }
+    }
+    shard.entries.insert_or_assign(key, Entry{std::move(answer), Clock::now()});
+  }
+
+  std::pair<std::shared_ptr<AnswerFlight>, bool> board(const std::string& key) {
+    auto& shard = shard_of(key);
+    const std::scoped_lock lock(shard.mutex);
+    auto& flight = shard.flights[key];
+    const bool ours = !flight;
+    if (ours) {
+      flight = std::make_shared<AnswerFlight>();
+    }
+    return {flight, ours};
+  }
+
+  static asio::awaitable<void> fetch(std::shared_ptr<Impl> self, std::string key, Question question,
+                                     std::shared_ptr<AnswerFlight> flight) {
+    ++self->asked_;
+    auto answer = co_await self->ask(question);
+    if (answer || answer.error().code == ErrorCode::not_found) {
+      self->came_back();
+      self->remember(key, answer);
+    } else {
+      ++self->failed_;
+      self->failed_with(answer.error());
+      answer = fail(ErrorCode::unavailable, std::move(answer.error().message));
+    }
+    {
+      auto& shard = self->shard_of(key);
+      const std::scoped_lock lock(shard.mutex);
+      shard.flights.erase(key);
+    }
+    flight->land(std::move(answer));
+  }
+
+  static void want_fields(NeutronClient::Query& query) {
+    for (const auto* field : {"id", "device_id", "project_id", "tenant_id"}) {
+      query.emplace_back("fields", field);
+    }
+  }
+
+  asio::awaitable<Result<Identity>> ask(const Question& question) {
+    std::vector<std::string> networks;
+    std::size_t at = 0;
+    if (!question.router_id.empty()) {
+      NeutronClient::Query query;
+      query.emplace_back("device_id", question.router_id);
+      for (const auto* owner : kRouterInterfaceOwners) {
+        query.emplace_back("device_owner", owner);
+      }
+      query.emplace_back("fields", "network_id");
+      const auto interfaces = co_await client_->ports(query);
+      if (!interfaces) {
+        co_return unless_refused(interfaces.error());
+      }
+      std::set<std::string> unique;
+      for (const auto& port : *interfaces) {
+        unique.insert(text_of(port, "network_id"));
+      }
+      unique.erase("");
+      networks.assign(unique.begin(), unique.end());
+    } else if (question.port_id.empty()) {
+      networks.push_back(question.network_id);
+    }
+    std::vector<json> found;
+    if (!question.port_id.empty()) {
+      NeutronClient::Query query;
+      query.emplace_back("id", question.port_id);
+      want_fields(query);
+      auto ports = co_await client_->ports(query);
+      if (!ports) {
+        co_return unless_refused(ports.error());
+      }
+      found = std::move(*ports);
+    }
+    while (at < networks.size() && found.size() < 2) {
+      NeutronClient::Query query;
+      for (std::size_t last = std::min(networks.size(), at + kNetworksPerQuery); at < last; ++at) {
+        query.emplace_back("network_id", networks[at]);
+      }
+      if (question.locator->is_mac()) {
+        query.emplace_back("mac_address", question.locator->str());
+      } else {
+        query.emplace_back("fixed_ips", "ip_address=" + question.locator->str());
+      }
+      want_fields(query);
+      const auto ports = co_await client_->ports(query);
+      if (!ports) {
+        co_return unless_refused(ports.error());
+      }
+      found.insert(found.end(), ports->begin(), ports->end());
+    }
+    if (found.size() != 1) {
+      co_return fail(ErrorCode::not_found,
+                     found.empty() ? "no port is there" : "several ports claim the address");
+    }
+    auto project = text_of(found.front(), "project_id");
+    if (project.empty()) {
+      project = text_of(found.front(), "tenant_id");
+    }
+    Identity identity{text_of(found.front(), "device_id"), std::move(project)};
+    if (identity.instance_id.empty()) {
+      co_return fail(ErrorCode::not_found, "the port belongs to no instance");
+    }
+    co_return identity;
+  }
+
+  /// A question Neutron cannot make sense of names nothing it has.
+  static Result<Identity> unless_refused(const Error& error) {
+    if (error.code == ErrorCode::invalid && error.message.starts_with("Neutron refuses")) {
+      return fail(ErrorCode::not_found, error.message);
+    }
+    return tl::make_unexpected(error);
+  }
+
+  bool resting() {
+    const std::scoped_lock lock(outage_mutex_);
+    return down_since_ && Clock::now() < next_try_;
+  }
+  void came_back() {
+    const std::scoped_lock lock(outage_mutex_);
+    if (down_since_) {
+      log::info(
+          "neutron: answers again after {} s",
+          std::chrono::duration_cast<std::chrono::seconds>(Clock::now() - *down_since_).count());
+      down_since_.reset();
+      last_error_.clear();
+    }
+  }
+  void failed_with(const Error& error) {
+    const std::scoped_lock lock(outage_mutex_);
+    const auto now = Clock::now();
+    if (!down_since_) {
+      down_since_ = now;
+      back_off_ = options_.first_back_off;
+    } else if (now >= next_try_) {
+      back_off_ = std::min(back_off_ * 2, options_.longest_back_off);
+    }
+    next_try_ = now + back_off_;
+    if (last_error_ != error.message) {
+      last_error_ = error.message;
+      log::warn("neutron: {}; what is known is served meanwhile", last_error_);
+    }
+  }
+
+  const NeutronOptions options_;
+  const std::unique_ptr<NeutronClient> client_;
+  std::array<Shard, 16> shards_;
+  std::atomic<std::uint64_t> asked_{0}, from_memory_{0}, stale_{0}, failed_{0};
+
+  std::mutex outage_mutex_;
+  std::optional<Clock::time_point> down_since_;
+  Clock::time_point next_try_;
+  std::chrono::milliseconds back_off_{0};
+  std::string last_error_;
+};
+
+NeutronDirectory::NeutronDirectory(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
+NeutronDirectory::~NeutronDirectory() = default;
+
+Result<std::unique_ptr<NeutronDirectory>> NeutronDirectory::create(const NeutronOptions& options) {
+  auto client = NeutronClient::create(options);
+  if (!client) {
+    return tl::make_unexpected(std::move(client.error()));
+  }
+  return std::unique_ptr<NeutronDirectory>(
+      new NeutronDirectory(std::make_shared<Impl>(options, std::move(*client))));
+}
+
+Result<Identity> NeutronDirectory::known(const DirectoryQuery& query) const {
+  return impl_->known(query);
+}
+asio::awaitable<Result<Identity>> NeutronDirectory::find(const DirectoryQuery& query,
+                                                         Freshness freshness) {
+  return impl_->find(query, freshness);
+}
+NeutronDirectory::Health NeutronDirectory::health() const {
+  return impl_->health();
+}
+
+}  // namespace metatap::agent

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <string>
+
+#include "agent/neutron_options.hpp"
+#include "metatap/directory.hpp"
+
+namespace metatap::agent {
+
+/// Answers from Neutron's REST API, remembering what it said: found ports for `ttl`, absent ones
+/// for `negative_ttl`. One question per key is in flight at a time; who asks the same waits for
+/// its answer. Freshness::asked goes past what is remembered.
+///
+/// When Neutron or Keystone cannot be asked, what is remembered is given up to `stale_if_error`
+/// old; what is not is ErrorCode::unavailable at once, for a pause that grows from failure to
+/// failure, so that an outage is not a storm. Thread-safe; questions run on the asker's executor.
+class NeutronDirectory final : public Directory {
+ public:
+  struct Health {
+    bool reachable = true;
+    std::string last_error;  ///< why not
+    std::chrono::seconds down_for{0};
+    std::uint64_t asked = 0, answered_from_memory = 0, answered_stale = 0, failed = 0;
+    std::size_t remembered = 0;
+    std::chrono::seconds oldest{0};  ///< age of the oldest answer that is remembered
+  };
+
+  static Result<std::unique_ptr<NeutronDirectory>> create(const NeutronOptions& options);
+  ~NeutronDirectory() override;
+
+  [[nodiscard]] Result<Identity> known(const DirectoryQuery& query) const override;
+  [[nodiscard]] boost::asio::awaitable<Result<Identity>> find(const DirectoryQuery& query,
+                                                              Freshness freshness) override;
+  [[nodiscard]] Health health() const;
+
+ private:
+  class Impl;
+  explicit NeutronDirectory(std::shared_ptr<Impl> impl);
+  std::shared_ptr<Impl> impl_;
+};
+
+}  // namespace metatap::agent
