@@ -6,7 +6,7 @@ set -euo pipefail
 
 usage() {
   cat <<'TEXT'
-usage: scripts/install-deps.sh [--for build,test,bench] [--list] [--check]
+usage: scripts/install-deps.sh [--for build,test,bench,fuzz] [--list] [--check]
 
   --for SETS   what to prepare for, comma separated (default: build,test)
   --list       print the packages of these sets and stop
@@ -76,6 +76,10 @@ procps
 python3
 wrk
 '
+fuzz_packages='
+clang-19|clang
+libclang-rt-19-dev|libclang-rt-dev
+'
 
 sets=build,test
 mode=install
@@ -97,7 +101,8 @@ for set in "${chosen[@]}"; do
     build) mapfile -t -O "${#wanted[@]}" wanted <<<"${build_packages//[[:space:]]/$'\n'}" ;;
     test) mapfile -t -O "${#wanted[@]}" wanted <<<"${test_packages//[[:space:]]/$'\n'}" ;;
     bench) mapfile -t -O "${#wanted[@]}" wanted <<<"${bench_packages//[[:space:]]/$'\n'}" ;;
-    *) echo "install-deps: no such set: $set (build, test, bench)" >&2; exit 2 ;;
+    fuzz) mapfile -t -O "${#wanted[@]}" wanted <<<"${fuzz_packages//[[:space:]]/$'\n'}" ;;
+    *) echo "install-deps: no such set: $set (build, test, bench, fuzz)" >&2; exit 2 ;;
   esac
 done
 mapfile -t wanted < <(printf '%s\n' "${wanted[@]}" | sed '/^$/d' | sort -u)

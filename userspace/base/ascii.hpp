@@ -40,4 +40,14 @@ namespace metatap {
   return part.empty();
 }
 
+/// Whether a header's name or value is one: nothing in it ends a line or a string.
+[[nodiscard]] constexpr bool single_line(std::string_view text) {
+  for (const char c : text) {
+    if (c == '\r' || c == '\n' || c == '\0') {
+      return false;
+    }
+  }
+  return true;
+}
+
 }  // namespace metatap

@@ -136,7 +136,10 @@ class Session final : public SessionHook, Deadlines::Entry {
                       std::unique_ptr<Visitor> visitor);
 
   [[nodiscard]] const void* listener() const { return listener_; }
-  [[nodiscard]] bool idle() const { return phase_ == Phase::idle; }
+  /// Nothing of a request is here: may be closed without a word.
+  [[nodiscard]] bool idle() const {
+    return phase_ == Phase::idle || (phase_ == Phase::reading && nothing_read());
+  }
   /// Closes the descriptor now; the coroutine ends when it notices.
   void abort();
 

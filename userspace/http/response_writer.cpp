@@ -5,6 +5,8 @@
 #include <boost/beast/http/status.hpp>
 #include <charconv>
 
+#include "base/ascii.hpp"
+
 namespace metatap::http {
 namespace {
 
@@ -12,10 +14,6 @@ void append_number(std::string& out, std::size_t number) {
   std::array<char, 20> digits;
   const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), number).ptr;
   out.append(digits.data(), end);
-}
-
-bool clean(std::string_view text) {
-  return text.find_first_of("\r\n") == std::string_view::npos;
 }
 
 }  // namespace
@@ -36,13 +34,13 @@ void write_head(std::string& out, const Response& response, HeadOptions options)
     out += reason_phrase(response.status);
     out += "\r\n";
   }
-  if (!response.content_type.empty() && clean(response.content_type)) {
+  if (!response.content_type.empty() && single_line(response.content_type)) {
     out += "Content-Type: ";
     out += response.content_type;
     out += "\r\n";
   }
   for (const auto& [name, value] : response.headers) {
-    if (clean(name) && clean(value)) {
+    if (single_line(name) && single_line(value)) {
       out += name;
       out += ": ";
       out += value;

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
@@ -78,7 +79,9 @@ Status Server::listen(const Endpoint& endpoint) {
     if (!fd) {
       return tl::make_unexpected(std::move(fd).error());
     }
-    socket_files_.push_back(local->path);
+    struct stat file{};
+    ::stat(local->path.c_str(), &file);
+    socket_files_.push_back({local->path, file.st_ino});
     for (unsigned i = 0; i < workers_.size(); ++i) {
       const int copy = ::fcntl(fd->get(), F_DUPFD_CLOEXEC, 0);
       if (copy < 0) {
@@ -106,7 +109,10 @@ Status Server::listen(const Endpoint& endpoint) {
 void Server::stop(std::chrono::milliseconds drain) {
   host_.stop(drain);
   for (const auto& file : std::exchange(socket_files_, {})) {
-    ::unlink(file.c_str());
+    struct stat now{};  // a successor may have put its own there
+    if (::stat(file.path.c_str(), &now) == 0 && now.st_ino == file.inode) {
+      ::unlink(file.path.c_str());
+    }
   }
 }
 

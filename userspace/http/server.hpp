@@ -36,7 +36,11 @@ class Server {
   Handler& handler_;
   Host host_;
   std::uint16_t port_ = 0;
-  std::vector<std::string> socket_files_;
+  struct SocketFile {
+    std::string path;
+    ino_t inode = 0;
+  };
+  std::vector<SocketFile> socket_files_;
 };
 
 }  // namespace metatap::http

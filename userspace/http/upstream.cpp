@@ -21,6 +21,7 @@
 #include <mutex>
 #include <unordered_map>
 
+#include "base/ascii.hpp"
 #include "http/count.hpp"
 #include "http/deadlines.hpp"
 #include "http/response_reader.hpp"
@@ -218,10 +219,6 @@ class Pools : public asio::execution_context::service {
 };
 asio::execution_context::id Pools::id;
 
-bool clean(std::string_view text) {
-  return text.find_first_of(std::string_view("\r\n\0", 3)) == std::string_view::npos;
-}
-
 bool repeatable(const Request& request) {
   return request.method == "GET" || request.method == "HEAD";
 }
@@ -276,7 +273,7 @@ std::optional<Response> Upstream::Impl::write(const Request& request, std::strin
     add("Host", host);
   }
   for (const Header& header : request.headers) {
-    if (clean(header.name) && clean(header.value)) {
+    if (single_line(header.name) && single_line(header.value)) {
       add(header.name, header.value);
     }
   }

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <boost/asio/post.hpp>
+#include <chrono>
 #include <future>
 #include <string>
 
@@ -56,12 +57,18 @@ void Workers::run_on(unsigned index, const std::function<void()>& task) {
     task();
     return;
   }
-  std::promise<void> done;
-  boost::asio::post(loop.context, [&] {
+  const auto done = std::make_shared<std::promise<void>>();
+  auto finished = done->get_future();
+  boost::asio::post(loop.context, [&task, done] {
     task();
-    done.set_value();
+    done->set_value();
   });
-  done.get_future().wait();
+  // A loop that is stopped meanwhile will not run it any more.
+  while (finished.wait_for(std::chrono::milliseconds(100)) != std::future_status::ready) {
+    if (loop.context.stopped()) {
+      return;
+    }
+  }
 }
 
 }  // namespace metatap::http

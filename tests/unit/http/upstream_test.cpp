@@ -202,6 +202,7 @@ TEST_F(UpstreamTest, WaitsNoLongerThanItsDeadline) {
   EXPECT_EQ(ask().status, 504U);
   EXPECT_LT(std::chrono::steady_clock::now() - begin, 900ms);
   EXPECT_EQ(upstream_->counters().timeouts, 1U);
+  script_.reset();
   for (const int fd : held) {
     ::close(fd);
   }

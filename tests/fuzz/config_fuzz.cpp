@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+// Any text as a configuration file: an error or a Config whose every value can be read.
+#include <cstdint>
+#include <string_view>
+
+#include "base/config.hpp"
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  const auto config =
+      metatap::Config::parse({reinterpret_cast<const char*>(data), size}, "fuzz.conf");
+  if (config) {
+    for (const auto& setting : config->settings()) {
+      static_cast<void>(config->text(setting.group, setting.name));
+      static_cast<void>(config->integer(setting.group, setting.name, 1, 0, 100));
+      static_cast<void>(config->boolean(setting.group, setting.name, false));
+      static_cast<void>(config->list(setting.group, setting.name, {}));
+      static_cast<void>(config->multi(setting.group, setting.name));
+      static_cast<void>(config->where(setting.group, setting.name));
+    }
+  }
+  return 0;
+}

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// What an upstream sends, in any pieces: never a crash, and the same response however it was cut.
+#include <algorithm>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+#include <string_view>
+
+#include "http/response_reader.hpp"
+
+namespace {
+
+using metatap::http::ResponseReader;
+
+std::string read(ResponseReader& reader, std::string_view bytes, bool head, std::size_t step) {
+  reader.begin(head);
+  auto state = ResponseReader::State::need_more;
+  while (state == ResponseReader::State::need_more && !bytes.empty()) {
+    const auto space = reader.space();
+    if (space.empty()) {
+      std::abort();
+    }
+    const auto size = std::min({step, bytes.size(), space.size()});
+    std::memcpy(space.data(), bytes.data(), size);
+    bytes.remove_prefix(size);
+    state = reader.received(size);
+  }
+  if (state == ResponseReader::State::need_more) {
+    state = reader.finish();
+  }
+  if (state == ResponseReader::State::failed) {
+    return "failed";
+  }
+  return std::to_string(reader.status()) + '\1' +
+         std::string(reader.header("Content-Type").value_or("")) + '\1' + reader.take_body();
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  if (size < 1) {
+    return 0;
+  }
+  const std::string_view bytes(reinterpret_cast<const char*>(data) + 1, size - 1);
+  const bool head = (data[0] & 0x80U) != 0;
+  ResponseReader reader(64 << 10);  // one for both, as on a connection
+  const auto whole = read(reader, bytes, head, 1U << 20U);
+  const auto pieces = read(reader, bytes, head, 1U + data[0] % 64U);
+  if (whole != pieces) {
+    std::abort();
+  }
+  return 0;
+}
