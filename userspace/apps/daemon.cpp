@@ -14,7 +14,11 @@
 #include "admin/server.hpp"
 #include "agent/endpoints.hpp"
 #include "agent/inventory_directory.hpp"
+#include "agent/neutron_directory.hpp"
+#include "agent/neutron_options.hpp"
 #include "agent/options.hpp"
+#include "agent/ovn_directory.hpp"
+#include "agent/ovn_feed.hpp"
 #include "agent/stage.hpp"
 #include "api/options.hpp"
 #include "api/stage.hpp"
@@ -103,6 +107,8 @@ struct Daemon::Impl {
   InventoryOptions inventory_options;
   api::ApiOptions api_options;
   agent::AgentOptions agent_options;
+  agent::NeutronOptions neutron_options;
+  agent::OvnOptions ovn_options;
   proxy::ProxyOptions proxy_options;
   dataplane::DataPlaneOptions dataplane_options;
   dataplane::RouterOptions router_options;
@@ -115,7 +121,12 @@ struct Daemon::Impl {
 
   std::unique_ptr<api::ApiStage> api;
   std::unique_ptr<http::Upstream> to_api;
-  std::unique_ptr<agent::InventoryDirectory> directory;
+  /// Ports as Open vSwitch and OVN tell of them, where `[agent] directory = ovn`; the data plane
+  /// and the agent then follow these and not the inventory's.
+  std::unique_ptr<agent::OvnFeed> ovn;
+  std::unique_ptr<Directory> directory;  ///< one of the next three
+  agent::InventoryDirectory* inventory_directory = nullptr;
+  agent::NeutronDirectory* neutron_directory = nullptr;
   std::unique_ptr<agent::AgentStage> agent;
   std::unique_ptr<http::Upstream> to_agent;
   std::unique_ptr<proxy::ProxyStage> proxy;
@@ -130,10 +141,13 @@ struct Daemon::Impl {
   Status start();
   Status start_inventory();
   Status start_api();
+  Status start_ovn();
+  Status start_directory();
   Status start_agent();
   Status start_proxy();
   Status start_dataplane();
   Status start_admin();
+  void follow_ports(const InventoryChange& change);
   void follow_inventory();
   void keep_refreshing();
   void keep_telling_the_watchdog(std::chrono::microseconds interval);
@@ -153,6 +167,15 @@ Status Daemon::Impl::read_options() {
     if (!status) {
       return status;
     }
+  }
+  // These two read groups that other programs' files use for other things.
+  switch (agent_options.directory) {
+    case agent::DirectorySource::inventory:
+      return {};
+    case agent::DirectorySource::neutron:
+      return read(config, neutron_options);
+    case agent::DirectorySource::ovn:
+      return read(config, ovn_options);
   }
   return {};
 }
@@ -184,8 +207,39 @@ Status Daemon::Impl::start_api() {
       http::TcpEndpoint{api_options.metadata_listen, api_options.metadata_listen_port});
 }
 
+Status Daemon::Impl::start_ovn() {
+  auto feed = agent::OvnFeed::create(control, ovn_options);
+  if (!feed) {
+    return tl::make_unexpected(std::move(feed.error()));
+  }
+  ovn = std::move(*feed);
+  return {};
+}
+
+Status Daemon::Impl::start_directory() {
+  if (ovn) {
+    directory = std::make_unique<agent::OvnDirectory>(*ovn);
+    return {};
+  }
+  if (agent_options.directory == agent::DirectorySource::neutron) {
+    auto made = agent::NeutronDirectory::create(neutron_options);
+    if (!made) {
+      return tl::make_unexpected(std::move(made.error()));
+    }
+    neutron_directory = made->get();
+    directory = std::move(*made);
+    return {};
+  }
+  auto made = std::make_unique<agent::InventoryDirectory>(*inventory->current());
+  inventory_directory = made.get();
+  directory = std::move(made);
+  return {};
+}
+
 Status Daemon::Impl::start_agent() {
-  directory = std::make_unique<agent::InventoryDirectory>(*inventory->current());
+  if (auto status = start_directory(); !status) {
+    return status;
+  }
   Handler* next = api.get();
   if (next == nullptr) {
     auto upstream = http::Upstream::create(agent::api_upstream(agent_options));
@@ -222,6 +276,7 @@ Status Daemon::Impl::start_proxy() {
 }
 
 Status Daemon::Impl::start_dataplane() {
+  const auto ports = ovn ? ovn->inventory() : inventory->current();
   if (options.steering == Steering::listen) {
     core = dataplane::Core::without_bpf(dataplane_options);
   } else {
@@ -231,12 +286,12 @@ Status Daemon::Impl::start_dataplane() {
     }
     core = std::move(*loaded);
     tap = std::make_unique<dataplane::TapDataPlane>(core, control, *proxy);
-    if (auto started = tap->start(inventory->current()); !started) {
+    if (auto started = tap->start(ports); !started) {
       return started;
     }
   }
   router = std::make_unique<dataplane::RouterDataPlane>(core, router_options, control, *proxy);
-  return router->start(inventory->current());
+  return router->start(ports);
 }
 
 Status Daemon::Impl::start_admin() {
@@ -250,6 +305,12 @@ Status Daemon::Impl::start_admin() {
   }
   if (proxy) {
     show(registry, *proxy);
+  }
+  if (ovn) {
+    show(registry, *ovn);
+  }
+  if (neutron_directory != nullptr) {
+    show(registry, *neutron_directory);
   }
   if (to_agent) {
     show(registry, *to_agent, "agent");
@@ -273,22 +334,32 @@ Status Daemon::Impl::start_admin() {
   return admin->start();
 }
 
+void Daemon::Impl::follow_ports(const InventoryChange& change) {
+  if (tap) {
+    tap->apply(change);
+  }
+  if (router) {
+    router->apply(change);
+  }
+}
+
 /// The API first and the data plane last: who can ask finds an answer.
 void Daemon::Impl::follow_inventory() {
   inventory->subscribe([this](const InventoryChange& change) {
     if (api) {
       api->apply(change);
     }
-    if (directory) {
-      directory->apply(change);
+    if (inventory_directory != nullptr) {
+      inventory_directory->apply(change);
     }
-    if (tap) {
-      tap->apply(change);
-    }
-    if (router) {
-      router->apply(change);
+    if (!ovn) {
+      follow_ports(change);
     }
   });
+  if (ovn) {
+    ovn->subscribe([this](const InventoryChange& change) { follow_ports(change); });
+    ovn->start();
+  }
 }
 
 Status Daemon::Impl::start() {
@@ -297,6 +368,11 @@ Status Daemon::Impl::start() {
     return status;
   }
   workers->start();
+  const bool with_ovn = agent_options.directory == agent::DirectorySource::ovn &&
+                        (options.agent || options.dataplane);
+  if (auto status = with_ovn ? start_ovn() : Status(); !status) {
+    return status;
+  }
   if (auto status = options.api ? start_api() : Status(); !status) {
     return status;
   }

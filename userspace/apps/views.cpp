@@ -104,6 +104,76 @@ void show(admin::Registry& registry, const dataplane::RouterDataPlane& router) {
   });
 }
 
+void show(admin::Registry& registry, const agent::OvnFeed& ovn) {
+  const auto database = [](const agent::OvsdbClient::Health& health) {
+    return Json{{"remote", health.remote},
+                {"connected", health.connected},
+                {"connections", health.connections},
+                {"updates", health.updates},
+                {"last_error", health.last_error}};
+  };
+  registry.add_status("ovn", [&ovn, database] {
+    const auto health = ovn.health();
+    Json skipped = Json::array();
+    for (const auto& [port, reason] : health.skipped) {
+      skipped.push_back({{"port", port}, {"reason", reason}});
+    }
+    return Json{{"chassis", health.chassis},
+                {"registered", health.registered},
+                {"ports", health.ports},
+                {"local", database(health.local)},
+                {"southbound", database(health.southbound)},
+                {"skipped", skipped}};
+  });
+  registry.add_metrics([&ovn](Metrics& metrics) {
+    const auto health = ovn.health();
+    metrics.gauge("ovn_ports", "Ports bound to this chassis", {},
+                  static_cast<double>(health.ports));
+    metrics.gauge("ovn_ports_skipped", "Rows left out because they lack something", {},
+                  static_cast<double>(health.skipped.size()));
+    metrics.gauge("ovn_connected", "1 while both databases are connected", {},
+                  health.local.connected && health.southbound.connected ? 1 : 0);
+  });
+  registry.add_health("ovn", [&ovn] {
+    const auto health = ovn.health();
+    if (!health.local.connected) {
+      return "the Open vSwitch database is not connected: " + health.local.last_error;
+    }
+    if (!health.southbound.connected) {
+      return "the OVN southbound database is not connected: " + health.southbound.last_error;
+    }
+    return std::string();
+  });
+}
+
+void show(admin::Registry& registry, const agent::NeutronDirectory& neutron) {
+  registry.add_status("neutron", [&neutron] {
+    const auto health = neutron.health();
+    return Json{{"reachable", health.reachable},
+                {"last_error", health.last_error},
+                {"down_for_s", health.down_for.count()},
+                {"asked", health.asked},
+                {"answered_from_memory", health.answered_from_memory},
+                {"answered_stale", health.answered_stale},
+                {"failed", health.failed},
+                {"remembered", health.remembered},
+                {"oldest_s", health.oldest.count()}};
+  });
+  registry.add_metrics([&neutron](Metrics& metrics) {
+    const auto health = neutron.health();
+    metrics.counter("neutron_questions_total", "Lookups that Neutron was asked", {},
+                    static_cast<double>(health.asked));
+    metrics.counter("neutron_stale_answers_total", "Old answers given while Neutron was down", {},
+                    static_cast<double>(health.answered_stale));
+    metrics.gauge("neutron_reachable", "0 while Neutron or Keystone cannot be asked", {},
+                  health.reachable ? 1 : 0);
+  });
+  registry.add_health("neutron", [&neutron] {
+    const auto health = neutron.health();
+    return health.reachable ? std::string() : "Neutron cannot be asked: " + health.last_error;
+  });
+}
+
 void show(admin::Registry& registry, const proxy::ProxyStage& proxy) {
   registry.add_status("proxy", [&proxy] {
     const auto counters = proxy.counters();

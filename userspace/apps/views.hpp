@@ -2,6 +2,8 @@
 #pragma once
 
 #include "admin/registry.hpp"
+#include "agent/neutron_directory.hpp"
+#include "agent/ovn_feed.hpp"
 #include "api/stage.hpp"
 #include "dataplane/router_data_plane.hpp"
 #include "dataplane/tap_data_plane.hpp"
@@ -15,6 +17,8 @@ namespace metatap::apps {
 
 void show(admin::Registry& registry, const dataplane::TapDataPlane& tap);
 void show(admin::Registry& registry, const dataplane::RouterDataPlane& router);
+void show(admin::Registry& registry, const agent::OvnFeed& ovn);
+void show(admin::Registry& registry, const agent::NeutronDirectory& neutron);
 void show(admin::Registry& registry, const proxy::ProxyStage& proxy);
 void show(admin::Registry& registry, const api::ApiStage& api);
 /// A server that another process speaks to; `stage` is "agent" or "api".
