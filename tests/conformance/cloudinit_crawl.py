@@ -19,15 +19,20 @@ import tempfile
 import time
 
 CLONE_NEWNS = 0x00020000
-MS_REC, MS_PRIVATE = 0x4000, 0x40000
+MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 0x40000
 
 
-def own_sysfs():
-    """cloud-init reads MAC addresses in /sys/class/net, which must be this namespace's."""
+def own_files(folder):
+    """A view of the file system as the guest would have it: cloud-init reads MAC addresses in
+    /sys/class/net, and looks names up to detect resolvers that redirect (here: no resolver)."""
+    resolver = os.path.join(folder, "resolv.conf").encode()
+    with open(resolver, "w") as file:
+        file.write("nameserver 127.0.0.1\n")
     libc = ctypes.CDLL(None, use_errno=True)
     if (libc.unshare(CLONE_NEWNS) or libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None)
-            or libc.mount(b"sysfs", b"/sys", b"sysfs", 0, None)):
-        raise OSError(ctypes.get_errno(), "a /sys of this namespace")
+            or libc.mount(b"sysfs", b"/sys", b"sysfs", 0, None)
+            or libc.mount(resolver, b"/etc/resolv.conf", None, MS_BIND, None)):
+        raise OSError(ctypes.get_errno(), "a view of the file system for the guest")
 
 
 def record_requests():
@@ -61,6 +66,11 @@ def jsonable(value):
     return value
 
 
+def hostname_of(source):
+    name = source.get_hostname()
+    return getattr(name, "hostname", name)  # newer releases say more than the name
+
+
 def crawl(kind, url, folder):
     from cloudinit import distros, helpers
     from cloudinit.sources import DataSourceEc2, DataSourceOpenStack
@@ -92,7 +102,7 @@ def crawl(kind, url, folder):
         result.update(
             address=source.metadata_address,
             instance_id=source.get_instance_id(),
-            hostname=str(source.get_hostname()),
+            hostname=hostname_of(source),
             public_keys=source.get_public_ssh_keys(),
             availability_zone=source.availability_zone,
             metadata=source.metadata,
@@ -110,12 +120,12 @@ def main():
     parser.add_argument("kind", choices=["openstack", "ec2"])
     parser.add_argument("--url")
     args = parser.parse_args()
-    own_sysfs()
     log = tempfile.TemporaryFile("w+")
-    logging.basicConfig(stream=log, level=logging.DEBUG)
+    logging.basicConfig(stream=log, level=logging.DEBUG, force=True)
     seen = record_requests()
     folder = tempfile.mkdtemp(prefix="metatap-crawl-")
     try:
+        own_files(folder)
         result = crawl(args.kind, args.url, folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -14,11 +14,13 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import labkit  # noqa: E402
+import topologies  # noqa: E402
 
 PYTHON = "/usr/bin/python3"
 CRAWLER = labkit.ROOT / "tests/conformance/cloudinit_crawl.py"
@@ -112,7 +114,7 @@ class Show:
         self.args = args
         self.bin = pathlib.Path(os.environ.get("METATAP_BIN", labkit.ROOT / "build/bin"))
         self.lab = labkit.Lab(args.id)
-        self.daemon = None
+        self.daemons = []
 
     def guests(self):
         return [guest for guest in self.lab.guests.values() if guest.instance is not None]
@@ -125,7 +127,7 @@ class Show:
                               capture_output=True, text=True, timeout=timeout)
 
     def curl(self, guest, url):
-        options = ["curl", "-sS", "--max-time", "5", "--noproxy", "*", "-g"]
+        options = ["curl", "-sS", "--max-time", "3", "--noproxy", "*", "-g"]
         if guest.kind == "vlan":
             options += ["--interface", guest.device]
         done = self.inside(guest, *options, url)
@@ -139,8 +141,10 @@ class Show:
         notify.settimeout(0.1)
         os.environ["NOTIFY_SOCKET"] = str(notify_path)
         started = time.monotonic()
-        self.daemon = self.lab.start("metatapd", [str(self.bin / "metatapd"), "--config-file",
-                                                  str(self.lab.config_file), *arguments])
+        name = "-".join(["metatapd", *arguments[1:]])
+        daemon = self.lab.start(name, [str(self.bin / "metatapd"), "--config-file",
+                                       str(self.lab.config_file), *arguments])
+        self.daemons.append(daemon)
         del os.environ["NOTIFY_SOCKET"]
         said = b""
         while b"READY=1" not in said:
@@ -148,11 +152,13 @@ class Show:
                 said += notify.recv(4096)
             except TimeoutError:
                 pass
-            if self.daemon.poll() is not None or time.monotonic() - started > 30:
-                log = (self.lab.state / "metatapd.log").read_text()
-                raise labkit.LabError("metatapd does not start:\n" + "\n".join(log.splitlines()[-15:]))
+            if daemon.poll() is not None or time.monotonic() - started > 30:
+                raise labkit.LabError("metatapd does not start:\n" + self.log_tail(name))
         notify.close()
-        return time.monotonic() - started
+        return daemon.pid, time.monotonic() - started
+
+    def log_tail(self, name="metatapd"):
+        return "\n".join((self.lab.state / f"{name}.log").read_text().splitlines()[-15:])
 
     # ---- chapters
 
@@ -172,13 +178,13 @@ class Show:
 
     def serve(self):
         chapter("metatapd", f"build/bin/metatapd --config-file {self.lab.config_file}")
-        seconds = self.start_daemon()
+        pid, seconds = self.start_daemon()
         ports = len(self.lab.guests)
         memory = 0
-        for line in pathlib.Path(f"/proc/{self.daemon.pid}/status").read_text().splitlines():
+        for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines():
             if line.startswith("VmRSS:"):
                 memory = int(line.split()[1]) / 1024
-        say(f"ready after {seconds * 1000:.0f} ms: {ports} ports, one process (pid {self.daemon.pid}, "
+        say(f"ready after {seconds * 1000:.0f} ms: {ports} ports, one process (pid {pid}, "
             f"{memory:.0f} MB), all stages in it")
 
     def curl_table(self):
@@ -314,54 +320,68 @@ class Show:
                 (f"scripts/lab.sh down{id_words}", "remove all of it")):
             say(f"{command}\n      {paint(what, 'dim')}")
 
-    def without_kernel(self, missing):
-        """No BPF or no namespaces: the stages that need neither."""
-        chapter("Without the data plane",
-                "The agent and API stages need no privilege. A request as Neutron's proxy sends it, over the\n"
-                "UNIX socket, and one as its agent sends it, to the API's port.")
-        self.lab.plan.networks or __import__("topologies").build(self.lab.plan)
-        folder = pathlib.Path(os.environ.get("XDG_RUNTIME_DIR") or "/tmp", f"metatap-demo-{os.getpid()}")
+    def without_data_plane(self):
+        """What needs neither BPF nor namespaces, nor root: two of the stages, each asked the way its
+        OpenStack neighbour would ask."""
+        chapter("Without the data plane", "The agent and API stages need no privilege: a request as Neutron's proxy sends it,\n"
+                "over the UNIX socket, and one as Neutron's agent sends it, to port 8775 (here another).")
+        topologies.build(self.lab.plan)
+        folder = pathlib.Path(tempfile.mkdtemp(prefix="metatap-demo-"))
         self.lab.state = folder
-        for name in ("run", "state"):
-            (folder / name).mkdir(parents=True, exist_ok=True)
         try:
+            for name in ("run", "state"):
+                (folder / name).mkdir()
             self.lab.save()
-            self.start_daemon("--stages", "agent,api")
-            guest = self.lab.guests["red1"]
-            net = self.lab.plan.networks[guest.network]
-            with socket.socket(socket.AF_UNIX) as agent:
-                agent.connect(str(folder / "run/metadata_proxy"))
-                agent.sendall(("GET /latest/meta-data/hostname HTTP/1.0\r\nHost: 169.254.169.254\r\n"
-                               f"X-Forwarded-For: {guest.ip4}\r\nX-Neutron-Network-ID: {net.id}\r\n\r\n").encode())
-                answer = b""
-                while more := agent.recv(65536):
-                    answer += more
-            say(f"agent, for {guest.ip4} in network red:  {answer.decode().splitlines()[0]}  "
-                f"{answer.decode().splitlines()[-1]}")
-            secret = f"secret-of-{self.lab.id}".encode()
-            request = urllib.request.Request(
-                f"http://127.0.0.1:{self.lab.plan.api_port()}/openstack/latest/meta_data.json",
-                headers={"X-Instance-ID": guest.instance_id, "X-Tenant-ID": net.project_id,
-                         "X-Forwarded-For": guest.ip4,
-                         "X-Instance-ID-Signature": hmac.new(secret, guest.instance_id.encode(), hashlib.sha256).hexdigest()})
-            opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-            document = json.loads(opener.open(request, timeout=5).read())
-            say(f"API, signed by the agent's secret:    200 {document['name']}, tenant {document['meta']['tenant']}")
+            self.start_daemon("--stages", "api")
+            self.start_daemon("--stages", "agent")
+            rows = [["asked of", "as", "answer", ""]]
+            for name in ("red1", "blue1"):
+                guest = self.lab.guests[name]
+                net = self.lab.plan.networks[guest.network]
+                with socket.socket(socket.AF_UNIX) as agent:
+                    agent.connect(str(folder / "run/metadata_proxy"))
+                    agent.sendall(("GET /latest/meta-data/hostname HTTP/1.0\r\nHost: 169.254.169.254\r\n"
+                                   f"X-Forwarded-For: {guest.ip4}\r\n"
+                                   f"X-Neutron-Network-ID: {net.id}\r\n\r\n").encode())
+                    answer = b""
+                    while more := agent.recv(65536):
+                        answer += more
+                lines = answer.decode().splitlines()
+                rows.append(["agent", f"{guest.ip4} in network {paint(net.name, net.tenant)}",
+                             f"{lines[0].split(' ', 1)[1]}: {lines[-1]}",
+                             self.mark(lines[-1].startswith(name + "."))])
+                signature = hmac.new(f"secret-of-{self.lab.id}".encode(), guest.instance_id.encode(),
+                                     hashlib.sha256).hexdigest()
+                request = urllib.request.Request(
+                    f"http://127.0.0.1:{self.lab.plan.api_port()}/openstack/latest/meta_data.json",
+                    headers={"X-Instance-ID": guest.instance_id, "X-Tenant-ID": net.project_id,
+                             "X-Forwarded-For": guest.ip4, "X-Instance-ID-Signature": signature})
+                opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+                document = json.loads(opener.open(request, timeout=5).read())
+                rows.append(["API", f"instance {guest.instance_id[:8]}…, signed",
+                             f"200 OK: {document['name']} of tenant {document['meta']['tenant']}",
+                             self.mark(document["name"] == name)])
+            table(rows)
         finally:
-            self.stop_daemon()
+            self.stop_daemons()
             shutil.rmtree(folder, ignore_errors=True)
 
-    def stop_daemon(self):
-        if self.daemon and self.daemon.poll() is None:
-            self.daemon.terminate()
+    @staticmethod
+    def mark(good, yes="✓", no="✗"):
+        return paint(yes, "green") if good else paint(no, "red")
+
+    def stop_daemons(self):
+        while self.daemons:
+            daemon = self.daemons.pop()
+            daemon.terminate()
             try:
-                self.daemon.wait(10)
+                daemon.wait(10)
             except subprocess.TimeoutExpired:
-                self.daemon.kill()
-                self.daemon.wait()
+                daemon.kill()
+                daemon.wait()
 
     def close(self):
-        self.stop_daemon()
+        self.stop_daemons()
         self.lab.down()
 
 
@@ -388,7 +408,7 @@ def main():
         for what, why in missing.items():
             say(f"{paint(what, 'bold')}: {why}")
         try:
-            show.without_kernel(missing)
+            show.without_data_plane()
             return 0
         except (labkit.LabError, OSError) as error:
             print(f"demo: {error}", file=sys.stderr)
@@ -397,6 +417,9 @@ def main():
         show.raise_lab()
         show.serve()
         wrong = show.curl_table()
+        if wrong:
+            raise labkit.LabError("guests are not served as they should be; the daemon says:\n"
+                                  + show.log_tail())
         wrong += show.claims()
         wrong += show.cloud_init()
         show.maps()

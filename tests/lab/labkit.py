@@ -244,6 +244,7 @@ class Plan:
                 "user_id": self.uuid("user", net.tenant).replace("-", ""),
                 "display_name": guest.name, "hostname": guest.name,
                 "availability_zone": "nova", "flavor": {"name": "m1.small"},
+                "root_device_name": "/dev/vda",
                 "image_ref": self.uuid("image", "debian-12"),
                 "key_name": f"{net.tenant}-key", "key_data": key,
                 "keypairs": [{"name": f"{net.tenant}-key", "type": "ssh", "public_key": key}],

@@ -72,13 +72,18 @@ def test_broken_inventory_is_refused_and_the_old_one_stays(fresh):
 
 
 def test_broken_inventory_at_start(fresh):
+    """It says what is wrong and where, serves what it had (nothing), and the repaired one at once."""
     deployment = fresh(start=False)
-    document = json.loads(deployment.lab.inventory_file.read_text())
+    lab = deployment.lab
+    good = lab.inventory_file.read_text()
+    document = json.loads(good)
     document["networks"][0]["mtuu"] = 9
-    deployment.lab.write_inventory(json.dumps(document))
-    status, said = run_to_the_end(deployment)
-    assert status not in (0, None) and status > 0, said
-    assert "/networks/0/mtuu" in said
+    lab.write_inventory(json.dumps(document))
+    deployment.start()
+    assert "/networks/0/mtuu" in deployment.data_plane.log.read_text()
+    assert lab["red1"].run("attempt", PATH) != 200
+    lab.write_inventory(good)
+    mtlab.wait_until(lambda: lab["red1"].run("attempt", PATH) == 200, 5, "served once repaired")
 
 
 @pytest.mark.parametrize("drop", ["net_admin", "bpf,sys_admin", "net_admin,bpf,sys_admin"])
