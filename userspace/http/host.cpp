@@ -8,8 +8,10 @@
 #include <array>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/posix/basic_stream_descriptor.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/intrusive/list.hpp>
 #include <coroutine>
+#include <cstring>
 #include <exception>
 #include <thread>
 #include <utility>
@@ -29,10 +31,12 @@ namespace intrusive = boost::intrusive;
 using Descriptor = asio::posix::basic_stream_descriptor<asio::io_context::executor_type>;
 
 constexpr int kAcceptBatch = 32;
+constexpr int kPipelineBatch = 16;  // requests answered before others get their turn
 constexpr std::size_t kSpareScratch = 64;
 constexpr std::size_t kSpareFrames = 64;
 constexpr std::size_t kSmallBody = 2048;  // copied behind the head: one plain send()
 constexpr std::chrono::milliseconds kAcceptPause{100};
+constexpr std::int64_t kComplainAgain = 10'000;  // ms
 constexpr std::chrono::milliseconds kLinger{2000};
 constexpr std::size_t kLingerBytes = std::size_t{1} << 20U;
 
@@ -157,6 +161,13 @@ class Session final : public SessionHook, Deadlines::Entry {
       return !session.closed_ && !session.expired_;
     }
   };
+  /// Lets the other connections of this worker have their turn.
+  struct Yield {
+    Session& session;
+    [[nodiscard]] bool await_ready() const noexcept { return false; }
+    void await_suspend(std::coroutine_handle<> coroutine);
+    void await_resume() const noexcept {}
+  };
   /// Runs a handler's coroutine and suspends unless it was done at once.
   struct Handled {
     Handled(Session& its_session, const Request& its_request)
@@ -224,6 +235,7 @@ struct Host::Shard : std::enable_shared_from_this<Shard> {
       sessions;
   std::vector<std::unique_ptr<Scratch>> spare;
   bool draining = false;
+  std::int64_t complain_at = 0;
 
   struct alignas(64) {
     Count accepted, refused, open, requests, malformed, expired, accept_failures;
@@ -276,6 +288,10 @@ void Session::Ready::await_suspend(std::coroutine_handle<> coroutine) {
   session.descriptor_->async_wait(
       what,
       [resume = Resumption(coroutine)](const boost::system::error_code&) mutable { resume(); });
+}
+
+void Session::Yield::await_suspend(std::coroutine_handle<> coroutine) {
+  asio::post(session.shard_->context, Resumption(coroutine));
 }
 
 bool Session::Handled::await_suspend(std::coroutine_handle<> coroutine) {
@@ -331,6 +347,7 @@ Detached Session::run(std::shared_ptr<Host::Shard> shard, const void* listener, 
   s.expire_after(limits.request);
   bool first = true;  // request of this connection
   bool wait = false;  // nothing can be there yet: do not try before waiting
+  int batch = 0;      // requests answered since we last waited
 
   for (bool keep_alive = true; keep_alive; first = false) {
     // 1. Read one whole request; bytes that came with the last one go first.
@@ -347,6 +364,7 @@ Detached Session::run(std::shared_ptr<Host::Shard> shard, const void* listener, 
           }
           s.return_scratch();
         }
+        batch = 0;
         if (!co_await s.readable()) {
           if (s.closed_ || (!first && s.nothing_read())) {
             co_return;
@@ -480,6 +498,13 @@ Detached Session::run(std::shared_ptr<Host::Shard> shard, const void* listener, 
       wait = true;
       s.phase_ = reader.empty() ? Phase::idle : Phase::reading;
       s.expire_after(reader.empty() ? limits.idle : limits.request);
+      if (++batch == kPipelineBatch) {
+        batch = 0;
+        co_await Yield{s};
+        if (s.closed_) {
+          co_return;
+        }
+      }
       continue;
     }
     if (linger) {
@@ -572,6 +597,10 @@ void Host::Shard::accept_now(const std::shared_ptr<Listener>& listener) {
       }
       // Out of descriptors or memory: the waiting connection would wake us again at once.
       ++count.accept_failures;
+      if (const auto now = Deadlines::now(); now >= complain_at) {
+        complain_at = now + kComplainAgain;
+        log::warn("{}: cannot accept: {}", listener->name, std::strerror(errno));
+      }
       listener->pause.expires_after(kAcceptPause);
       listener->pause.async_wait(
           [self = shared_from_this(), listener](const boost::system::error_code&) {

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <gmock/gmock.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "unit/http/support.hpp"
@@ -308,6 +309,23 @@ TEST_P(ServerTest, StandsThousandsOfHalfOpenConnections) {
   EXPECT_EQ(status_of(exchange("GET / HTTP/1.1\r\n\r\n")), 200U);
   EXPECT_LT(std::chrono::steady_clock::now() - begin, 500ms);
   EXPECT_TRUE(eventually([&] { return server_->counters().open == 400; }));
+}
+
+TEST_P(ServerTest, AcceptsAgainWhenThereAreDescriptors) {
+  start();
+  Client waiting = client();  // accepted only when its first bytes come
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+  const int highest = ::dup(waiting.fd());
+  ::close(highest);
+  rlimit none = before;
+  none.rlim_cur = static_cast<rlim_t>(highest);
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &none), 0);
+  waiting.send("GET / HTTP/1.1\r\n\r\n");
+  const bool failed = eventually([&] { return server_->counters().accept_failures > 1; });
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
+  EXPECT_TRUE(failed);
+  EXPECT_EQ(status_of(waiting.read_response()), 200U);
 }
 
 TEST_P(ServerTest, CannotBeMadeToSplitAResponse) {

@@ -282,6 +282,111 @@ TEST_P(ProxyTest, CountsByStatus) {
   EXPECT_EQ(counters.in_flight, 0U);
 }
 
+/// The agent as another process: the same stage with an Upstream for its next one.
+class SplitProxyTest : public ::testing::Test {
+ protected:
+  void start(ProxyOptions options) {
+    options.metadata_proxy_socket = directory_.file("agent.sock");
+    auto upstream = http::Upstream::create(options.upstream());
+    ASSERT_TRUE(upstream);
+    upstream_ = std::move(*upstream);
+    stage_.emplace(workers_, *upstream_, options);
+    workers_.start();
+    GuestListener listener;
+    listener.fd = std::move(*http::listen_tcp({"127.0.0.1", 0}));
+    port_ = http::bound_port(listener.fd.get());
+    listener.resolver = std::make_shared<OneCaller>(Caller{origin(), "10.0.0.5"});
+    stage_->open(std::move(listener));
+  }
+  UniqueFd agent() {
+    UniqueFd fd = std::move(*http::listen_unix({directory_.file("agent.sock")}));
+    ::fcntl(fd.get(), F_SETFL, 0);
+    return fd;
+  }
+  std::string ask(std::string_view request = "GET / HTTP/1.1\r\nConnection: close\r\n\r\n") {
+    Client one = Client::tcp(port_);
+    one.send(request);
+    return one.read_all();
+  }
+
+  TemporaryDirectory directory_;
+  http::Workers workers_{2};
+  std::unique_ptr<http::Upstream> upstream_;
+  std::optional<ProxyStage> stage_;
+  std::uint16_t port_ = 0;
+};
+
+TEST_F(SplitProxyTest, CarriesTheSameRequestOverTheSocket) {
+  start({});
+  FunctionHandler handler(echo);
+  http::Server agent(workers_, handler);
+  ASSERT_TRUE(agent.listen(http::UnixEndpoint{directory_.file("agent.sock")}));
+  const std::string_view request =
+      "POST /a?b HTTP/1.1\r\nTransfer-Encoding: chunked\r\nAccept: a/b\r\nX-Instance-ID: forged\r\n"
+      "Connection: close\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
+  EXPECT_EQ(body_of(ask(request)),
+            "POST /a?b\n"
+            "Host=169.254.169.254\n"
+            "X-Forwarded-For=10.0.0.5\n"
+            "X-Neutron-Network-ID=network-1\n"
+            "X-Metatap-Port-ID=port-1\n"
+            "Accept=a/b\n"
+            "Content-Length=3\n"
+            "body=abc");
+}
+
+TEST_F(SplitProxyTest, WritesOneSmallRequestForNeutronsAgent) {
+  ProxyOptions options;
+  options.neutron_agent = true;
+  start(options);
+  const UniqueFd listening = agent();
+  std::string seen(8192, '\0');
+  std::thread serve([&] {
+    const UniqueFd fd(::accept(listening.get(), nullptr, nullptr));
+    seen.resize(static_cast<std::size_t>(std::max<ssize_t>(
+        0, ::recv(fd.get(), seen.data(), 4096, 0))));  // all that agent ever reads
+    const std::string_view answer =
+        "HTTP/1.1 404 Not Found\nContent-Type: text/plain\nContent-Length: 2\n"
+        "Connection: close\n\nno";
+    ::send(fd.get(), answer.data(), answer.size(), MSG_NOSIGNAL);
+  });
+  const std::string body(3000, 'x');
+  const auto response = ask("POST /p HTTP/1.1\r\nUser-Agent: " + std::string(3000, 'u') +
+                            "\r\nConnection: close\r\nContent-Length: 3000\r\n\r\n" + body);
+  serve.join();
+  EXPECT_EQ(status_of(response), 404U);
+  EXPECT_EQ(body_of(response), "no");
+  EXPECT_EQ(seen,
+            "POST /p HTTP/1.1\r\nHost: 169.254.169.254\r\nX-Forwarded-For: 10.0.0.5\r\n"
+            "X-Neutron-Network-ID: network-1\r\nContent-Length: 3000\r\nConnection: close\r\n\r\n" +
+                body);
+  EXPECT_EQ(status_of(ask("POST / HTTP/1.1\r\nConnection: close\r\nContent-Length: 4090\r\n\r\n" +
+                          std::string(4090, 'x'))),
+            413U);
+}
+
+TEST_F(SplitProxyTest, TellsGuestsThatTheAgentIsDownSlowOrMad) {
+  ProxyOptions options;
+  options.timeout_server = 300ms;
+  start(options);
+  const auto down = ask();
+  EXPECT_EQ(status_of(down), 503U);
+  EXPECT_THAT(down, HasSubstr("Retry-After: 1\r\n"));
+  {
+    const UniqueFd silent = agent();
+    EXPECT_EQ(status_of(ask()), 504U);
+  }
+  const UniqueFd mad = agent();
+  std::thread serve([&] {
+    const UniqueFd fd(::accept(mad.get(), nullptr, nullptr));
+    ::send(fd.get(), "SSH-2.0\r\n", 9, MSG_NOSIGNAL);
+  });
+  EXPECT_EQ(status_of(ask()), 502U);
+  serve.join();
+  EXPECT_TRUE(eventually([&] { return stage_->counters().upstream_errors == 3; }));
+  EXPECT_EQ(stage_->counters().in_flight, 0U);
+}
+
 TEST(RateEstimate, IsHaproxysSlidingEstimate) {
   RateEstimate rate;
   for (int i = 0; i < 10; ++i) {
