@@ -19,6 +19,7 @@
 #include <filesystem>
 #include <functional>
 #include <future>
+#include <iostream>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -666,6 +667,37 @@ TEST_F(Live, MapsOfANewerVersionAreRefusedInWords) {
   EXPECT_THAT(refused.error().message, ::testing::HasSubstr("newer metatap"));
   std::filesystem::remove_all(options_.pin_path);
   begin();
+}
+
+/// Many devices at start and stop: what a big host waits for.
+TEST_F(Live, ManyDevicesTakeNoTimeToSpeakOf) {
+  constexpr int kDevices = 200;
+  end(TapDataPlane::Leave::nothing);
+  core_->programs->unpin();
+  core_.reset();
+  auto netlink = sys::Netlink::open();
+  for (int i = 0; i < kDevices; ++i) {
+    const auto id = fmt::format("{:08x}-{:04x}-4000-8000-000000000000", i, i);
+    inventory_->ports[id] = port(id, "net-a", "10.0.0.5");
+    ASSERT_TRUE(netlink->add_veth({"tap" + id.substr(0, 11), {}}, {fmt::format("p{}", i), {}}));
+  }
+  const auto start = std::chrono::steady_clock::now();
+  begin();
+  const auto started = std::chrono::steady_clock::now();
+  EXPECT_EQ(core_->slots->allocator().in_use(), static_cast<std::size_t>(kDevices));
+  end(TapDataPlane::Leave::nothing);
+  const auto stopped = std::chrono::steady_clock::now();
+  const auto ms = [](auto span) {
+    return std::chrono::duration_cast<std::chrono::milliseconds>(span).count();
+  };
+  std::cout << kDevices << " devices: start " << ms(started - start) << " ms, stop "
+            << ms(stopped - started) << " ms\n";
+  // One grace period each would be 20 ms a device.
+  EXPECT_LT(ms(started - start), 10 * kDevices);
+  EXPECT_LT(ms(stopped - started), 10 * kDevices);
+  for (int i = 0; i < kDevices; ++i) {
+    (void)netlink->delete_link(netlink->link(fmt::format("p{}", i))->index);
+  }
 }
 
 }  // namespace

@@ -12,6 +12,7 @@
 
 #include "base/log.hpp"
 #include "dataplane/tap_resolver.hpp"
+#include "sys/expedited_rcu.hpp"
 
 namespace metatap::dataplane {
 namespace {
@@ -21,6 +22,9 @@ namespace fs = std::filesystem;
 
 /// Events tell of changes at once; a look at everything finds what they did not.
 constexpr std::chrono::seconds kLookInterval{5};
+
+/// From so many devices on, waiting for each attachment's grace period takes too long.
+constexpr std::size_t kMany = 16;
 
 template <std::size_t N>
 void copy_text(char (&to)[N], std::string_view text) {
@@ -109,9 +113,12 @@ Status TapDataPlane::start(std::shared_ptr<const Inventory> inventory) {
   for (const auto& [id, port] : inventory_->ports) {
     want(id);
   }
-  look_at_all_links();
-  settle_all();
-  forget_leftovers();
+  {
+    const sys::ExpeditedRcu soon(wanted_places_.size() > kMany);
+    look_at_all_links();
+    settle_all();
+    forget_leftovers();
+  }
   readable_.assign(monitor_->fd());
   wait_for_links();
   wait_for_tick();
@@ -163,6 +170,7 @@ void TapDataPlane::stop(Leave leave) {
     return_path_.reset();
     return;
   }
+  const sys::ExpeditedRcu soon(attached_.size() > kMany);
   while (!bindings_.empty()) {
     unbind(bindings_.begin()->first);
   }
