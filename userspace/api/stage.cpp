@@ -103,7 +103,6 @@ std::chrono::sys_days day_of(std::string_view version) {
 }
 
 bool is_utf8(std::string_view text) {
-  // A JSON writer that replaces what is not UTF-8 tells the two apart.
   for (std::size_t i = 0; i < text.size();) {
     const auto first = static_cast<unsigned char>(text[i]);
     const std::size_t length = first < 0x80                    ? 1
@@ -165,15 +164,25 @@ Result<std::unique_ptr<ApiStage>> ApiStage::create(ApiOptions options,
   if (const Status ok = check(options); !ok) {
     return tl::make_unexpected(ok.error());
   }
+  std::unique_ptr<DynamicVendordata> dynamic;
+  if (options.dynamic_vendordata()) {
+    auto made = DynamicVendordata::create(options);
+    if (!made) {
+      return tl::make_unexpected(std::move(made).error());
+    }
+    dynamic = std::move(*made);
+  }
   return std::unique_ptr<ApiStage>(
-      new ApiStage(std::move(options), std::move(inventory), std::move(hooks)));
+      new ApiStage(std::move(options), std::move(hooks), std::move(dynamic), std::move(inventory)));
 }
 
-ApiStage::ApiStage(ApiOptions options, std::shared_ptr<const Inventory> inventory, ApiHooks hooks)
+ApiStage::ApiStage(ApiOptions options, ApiHooks hooks, std::unique_ptr<DynamicVendordata> dynamic,
+                   std::shared_ptr<const Inventory> inventory)
     : options_(std::move(options)),
       hooks_(std::move(hooks)),
       index_(std::move(inventory)),
       static_vendordata_(options_.static_vendordata() ? options_.vendordata_jsonfile_path : ""),
+      dynamic_vendordata_(std::move(dynamic)),
       layouts_(options_.openstack_versions()),
       newest_version_day_(day_of(kOpenstackVersions[options_.openstack_versions() - 1])) {
   std::string listing;
@@ -186,30 +195,26 @@ ApiStage::ApiStage(ApiOptions options, std::shared_ptr<const Inventory> inventor
     listing.append(kOpenstackVersions[i]).append("\n");
   }
   openstack_listing_ = std::make_shared<const std::string>(listing + "latest");
-  render_all();
-  if (!options_.service_metadata_proxy) {
-    index_addresses();
-  }
-}
-
-ApiStage::DocumentPtr ApiStage::render(const std::shared_ptr<const Instance>& instance) const {
-  counters_.renders.add();
-  return std::make_shared<const Document>(
-      describe(*instance, index_, options_), instance,
-      sign(options_.metadata_proxy_shared_secret, instance->uuid), layouts_, pool_);
-}
-
-void ApiStage::render_all() {
-  const auto began = std::chrono::steady_clock::now();
   std::vector<std::shared_ptr<const Instance>> instances;
   instances.reserve(index_.inventory().instances.size());
   for (const auto& [id, instance] : index_.inventory().instances) {
     instances.push_back(instance);
   }
+  registry_.assign(render(instances));
+  if (!options_.service_metadata_proxy) {
+    index_addresses();
+  }
+}
+
+std::vector<ApiStage::DocumentPtr> ApiStage::render(
+    const std::vector<std::shared_ptr<const Instance>>& instances) {
+  const auto began = std::chrono::steady_clock::now();
   std::vector<DocumentPtr> documents(instances.size());
   const auto part = [&](std::size_t first, std::size_t step) {
     for (std::size_t i = first; i < instances.size(); i += step) {
-      documents[i] = render(instances[i]);
+      documents[i] = std::make_shared<const Document>(
+          describe(*instances[i], index_, options_), instances[i],
+          sign(options_.metadata_proxy_shared_secret, instances[i]->uuid), layouts_, pool_);
     }
   };
   // A thread costs more than a few dozen documents.
@@ -222,11 +227,13 @@ void ApiStage::render_all() {
     }
     part(0, threads);
   }
-  registry_.assign(documents);
-  start_microseconds_ =
+  counters_.renders.add(instances.size());
+  render_microseconds_.fetch_add(
       static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(
                                      std::chrono::steady_clock::now() - began)
-                                     .count());
+                                     .count()),
+      std::memory_order_relaxed);
+  return documents;
 }
 
 void ApiStage::index_addresses() {
@@ -250,13 +257,17 @@ void ApiStage::index_addresses() {
 
 void ApiStage::apply(const InventoryChange& change) {
   const auto touched = index_.follow(change);
-  const auto& instances = index_.inventory().instances;
+  std::vector<std::shared_ptr<const Instance>> changed;
   for (const std::string& id : touched) {
+    const auto& instances = index_.inventory().instances;
     if (const auto row = instances.find(id); row != instances.end()) {
-      registry_.set(render(row->second));
+      changed.push_back(row->second);
     } else {
       registry_.erase(id);
     }
+  }
+  for (const DocumentPtr& document : render(changed)) {
+    registry_.set(document);
   }
   if (addresses_ && !change.ports.empty()) {
     index_addresses();
@@ -287,15 +298,28 @@ Response ApiStage::counted(Response response) {
 }
 
 std::optional<Response> ApiStage::answer(const Request& request) {
-  auto response = route(request);
-  if (response) {
+  Outcome outcome = route(request);
+  if (auto* response = std::get_if<Response>(&outcome)) {
     counters_.requests.add();
     return counted(std::move(*response));
   }
   return std::nullopt;
 }
 
-std::optional<Response> ApiStage::route(const Request& request) {
+boost::asio::awaitable<Response> ApiStage::handle(const Request& request) {
+  Outcome outcome = route(request);
+  counters_.requests.add();
+  if (auto* response = std::get_if<Response>(&outcome)) {
+    co_return counted(std::move(*response));
+  }
+  auto& pending = std::get<Pending>(outcome);
+  if (pending.kind == Kind::password) {
+    co_return counted(co_await store_password(request, std::move(pending.document)));
+  }
+  co_return counted(co_await ask_vendor_data2(request, std::move(pending.document)));
+}
+
+ApiStage::Outcome ApiStage::route(const Request& request) {
   // The root needs no authentication, however it is spelled.
   const auto root = [&] { return success(request, kTextPlain, Body(ec2_listing_)); };
   if (request.target == "/") {
@@ -303,7 +327,7 @@ std::optional<Response> ApiStage::route(const Request& request) {
   }
   Lookup lookup = options_.service_metadata_proxy ? by_signature(request) : by_address(request);
   if (lookup.refusal) {
-    return canonical_path(request.target) == "/" ? root() : std::move(lookup.refusal);
+    return canonical_path(request.target) == "/" ? root() : std::move(*lookup.refusal);
   }
   const Layout& layout = lookup.document->layout();
   const Target* target = layout.find(request.target);
@@ -393,8 +417,8 @@ ApiStage::Lookup ApiStage::by_address(const Request& request) const {
   return lookup;
 }
 
-std::optional<Response> ApiStage::serve(const Request& request, const DocumentPtr& document,
-                                        const Target& target, std::string_view caller) {
+ApiStage::Outcome ApiStage::serve(const Request& request, const DocumentPtr& document,
+                                  const Target& target, std::string_view caller) {
   const auto type = target.type == Target::Type::json ? kJson : kTextPlain;
   switch (target.kind) {
     case Kind::slot:
@@ -418,7 +442,7 @@ std::optional<Response> ApiStage::serve(const Request& request, const DocumentPt
       }
       return success(request, type, Body(static_vendordata_.get()->vendor_data));
     case Kind::vendor_data2:
-      return vendor_data2(request);
+      return vendor_data2(request, document);
   }
   return error_response(request, 404, kNotFoundMessage);
 }
@@ -440,7 +464,7 @@ Response ApiStage::meta_data(const Request& request, const DocumentPtr& document
       Body(std::shared_ptr<const std::string>(document, &head), head.size(), std::move(insertion)));
 }
 
-std::optional<Response> ApiStage::password(const Request& request, const DocumentPtr& document) {
+ApiStage::Outcome ApiStage::password(const Request& request, const DocumentPtr& document) const {
   if (request.method == "GET") {
     return success(request, kTextHtml, body_in(document, document->password()));
   }
@@ -460,11 +484,11 @@ std::optional<Response> ApiStage::password(const Request& request, const Documen
   if (request.body.empty()) {
     return success(request, kTextHtml, {});  // as in Nova: nothing given, nothing set
   }
-  return std::nullopt;
+  return Pending{Kind::password, document};
 }
 
-boost::asio::awaitable<Response> ApiStage::post_password(const Request& request,
-                                                         DocumentPtr document) {
+boost::asio::awaitable<Response> ApiStage::store_password(const Request& request,
+                                                          DocumentPtr document) {
   Status stored = fail(ErrorCode::unavailable, "this process has no store");
   if (hooks_.store_password) {
     stored = co_await hooks_.store_password(document->uuid(), std::string(request.body));
@@ -487,11 +511,69 @@ boost::asio::awaitable<Response> ApiStage::post_password(const Request& request,
   }
 }
 
-std::optional<Response> ApiStage::vendor_data2(const Request& request) {
-  if (!options_.static_vendordata()) {
-    return success(request, kJson, Body(std::string("{}")));
+ApiStage::Outcome ApiStage::vendor_data2(const Request& request, const DocumentPtr& document) {
+  if (dynamic_vendordata_) {
+    if (const auto known = dynamic_vendordata_->known(document->source())) {
+      return success(request, kJson, Body(merged_vendor_data2(*known)));
+    }
+    return Pending{Kind::vendor_data2, document};
   }
-  return success(request, kJson, Body(static_vendordata_.get()->vendor_data2));
+  return success(request, kJson,
+                 options_.static_vendordata() ? Body(static_vendordata_.get()->vendor_data2)
+                                              : Body(std::string("{}")));
+}
+
+boost::asio::awaitable<Response> ApiStage::ask_vendor_data2(const Request& request,
+                                                            DocumentPtr document) {
+  const auto dynamic = co_await dynamic_vendordata_->ask(document->source());
+  if (!dynamic) {
+    co_return error_response(request, 500, kUnknownErrorMessage);
+  }
+  co_return success(request, kJson, Body(merged_vendor_data2(*dynamic)));
+}
+
+std::string ApiStage::merged_vendor_data2(const Json& dynamic) const {
+  Json merged = Json::object();
+  for (const std::string& provider : options_.vendordata_providers) {
+    if (provider == "StaticJSON") {
+      merged.set("static", static_vendordata_.get()->value);
+    } else if (provider == "DynamicJSON") {
+      for (const auto& [name, value] : dynamic.members()) {
+        if (merged.find(name) == nullptr) {
+          merged.set(name, value);
+        }
+      }
+    }
+  }
+  return merged.dump();
+}
+
+boost::asio::awaitable<Result<std::vector<DriveFile>>> ApiStage::drive_files(
+    std::string instance_id, std::optional<std::string> admin_pass) {
+  const auto& instances = index_.inventory().instances;
+  const auto row = instances.find(instance_id);
+  if (row == instances.end()) {
+    co_return fail(ErrorCode::not_found, "no instance " + instance_id);
+  }
+  const auto instance = row->second;
+  const Metadata metadata =
+      describe(*instance, index_, options_, DriveExtras{std::move(admin_pass), true});
+  DriveVendordata vendordata;
+  if (options_.static_vendordata()) {
+    vendordata.vendor_data = *static_vendordata_.get()->vendor_data;
+  }
+  Json dynamic = Json::object();
+  if (dynamic_vendordata_) {
+    auto known = dynamic_vendordata_->known(instance);
+    auto answer =
+        known ? Result<Json>(std::move(*known)) : co_await dynamic_vendordata_->ask(instance);
+    if (!answer) {
+      co_return tl::make_unexpected(std::move(answer).error());
+    }
+    dynamic = std::move(*answer);
+  }
+  vendordata.vendor_data2 = merged_vendor_data2(dynamic);
+  co_return drive_tree(metadata, options_, vendordata);
 }
 
 std::shared_ptr<const std::string> ApiStage::openstack_listing() const {
@@ -508,19 +590,6 @@ std::shared_ptr<const std::string> ApiStage::openstack_listing() const {
   return std::make_shared<const std::string>(listing + "latest");
 }
 
-boost::asio::awaitable<Response> ApiStage::handle(const Request& request) {
-  if (auto ready = answer(request)) {
-    co_return std::move(*ready);
-  }
-  // Only what answer() leaves open comes here: the one who asks is known, and so is the path.
-  counters_.requests.add();
-  Lookup lookup = options_.service_metadata_proxy ? by_signature(request) : by_address(request);
-  if (lookup.refusal) {
-    co_return counted(std::move(*lookup.refusal));
-  }
-  co_return counted(co_await post_password(request, lookup.document));
-}
-
 ApiStats ApiStage::stats() const {
   ApiStats stats;
   stats.requests = counters_.requests.get();
@@ -534,10 +603,15 @@ ApiStats ApiStage::stats() const {
   stats.passwords = counters_.passwords.get();
   stats.renders = counters_.renders.get();
   stats.vendordata_file_errors = static_vendordata_.errors();
+  if (dynamic_vendordata_) {
+    stats.vendordata_asked = dynamic_vendordata_->asked.get();
+    stats.vendordata_failed = dynamic_vendordata_->failed.get();
+    stats.vendordata_cached = dynamic_vendordata_->cached.get();
+  }
   stats.instances = registry_.size();
   stats.layouts = layouts_.size();
   stats.shared_strings = pool_.size();
-  stats.start_microseconds = start_microseconds_;
+  stats.render_microseconds = render_microseconds_.load(std::memory_order_relaxed);
   return stats;
 }
 

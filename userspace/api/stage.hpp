@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <variant>
 #include <vector>
 
 #include "api/document.hpp"
+#include "api/drive_tree.hpp"
+#include "api/dynamic_vendordata.hpp"
 #include "api/inventory_index.hpp"
 #include "api/layout.hpp"
 #include "api/options.hpp"
@@ -50,6 +54,10 @@ class ApiStage final : public Handler {
 
   /// Renders what the change touched; served from the moment this returns.
   void apply(const InventoryChange& change);
+  /// The files of an instance's config drive. ErrorCode::not_found: no such instance. Asks dynamic
+  /// vendordata, if there is any, once. Control thread.
+  [[nodiscard]] boost::asio::awaitable<Result<std::vector<DriveFile>>> drive_files(
+      std::string instance_id, std::optional<std::string> admin_pass);
   /// Looks whether the vendordata file has changed. To be called every few seconds.
   void refresh() { static_vendordata_.refresh(); }
 
@@ -80,39 +88,50 @@ class ApiStage final : public Handler {
     std::optional<Response> refusal;
   };
 
-  ApiStage(ApiOptions options, std::shared_ptr<const Inventory> inventory, ApiHooks hooks);
+  /// What cannot be answered without waiting.
+  struct Pending {
+    Target::Kind kind;  ///< password (a POST), or vendor_data2
+    DocumentPtr document;
+  };
+  using Outcome = std::variant<Response, Pending>;
 
-  [[nodiscard]] DocumentPtr render(const std::shared_ptr<const Instance>& instance) const;
-  void render_all();
+  ApiStage(ApiOptions options, ApiHooks hooks, std::unique_ptr<DynamicVendordata> dynamic,
+           std::shared_ptr<const Inventory> inventory);
+
+  [[nodiscard]] std::vector<DocumentPtr> render(
+      const std::vector<std::shared_ptr<const Instance>>& instances);
   void index_addresses();
 
-  [[nodiscard]] std::optional<Response> route(const Request& request);
+  [[nodiscard]] Outcome route(const Request& request);
   [[nodiscard]] Lookup by_signature(const Request& request) const;
   [[nodiscard]] Lookup by_address(const Request& request) const;
-  [[nodiscard]] std::optional<Response> serve(const Request& request, const DocumentPtr& document,
-                                              const Target& target, std::string_view caller);
+  [[nodiscard]] Outcome serve(const Request& request, const DocumentPtr& document,
+                              const Target& target, std::string_view caller);
   [[nodiscard]] Response meta_data(const Request& request, const DocumentPtr& document,
                                    const Target& target);
-  [[nodiscard]] std::optional<Response> password(const Request& request,
-                                                 const DocumentPtr& document);
-  [[nodiscard]] std::optional<Response> vendor_data2(const Request& request);
+  [[nodiscard]] Outcome password(const Request& request, const DocumentPtr& document) const;
+  [[nodiscard]] boost::asio::awaitable<Response> store_password(const Request& request,
+                                                                DocumentPtr document);
+  [[nodiscard]] Outcome vendor_data2(const Request& request, const DocumentPtr& document);
+  [[nodiscard]] boost::asio::awaitable<Response> ask_vendor_data2(const Request& request,
+                                                                  DocumentPtr document);
+  [[nodiscard]] std::string merged_vendor_data2(const Json& dynamic) const;
   [[nodiscard]] std::shared_ptr<const std::string> openstack_listing() const;
-  [[nodiscard]] boost::asio::awaitable<Response> post_password(const Request& request,
-                                                               DocumentPtr document);
   Response counted(Response response);
 
   ApiOptions options_;
   ApiHooks hooks_;
   InventoryIndex index_;
   StaticVendordata static_vendordata_;
-  mutable LayoutCache layouts_;
-  mutable StringPool pool_;
+  std::unique_ptr<DynamicVendordata> dynamic_vendordata_;  ///< null: no such provider
+  LayoutCache layouts_;
+  StringPool pool_;
   Registry registry_;
   std::unique_ptr<Published<AddressTable>> addresses_;  ///< direct mode only
   std::shared_ptr<const std::string> ec2_listing_, openstack_listing_;
   std::chrono::sys_days newest_version_day_;
-  mutable Counters counters_;
-  std::uint64_t start_microseconds_ = 0;
+  Counters counters_;
+  std::atomic<std::uint64_t> render_microseconds_ = 0;
 };
 
 }  // namespace metatap::api

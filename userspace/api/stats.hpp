@@ -27,9 +27,9 @@ struct ApiStats {
 
   // Now:
   std::uint64_t instances = 0;
-  std::uint64_t layouts = 0;             ///< distinct sets of paths
-  std::uint64_t shared_strings = 0;      ///< bodies several instances may share
-  std::uint64_t start_microseconds = 0;  ///< rendering everything at start
+  std::uint64_t layouts = 0;              ///< distinct sets of paths
+  std::uint64_t shared_strings = 0;       ///< bodies several instances may share
+  std::uint64_t render_microseconds = 0;  ///< time that rendering took, since start
 };
 
 /// One counter that many threads count on: each has a cache line of its own, more or less.

@@ -234,7 +234,7 @@ void show(admin::Registry& registry, const api::ApiStage& api) {
                 {"errors", stats.errors},
                 {"passwords", stats.passwords},
                 {"renders", stats.renders},
-                {"start_ms", stats.start_microseconds / 1000},
+                {"render_ms", stats.render_microseconds / 1000},
                 {"vendordata_asked", stats.vendordata_asked},
                 {"vendordata_failed", stats.vendordata_failed},
                 {"vendordata_file_errors", stats.vendordata_file_errors}};

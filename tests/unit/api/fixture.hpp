@@ -3,6 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/io_context.hpp>
+#include <chrono>
 #include <memory>
 #include <string>
 #include <utility>
@@ -140,6 +144,24 @@ struct Call {
     });
   }
 };
+
+/// The answer, waiting where it has to.
+inline Response ask(ApiStage& stage, const Call& call) {
+  return call.as_request([&](const Request& request) {
+    if (auto ready = stage.answer(request)) {
+      return std::move(*ready);
+    }
+    boost::asio::io_context context;
+    Response response;
+    response.status = 0;
+    boost::asio::co_spawn(
+        context,
+        [&]() -> boost::asio::awaitable<void> { response = co_await stage.handle(request); },
+        boost::asio::detached);
+    context.run_for(std::chrono::seconds(20));
+    return response;
+  });
+}
 
 inline std::unique_ptr<ApiStage> stage_of(Inventory inventory,
                                           ApiOptions options = sample_options(),
