@@ -156,7 +156,10 @@ inline Response ask(ApiStage& stage, const Call& call) {
     response.status = 0;
     boost::asio::co_spawn(
         context,
-        [&]() -> boost::asio::awaitable<void> { response = co_await stage.handle(request); },
+        [&]() -> boost::asio::awaitable<void> {
+          response = co_await stage.handle(request);
+          context.stop();  // what a connection pool still waits for does not matter
+        },
         boost::asio::detached);
     context.run_for(std::chrono::seconds(20));
     return response;
