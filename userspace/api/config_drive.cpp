@@ -4,44 +4,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <utility>
 
-#include "api/auth.hpp"
 #include "api/random_seed.hpp"
 #include "api/stage.hpp"
 
 namespace metatap::api {
-namespace {
-
-/// A body as the stage serves it to that instance.
-boost::asio::awaitable<Result<std::string>> served(ApiStage& stage, const Document& document,
-                                                   std::string_view target) {
-  const auto signature =
-      sign(stage.options().metadata_proxy_shared_secret, document.instance().uuid);
-  const std::array headers{
-      Header{"X-Instance-ID", document.uuid()},
-      Header{"X-Tenant-ID", document.project_id()},
-      Header{"X-Instance-ID-Signature", std::string_view(signature.data(), signature.size())},
-  };
-  const Peer ourselves{.in_process = true, .uid = {}, .pid = {}, .address = {}};
-  Request request;
-  request.target = target;
-  request.headers = headers;
-  request.peer = &ourselves;
-  auto response = stage.answer(request);
-  if (!response) {
-    response = co_await stage.handle(request);
-  }
-  if (response->status != 200) {
-    co_return fail(ErrorCode::unavailable,
-                   fmt::format("{} is answered {}", target, response->status));
-  }
-  co_return response->body.str();
-}
-
-}  // namespace
-
 std::vector<DriveFile> config_drive_files(const Metadata& metadata, const ApiOptions& options,
                                           const DriveVendordata& vendordata) {
   std::vector<DriveFile> files;
@@ -101,21 +69,14 @@ boost::asio::awaitable<Result<std::vector<DriveFile>>> make_config_drive(ApiStag
     co_return fail(ErrorCode::not_found, "there is no instance " + instance_id);
   }
   DriveVendordata vendordata;
-  const auto content = stage.static_vendordata().get();
   if (stage.options().static_vendordata()) {
-    vendordata.vendor_data = *content->vendor_data;
-    vendordata.vendor_data2 = *content->vendor_data2;
-  } else {
-    vendordata.vendor_data2 = "{}";
+    vendordata.vendor_data = *stage.static_vendordata().get()->vendor_data;
   }
-  // Only a signed request can ask for what the targets say of this instance.
-  if (stage.options().dynamic_vendordata() && stage.options().service_metadata_proxy) {
-    auto asked = co_await served(stage, *document, "/openstack/latest/vendor_data2.json");
-    if (!asked) {
-      co_return tl::make_unexpected(std::move(asked.error()));
-    }
-    vendordata.vendor_data2 = *std::move(asked);
+  auto merged = co_await stage.vendor_data2_of(document->source());
+  if (!merged) {
+    co_return tl::make_unexpected(std::move(merged.error()));
   }
+  vendordata.vendor_data2 = std::move(*merged);
   co_return config_drive_files(
       describe(document->instance(), stage.index(), stage.options(), extras), stage.options(),
       vendordata);

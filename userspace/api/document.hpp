@@ -26,6 +26,7 @@ class Document {
   [[nodiscard]] const std::string& uuid() const { return source_->uuid; }
   [[nodiscard]] const std::string& project_id() const { return source_->project_id; }
   [[nodiscard]] const std::shared_ptr<const Instance>& source() const { return source_; }
+  [[nodiscard]] const Instance& instance() const { return *source_; }
   [[nodiscard]] const Signature& signature() const { return signature_; }
   [[nodiscard]] const Layout& layout() const { return *layout_; }
   [[nodiscard]] const std::string& slot(std::size_t index) const { return *slots_[index]; }

@@ -6,6 +6,7 @@
 #include <charconv>
 
 #include "api/json.hpp"
+#include "base/ascii.hpp"
 
 namespace metatap::api {
 namespace {
@@ -60,19 +61,6 @@ std::string_view trimmed(std::string_view text) {
              : text.substr(begin, text.find_last_not_of(" \t") - begin + 1);
 }
 
-bool same(std::string_view a, std::string_view lower) {
-  if (a.size() != lower.size()) {
-    return false;
-  }
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    const char c = a[i] >= 'A' && a[i] <= 'Z' ? static_cast<char>(a[i] | 0x20) : a[i];
-    if (c != lower[i]) {
-      return false;
-    }
-  }
-  return true;
-}
-
 /// The quality a list of media ranges gives a type; the most specific range decides.
 double quality(std::string_view accept, std::string_view type, std::string_view subtype) {
   double best = 0;
@@ -94,10 +82,10 @@ double quality(std::string_view accept, std::string_view type, std::string_view 
       continue;
     }
     const auto main = range.substr(0, slash), sub = range.substr(slash + 1);
-    const int level = main == "*" && sub == "*"                ? 1
-                      : same(main, type) && sub == "*"         ? 2
-                      : same(main, type) && same(sub, subtype) ? 3
-                                                               : 0;
+    const int level = main == "*" && sub == "*"                      ? 1
+                      : iequals(main, type) && sub == "*"            ? 2
+                      : iequals(main, type) && iequals(sub, subtype) ? 3
+                                                                     : 0;
     if (level > specific) {
       specific = level;
       best = q;

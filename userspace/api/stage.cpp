@@ -12,6 +12,7 @@
 #include "api/errors.hpp"
 #include "api/path.hpp"
 #include "api/random_seed.hpp"
+#include "base/ascii.hpp"
 #include "base/log.hpp"
 
 namespace metatap::api {
@@ -20,20 +21,6 @@ namespace {
 using Kind = Target::Kind;
 
 constexpr std::size_t kMaxPassword = 1020;
-
-/// Header names in any case; `lower` is in lower case.
-bool is_name(std::string_view name, std::string_view lower) {
-  if (name.size() != lower.size()) {
-    return false;
-  }
-  for (std::size_t i = 0; i < name.size(); ++i) {
-    const char c = name[i];
-    if ((c >= 'A' && c <= 'Z' ? static_cast<char>(c | 0x20) : c) != lower[i]) {
-      return false;
-    }
-  }
-  return true;
-}
 
 /// The headers that say who asks, found in one pass.
 struct AuthHeaders {
@@ -52,19 +39,19 @@ struct AuthHeaders {
     for (const Header& header : headers) {
       switch (header.name.size()) {
         case 11:
-          pick(header, "x-tenant-id", tenant);
+          pick(header, "X-Tenant-ID", tenant);
           break;
         case 13:
-          pick(header, "x-instance-id", instance);
+          pick(header, "X-Instance-ID", instance);
           break;
         case 15:
-          pick(header, "x-forwarded-for", forwarded);
+          pick(header, "X-Forwarded-For", forwarded);
           break;
         case 19:
-          pick(header, "x-metadata-provider", provider);
+          pick(header, "X-Metadata-Provider", provider);
           break;
         case 23:
-          pick(header, "x-instance-id-signature", signature);
+          pick(header, "X-Instance-ID-Signature", signature);
           break;
         default:
           break;
@@ -74,7 +61,7 @@ struct AuthHeaders {
 
  private:
   static void pick(const Header& header, std::string_view name, Field& field) {
-    if (is_name(header.name, name)) {
+    if (iequals(header.name, name)) {
       field.take(header.value);
     }
   }
@@ -316,7 +303,9 @@ boost::asio::awaitable<Response> ApiStage::handle(const Request& request) {
   if (pending.kind == Kind::password) {
     co_return counted(co_await store_password(request, std::move(pending.document)));
   }
-  co_return counted(co_await ask_vendor_data2(request, std::move(pending.document)));
+  auto body = co_await vendor_data2_of(pending.document->source());
+  co_return counted(body ? success(request, kJson, Body(std::move(*body)))
+                         : error_response(request, 500, kUnknownErrorMessage));
 }
 
 ApiStage::Outcome ApiStage::route(const Request& request) {
@@ -523,13 +512,19 @@ ApiStage::Outcome ApiStage::vendor_data2(const Request& request, const DocumentP
                                               : Body(std::string("{}")));
 }
 
-boost::asio::awaitable<Response> ApiStage::ask_vendor_data2(const Request& request,
-                                                            DocumentPtr document) {
-  const auto dynamic = co_await dynamic_vendordata_->ask(document->source());
-  if (!dynamic) {
-    co_return error_response(request, 500, kUnknownErrorMessage);
+boost::asio::awaitable<Result<std::string>> ApiStage::vendor_data2_of(
+    std::shared_ptr<const Instance> instance) {
+  if (!dynamic_vendordata_) {
+    co_return merged_vendor_data2(Json::object());
   }
-  co_return success(request, kJson, Body(merged_vendor_data2(*dynamic)));
+  if (const auto known = dynamic_vendordata_->known(instance)) {
+    co_return merged_vendor_data2(*known);
+  }
+  const auto asked = co_await dynamic_vendordata_->ask(std::move(instance));
+  if (!asked) {
+    co_return tl::make_unexpected(asked.error());
+  }
+  co_return merged_vendor_data2(*asked);
 }
 
 std::string ApiStage::merged_vendor_data2(const Json& dynamic) const {
@@ -546,34 +541,6 @@ std::string ApiStage::merged_vendor_data2(const Json& dynamic) const {
     }
   }
   return merged.dump();
-}
-
-boost::asio::awaitable<Result<std::vector<DriveFile>>> ApiStage::drive_files(
-    std::string instance_id, std::optional<std::string> admin_pass) {
-  const auto& instances = index_.inventory().instances;
-  const auto row = instances.find(instance_id);
-  if (row == instances.end()) {
-    co_return fail(ErrorCode::not_found, "no instance " + instance_id);
-  }
-  const auto instance = row->second;
-  const Metadata metadata =
-      describe(*instance, index_, options_, DriveExtras{std::move(admin_pass), true});
-  DriveVendordata vendordata;
-  if (options_.static_vendordata()) {
-    vendordata.vendor_data = *static_vendordata_.get()->vendor_data;
-  }
-  Json dynamic = Json::object();
-  if (dynamic_vendordata_) {
-    auto known = dynamic_vendordata_->known(instance);
-    auto answer =
-        known ? Result<Json>(std::move(*known)) : co_await dynamic_vendordata_->ask(instance);
-    if (!answer) {
-      co_return tl::make_unexpected(std::move(answer).error());
-    }
-    dynamic = std::move(*answer);
-  }
-  vendordata.vendor_data2 = merged_vendor_data2(dynamic);
-  co_return drive_tree(metadata, options_, vendordata);
 }
 
 std::shared_ptr<const std::string> ApiStage::openstack_listing() const {

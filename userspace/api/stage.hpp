@@ -11,7 +11,6 @@
 #include <vector>
 
 #include "api/document.hpp"
-#include "api/drive_tree.hpp"
 #include "api/dynamic_vendordata.hpp"
 #include "api/inventory_index.hpp"
 #include "api/layout.hpp"
@@ -54,10 +53,10 @@ class ApiStage final : public Handler {
 
   /// Renders what the change touched; served from the moment this returns.
   void apply(const InventoryChange& change);
-  /// The files of an instance's config drive. ErrorCode::not_found: no such instance. Asks dynamic
-  /// vendordata, if there is any, once. Control thread.
-  [[nodiscard]] boost::asio::awaitable<Result<std::vector<DriveFile>>> drive_files(
-      std::string instance_id, std::optional<std::string> admin_pass);
+  /// vendor_data2.json of an instance; asks the dynamic targets if their answer is not at hand. An
+  /// error only where their failures are fatal. Any thread.
+  [[nodiscard]] boost::asio::awaitable<Result<std::string>> vendor_data2_of(
+      std::shared_ptr<const Instance> instance);
   /// Looks whether the vendordata file has changed. To be called every few seconds.
   void refresh() { static_vendordata_.refresh(); }
 
@@ -113,8 +112,6 @@ class ApiStage final : public Handler {
   [[nodiscard]] boost::asio::awaitable<Response> store_password(const Request& request,
                                                                 DocumentPtr document);
   [[nodiscard]] Outcome vendor_data2(const Request& request, const DocumentPtr& document);
-  [[nodiscard]] boost::asio::awaitable<Response> ask_vendor_data2(const Request& request,
-                                                                  DocumentPtr document);
   [[nodiscard]] std::string merged_vendor_data2(const Json& dynamic) const;
   [[nodiscard]] std::shared_ptr<const std::string> openstack_listing() const;
   Response counted(Response response);
