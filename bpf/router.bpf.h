@@ -420,4 +420,23 @@ int mt_router_out(struct __sk_buff *skb)
 	return PASS(skb, 0, not_metadata);
 }
 
+/*
+ * On the listening sockets: a SYN that bears no tag did not come by mt_router, but from the external
+ * side or from a guest that guessed the inner address. It gets no answer. The packet begins with
+ * the TCP header here.
+ */
+SEC("socket")
+int mt_tagged(struct __sk_buff *skb)
+{
+	const __u8 syn = 0x02;
+	__u8 flags;
+
+	if (bpf_skb_load_bytes(skb, 13, &flags, sizeof(flags)))
+		return 0;
+	if (!(flags & syn) || (skb->mark & MT_TAG_MASK) >= MT_TAG_LOWEST)
+		return -1;
+	count_reason(MT_router_untagged);
+	return 0;
+}
+
 #endif

@@ -31,6 +31,61 @@ void count_slots(Metrics& metrics, const std::vector<dataplane::SlotStatus>& slo
   }
 }
 
+/// What is wrong in namespaces, and what of Neutron's own metadata path is still in them.
+std::vector<admin::Finding> router_findings(const dataplane::RouterDataPlane& router) {
+  using Severity = admin::Finding::Severity;
+  constexpr std::size_t kLookedAt = 50;
+  std::vector<admin::Finding> findings;
+  std::size_t unknown = 0;
+  for (const auto& place : router.places()) {
+    if (place.state == "unknown") {
+      ++unknown;
+    } else if (place.state == "denied" || place.state == "error" || place.state == "down") {
+      findings.push_back({place.state == "down" ? Severity::warning : Severity::error, place.name,
+                          place.reason, ""});
+    }
+    for (const auto& device : place.devices) {
+      if (device.state != "steered" && device.state != "disabled") {
+        findings.push_back({Severity::warning, place.name + "/" + device.name, device.reason, ""});
+      }
+    }
+  }
+  if (unknown != 0) {
+    findings.push_back({Severity::warning, "namespaces",
+                        std::to_string(unknown) +
+                            " router or DHCP namespaces are not in the inventory and not served",
+                        "metatap status names them; metatap apply makes them known"});
+  }
+  const auto join = [](std::string text, const std::vector<std::string>& parts) {
+    for (const auto& part : parts) {
+      text += (text.ends_with(": ") ? "" : "; ") + part;
+    }
+    return text;
+  };
+  for (const auto& old : router.old_paths(kLookedAt)) {
+    if (!old.serves() && old.rules.empty()) {
+      continue;
+    }
+    std::string message = "Neutron's own path is still there";
+    if (old.serves()) {
+      message = join(message + ", served by: ", old.processes);
+      message = join(old.processes.empty() ? message : message + "; ", old.listeners);
+    }
+    if (!old.rules.empty()) {
+      message = join(message + "; rules: ", old.rules);
+    }
+    findings.push_back({Severity::ok, old.name, std::move(message), old.advice()});
+  }
+  if (router.progress().served > kLookedAt) {
+    findings.push_back({Severity::ok, "namespaces",
+                        "only " + std::to_string(kLookedAt) + " of " +
+                            std::to_string(router.progress().served) +
+                            " were searched for Neutron's own path",
+                        ""});
+  }
+  return findings;
+}
+
 }  // namespace
 
 void show(admin::Registry& registry, const dataplane::TapDataPlane& tap) {
@@ -94,6 +149,7 @@ void show(admin::Registry& registry, const dataplane::RouterDataPlane& router) {
                 {"places", places},
                 {"devices", devices}};
   });
+  registry.add_findings([&router] { return router_findings(router); });
   registry.add_metrics([&router](Metrics& metrics) {
     const auto progress = router.progress();
     metrics.gauge("namespaces_served", "Router and DHCP namespaces that are served", {},

@@ -2,7 +2,6 @@
 #include "dataplane/guest_socket.hpp"
 
 #include <fmt/format.h>
-#include <linux/filter.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
@@ -37,26 +36,6 @@ sys::IpAddress v6(const std::array<std::uint32_t, 4>& words) {
     std::memcpy(address.bytes.data() + 4 * i, &network, sizeof(network));
   }
   return address;
-}
-
-/// A filter on a listening socket sees the TCP header; its verdict on a SYN comes before any
-/// answer. Segments that are no SYN belong to connections that were let in.
-Status let_in_only_tagged(int fd) {
-  constexpr std::uint32_t kFlags = 13, kSyn = 0x02;
-  std::array<sock_filter, 7> code = {{
-      BPF_STMT(BPF_LD | BPF_B | BPF_ABS, kFlags),
-      BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, kSyn, 0, 3),
-      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, static_cast<std::uint32_t>(SKF_AD_OFF + SKF_AD_MARK)),
-      BPF_STMT(BPF_ALU | BPF_AND | BPF_K, MT_TAG_MASK),
-      BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, MT_TAG_LOWEST, 0, 1),
-      BPF_STMT(BPF_RET | BPF_K, 0xffffffffU),
-      BPF_STMT(BPF_RET | BPF_K, 0),
-  }};
-  const sock_fprog program{static_cast<unsigned short>(code.size()), code.data()};
-  if (::setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) != 0) {
-    return fail_errno(errno, "filter connections without a tag");
-  }
-  return {};
 }
 
 }  // namespace
@@ -107,10 +86,9 @@ Result<UniqueFd> open_guest_socket(const GuestSocket& wanted) {
   if (bound != 0) {
     return fail_errno(errno, step);
   }
-  if (wanted.tagged) {
-    if (auto filtered = let_in_only_tagged(fd.get()); !filtered) {
-      return tl::make_unexpected(std::move(filtered.error()).in(step));
-    }
+  if (wanted.filter >= 0 && ::setsockopt(fd.get(), SOL_SOCKET, SO_ATTACH_BPF, &wanted.filter,
+                                         sizeof(wanted.filter)) != 0) {
+    return fail_errno(errno, step + ": attach its filter");
   }
   if (::listen(fd.get(), kBacklog) != 0) {
     return fail_errno(errno, step);

@@ -18,9 +18,8 @@ namespace metatap::dataplane {
 struct GuestSocket {
   sys::IpAddress address;
   unsigned ifindex = 0;  ///< link-local v6: the device it is bound to
-  /// Only connections that carry a tag are accepted: a SYN without one, from the router's external
-  /// side for example, gets no answer at all.
-  bool tagged = false;
+  /// A BPF program that sees each SYN before it is answered, or -1.
+  int filter = -1;
 };
 
 /// A listening, non-blocking socket on port 80 in the calling thread's namespace.

@@ -732,7 +732,8 @@ Status RouterDataPlane::open_listener(Place& place, const sys::IpAddress& shown,
   if (place.listeners.contains(name)) {
     return {};
   }
-  auto fd = open_guest_socket({address, ifindex, bpf()});
+  auto fd =
+      open_guest_socket({address, ifindex, bpf() ? core_->programs->program("mt_tagged") : -1});
   if (!fd) {
     if (fd.error().code == ErrorCode::conflict) {
       return fail(ErrorCode::conflict, fd.error().message + " (Neutron's own proxy?)");
@@ -1171,6 +1172,38 @@ std::vector<PlaceStatus> RouterDataPlane::places() const {
     }
     status.changes = journal_->changes(place.cookie);
     all.push_back(std::move(status));
+  }
+  return all;
+}
+
+std::vector<OldPath> RouterDataPlane::old_paths(std::size_t limit) const {
+  std::vector<OldPath> all;
+  const auto proxies = haproxies();
+  for (const auto& [name, place] : places_) {
+    if (place.state == "unknown") {
+      continue;
+    }
+    if (all.size() == limit) {
+      break;
+    }
+    const auto opened = sys::NetNamespace::open(name);
+    if (!opened) {
+      continue;
+    }
+    auto old =
+        opened->run([&]() -> Result<OldPath> { return look_at_old_path(place.name, place.what); });
+    if (!old) {
+      continue;
+    }
+    const auto [begin, end] = proxies.equal_range(opened->id().inode);
+    for (auto it = begin; it != end; ++it) {
+      old->processes.push_back(fmt::format("haproxy, pid {}", it->second));
+    }
+    if (!bpf()) {
+      // These are our own.
+      std::erase_if(old->listeners, [](const auto& listener) { return listener.ends_with(":80"); });
+    }
+    all.push_back(*std::move(old));
   }
   return all;
 }

@@ -19,6 +19,7 @@
 
 #include "base/config.hpp"
 #include "dataplane/core.hpp"
+#include "dataplane/old_path.hpp"
 #include "dataplane/place_monitor.hpp"
 #include "dataplane/place_settings.hpp"
 #include "dataplane/router_plan.hpp"
@@ -100,6 +101,10 @@ class RouterDataPlane {
   [[nodiscard]] Progress progress() const;
   [[nodiscard]] std::vector<PlaceStatus> places() const;
   [[nodiscard]] std::vector<SlotStatus> slots() const;
+
+  /// For `metatap doctor`: what of Neutron's own path is still there, in the first `limit`
+  /// namespaces of ours. Some 10 ms each.
+  [[nodiscard]] std::vector<OldPath> old_paths(std::size_t limit) const;
 
  private:
   /// A device that is steered.
