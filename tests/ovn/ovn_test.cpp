@@ -378,6 +378,24 @@ TEST_F(Ovn, TheSouthboundDatabaseIsFoundThroughTheLocalOne) {
   EXPECT_EQ(instance("net-1", "10.0.0.1"), "vm-1");
 }
 
+TEST_F(Ovn, WaitingEndsWhenThePortsAreKnown) {
+  start_southbound();
+  const auto chassis = add_chassis("host-1");
+  const auto network = add_network("net-1");
+  ASSERT_TRUE(insert_port(port_row("a", chassis, network, "fa:16:3e:00:00:01 10.0.0.1", "vm-1")));
+  start_feed(remotes);
+  feed->wait_until_ready(5s);
+  EXPECT_TRUE(feed->ready());
+  const OvnDirectory late(*feed);
+  EXPECT_EQ(late.known({.network_id = "net-1", .address = "10.0.0.1"})->instance_id, "vm-1");
+  southbound.kill(SIGKILL);
+  start_feed(remotes);
+  const auto begin = std::chrono::steady_clock::now();
+  feed->wait_until_ready(200ms);
+  EXPECT_FALSE(feed->ready());
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, 2s);
+}
+
 TEST_F(Ovn, AChassisThatRegistersLaterIsFound) {
   start_southbound();
   start_feed(remotes);

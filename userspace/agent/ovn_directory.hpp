@@ -11,11 +11,10 @@ namespace metatap::agent {
 /// Answers from what OVN binds to this chassis. Until both databases have been read once it cannot
 /// tell an unknown port from one not heard of yet: ErrorCode::unavailable.
 ///
-/// Made on the feed's thread before the feed starts; lookups on any thread. Outlived by nothing of
-/// the feed: the feed calls it as long as it runs.
+/// Made on the feed's thread; lookups on any thread. The feed calls it as long as it runs.
 class OvnDirectory final : public Directory {
  public:
-  explicit OvnDirectory(OvnFeed& feed) {
+  explicit OvnDirectory(OvnFeed& feed) : index_(*feed.inventory()), ready_(feed.ready()) {
     feed.subscribe([this](const InventoryChange& change) {
       index_.apply(change);
       ready_.store(true, std::memory_order_release);
@@ -36,7 +35,7 @@ class OvnDirectory final : public Directory {
 
  private:
   InventoryDirectory index_;
-  std::atomic<bool> ready_{false};
+  std::atomic<bool> ready_;
 };
 
 }  // namespace metatap::agent

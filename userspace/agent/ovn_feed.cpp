@@ -127,6 +127,22 @@ void OvnFeed::start() {
   local_->start();
 }
 
+void OvnFeed::wait_until_ready(std::chrono::milliseconds limit) {
+  const auto end = std::chrono::steady_clock::now() + limit;
+  while (!ready_ && std::chrono::steady_clock::now() < end) {
+    if (context_.run_one_until(end) == 0) {
+      break;
+    }
+  }
+  context_.restart();
+  if (!ready_) {
+    log::warn("ovn: no ports yet: the local database is {}, the southbound one {}, chassis '{}' {}",
+              local_->health().connected ? "connected" : "not connected",
+              southbound_ && southbound_->health().connected ? "connected" : "not connected",
+              chassis_, chassis_uuid_.empty() ? "is not registered" : "is registered");
+  }
+}
+
 OvnFeed::Health OvnFeed::health() const {
   return {.local = local_->health(),
           .southbound = southbound_ ? southbound_->health() : OvsdbClient::Health(),

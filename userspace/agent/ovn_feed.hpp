@@ -2,6 +2,7 @@
 #pragma once
 
 #include <boost/asio/io_context.hpp>
+#include <chrono>
 #include <functional>
 #include <map>
 #include <memory>
@@ -55,6 +56,8 @@ class OvnFeed {
 
   void subscribe(Listener listener) { listeners_.push_back(std::move(listener)); }
   void start();
+  /// Runs the context until ready(), for at most `limit`. To be called before anybody else runs it.
+  void wait_until_ready(std::chrono::milliseconds limit);
 
   [[nodiscard]] std::shared_ptr<const Inventory> inventory() const { return inventory_; }
   /// Both databases have been read at least once, so that an absent port is indeed absent.

@@ -45,6 +45,7 @@ using namespace std::chrono_literals;
 namespace {
 
 constexpr auto kDrain = 5s;         ///< how long running requests may take to finish at the end
+constexpr auto kPortsWithin = 5s;   ///< how long the start waits for OVN to name the ports
 constexpr auto kRefreshEvery = 2s;  ///< files that are only looked at now and then
 
 /// Reads one stage's options into place.
@@ -213,6 +214,9 @@ Status Daemon::Impl::start_ovn() {
     return tl::make_unexpected(std::move(feed.error()));
   }
   ovn = std::move(*feed);
+  // What is steered already should not be let go of for the moment it takes to know it again.
+  ovn->start();
+  ovn->wait_until_ready(kPortsWithin);
   return {};
 }
 
@@ -358,7 +362,6 @@ void Daemon::Impl::follow_inventory() {
   });
   if (ovn) {
     ovn->subscribe([this](const InventoryChange& change) { follow_ports(change); });
-    ovn->start();
   }
 }
 
@@ -386,6 +389,7 @@ Status Daemon::Impl::start() {
     return status;
   }
   follow_inventory();
+  config.note_unread();
   if (auto status = start_admin(); !status) {
     return status;
   }
