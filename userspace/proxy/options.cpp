@@ -27,7 +27,8 @@ Result<ProxyOptions> ProxyOptions::from(const Config& config) {
   options.workers = 0;
   read.integer("proxy", "workers", options.workers, 0, 256);
   if (options.workers == 0) {
-    options.workers = std::clamp(std::thread::hardware_concurrency(), 1U, 4U);
+    // More threads answer more, but each then wakes for fewer events: a request costs more CPU.
+    options.workers = std::clamp(std::thread::hardware_concurrency(), 1U, 2U);
   }
   read.integer("proxy", "max_connections_per_network", options.max_connections_per_network, 1,
                1'000'000);

@@ -21,7 +21,7 @@ struct ProxyOptions {
   std::string metadata_proxy_socket = "/var/lib/metatap/metadata_proxy";
   std::chrono::milliseconds timeout_connect{30'000};  ///< [metadata_haproxy]
   std::chrono::milliseconds timeout_server{32'000};   ///< [metadata_haproxy]
-  /// [proxy] workers: threads that serve guests; 0 in the file: one per CPU, at most 4.
+  /// [proxy] workers: threads that serve guests; 0 in the file: two, or one on one CPU.
   unsigned workers = 1;
   unsigned max_connections_per_network = 1024;  ///< [proxy]; beyond it: 503
   unsigned max_connections_per_port = 64;       ///< [proxy]; beyond it: 503
