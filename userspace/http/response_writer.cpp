@@ -4,6 +4,8 @@
 #include <array>
 #include <boost/beast/http/status.hpp>
 #include <charconv>
+#include <cstdio>
+#include <ctime>
 
 #include "base/ascii.hpp"
 
@@ -14,6 +16,28 @@ void append_number(std::string& out, std::size_t number) {
   std::array<char, 20> digits;
   const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), number).ptr;
   out.append(digits.data(), end);
+}
+
+/// "Date: Sat, 21 Nov 2026 01:02:03 GMT\r\n" (RFC 9110 §6.6.1), made once a second.
+std::string_view date_line() {
+  static constexpr const char* kDays[] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
+  static constexpr const char* kMonths[] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
+                                            "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+  static thread_local std::array<char, 64> line;
+  static thread_local std::size_t size = 0;
+  static thread_local time_t made = -1;
+  timespec now{};
+  ::clock_gettime(CLOCK_REALTIME_COARSE, &now);
+  if (now.tv_sec != made) {
+    made = now.tv_sec;
+    tm parts{};
+    ::gmtime_r(&made, &parts);
+    size = static_cast<std::size_t>(
+        std::snprintf(line.data(), line.size(), "Date: %s, %02d %s %04d %02d:%02d:%02d GMT\r\n",
+                      kDays[parts.tm_wday], parts.tm_mday, kMonths[parts.tm_mon],
+                      parts.tm_year + 1900, parts.tm_hour, parts.tm_min, parts.tm_sec));
+  }
+  return {line.data(), size};
 }
 
 }  // namespace
@@ -34,6 +58,7 @@ void write_head(std::string& out, const Response& response, HeadOptions options)
     out += reason_phrase(response.status);
     out += "\r\n";
   }
+  out += date_line();
   if (!response.content_type.empty() && single_line(response.content_type)) {
     out += "Content-Type: ";
     out += response.content_type;

@@ -6,6 +6,8 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
+#include <ctime>
+
 #include "unit/http/support.hpp"
 
 namespace metatap::http {
@@ -59,6 +61,18 @@ TEST_P(ServerTest, AnswersAndKeepsTheConnection) {
     EXPECT_EQ(body_of(response), "GET /openstack/latest\nHost=169.254.169.254\nbody=");
   }
   EXPECT_FALSE(one.ended());
+}
+
+TEST_P(ServerTest, SaysWhatTimeItIs) {
+  start();
+  const auto before = std::time(nullptr);
+  const auto response = exchange("GET / HTTP/1.1\r\n\r\n");
+  const auto at = response.find("Date: ");
+  ASSERT_NE(at, std::string::npos);
+  tm parts{};
+  ASSERT_NE(::strptime(response.c_str() + at + 6, "%a, %d %b %Y %H:%M:%S GMT\r\n", &parts),
+            nullptr);
+  EXPECT_NEAR(static_cast<double>(::timegm(&parts)), static_cast<double>(before), 2);
 }
 
 TEST_P(ServerTest, SpeaksHttp10) {

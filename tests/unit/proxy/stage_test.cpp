@@ -206,6 +206,8 @@ TEST_P(ProxyTest, CapsThePortAndTheNetwork) {
   EXPECT_EQ(held.back().read_all(), "");
   EXPECT_TRUE(held.back().ended());
   held.pop_back();
+  EXPECT_EQ(stage_->counters().over_port_cap, 1U);
+  EXPECT_EQ(stage_->counters().over_network_cap, 0U);
 
   resolver_->set({origin(Path::tap, "port-2"), "10.0.0.6"});  // its neighbour is not hurt
   EXPECT_EQ(status_of(hold()), 200U);
