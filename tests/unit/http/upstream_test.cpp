@@ -220,6 +220,7 @@ TEST_F(UpstreamTest, TimesOutAnAnswerThatTrickles) {
   });
   EXPECT_EQ(ask().status, 504U);
   done = true;
+  script_.reset();
 }
 
 TEST_F(UpstreamTest, CallsNonsenseInvalid) {
@@ -270,6 +271,7 @@ TEST_F(UpstreamTest, WaitsForAFullBacklog) {
     EXPECT_EQ(answer.get().status, 200U);
   }
   release.join();
+  script_.reset();  // before what it refers to
 }
 
 TEST_F(UpstreamTest, FollowsARestartedServer) {
@@ -331,6 +333,7 @@ TEST_F(UpstreamTest, CarriesLargeBodiesExactly) {
     Script::say(fd, large);
   });
   EXPECT_TRUE(ask().body.str() == large);
+  script_.reset();
 }
 
 TEST_F(UpstreamTest, NamesATlsFileItCannotRead) {
