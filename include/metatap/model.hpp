@@ -9,6 +9,8 @@
 #include <utility>
 #include <vector>
 
+#include "metatap/table.hpp"
+
 /// The inventory as values: Neutron-shaped networks, subnets, routers and ports, Nova-shaped
 /// instances. Field names are those of the two APIs. Objects are immutable once published and
 /// shared between threads by pointer-to-const.
@@ -136,11 +138,11 @@ struct Instance {
   bool operator==(const Instance&) const = default;
 };
 
-/// One consistent state of everything. Copying is cheap enough for the control path (pointers);
-/// the request path only ever reads a published one.
+/// One consistent state of everything. Copies share what they have in common; the request path only
+/// ever reads a published one.
 struct Inventory {
   template <class T>
-  using Table = std::map<std::string, std::shared_ptr<const T>, std::less<>>;
+  using Table = metatap::Table<T>;
 
   std::uint64_t revision = 0;  ///< grows with every committed change
   Table<Network> networks;

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <functional>
+#include <set>
 #include <unordered_map>
 
 #include "inventory/address.hpp"
@@ -677,69 +678,151 @@ class Places {
   std::map<std::string_view, std::vector<std::string>> ids_;
 };
 
-void check(const Inventory& inventory, const Places& places) {
-  const auto refuse = [&](std::string_view table, const std::string& id, std::string_view member,
-                          const std::string& reason) {
-    throw Refused{places.pointer(table, id, member), reason};
-  };
-  for (const auto& [id, subnet] : inventory.subnets) {
-    if (!inventory.networks.contains(subnet->network_id)) {
-      refuse("subnets", id, "/network_id", "there is no network " + in_quotes(subnet->network_id));
+/// What has to be looked at: everything, or only what a change may have broken.
+class Scope {
+ public:
+  Scope() = default;
+  Scope(const Inventory& base, const Inventory& inventory) : base_(&base) {
+    for_each_difference(
+        base.networks, inventory.networks,
+        [&](const std::string& id, const auto*, const auto*) { networks_.insert(id); });
+    const auto note = [&](const std::string&, const auto* before, const auto* after) {
+      for (const auto* object : {before, after}) {
+        if (object != nullptr) {
+          networks_.insert(object->network_id);
+        }
+      }
+    };
+    for_each_difference(base.subnets, inventory.subnets, note);
+    for_each_difference(base.ports, inventory.ports, note);
+  }
+  [[nodiscard]] const Inventory* base() const { return base_; }
+  [[nodiscard]] bool has(const std::string& network) const {
+    return base_ == nullptr || networks_.contains(network);
+  }
+
+ private:
+  const Inventory* base_ = nullptr;
+  std::set<std::string> networks_;
+};
+
+/// Throws Refused where something is referred to that is not there, or claimed twice.
+class Checker {
+ public:
+  Checker(const Inventory& inventory, const Places& places, const Scope& scope)
+      : inventory_(inventory), places_(places), scope_(scope) {}
+
+  void run() {
+    for (const auto& [id, subnet] : inventory_.subnets) {
+      if (scope_.has(subnet->network_id) && !inventory_.networks.contains(subnet->network_id)) {
+        refuse("subnets", id, "/network_id",
+               "there is no network " + in_quotes(subnet->network_id));
+      }
+    }
+    for (const auto& [id, port] : inventory_.ports) {
+      if (scope_.has(port->network_id)) {
+        check(*port);
+      }
+      if (port->device) {
+        const auto vlan = port->vlan ? std::to_string(*port->vlan) : std::string();
+        claim(devices_, *port->device + "." + vlan, *port, "/device",
+              [&] { return "device " + *port->device + (vlan.empty() ? "" : ", vlan " + vlan); });
+      }
+    }
+    check_ec2_ids();
+  }
+
+ private:
+  using Claims = std::unordered_map<std::string, const Port*>;
+
+  [[noreturn]] void refuse(std::string_view table, const std::string& id, std::string_view member,
+                           const std::string& reason) const {
+    throw Refused{places_.pointer(table, id, member), reason};
+  }
+  template <class F>
+  void claim(Claims& claims, std::string what, const Port& port, const std::string& member,
+             F&& name) const {
+    const auto [owner, fresh] = claims.try_emplace(std::move(what), &port);
+    if (!fresh) {
+      refuse("ports", port.id, member, name() + " is port " + owner->second->id + "'s already");
     }
   }
-  std::unordered_map<std::string, std::string> addresses, macs, devices;
-  const auto claim = [&](auto& claims, const std::string& what, const Port& port,
-                         const std::string& member, const std::string& name) {
-    const auto [owner, fresh] = claims.try_emplace(what, port.id);
-    if (!fresh) {
-      refuse("ports", port.id, member, name + " is port " + owner->second + "'s already");
+
+  void check(const Port& port) {
+    if (!inventory_.networks.contains(port.network_id)) {
+      refuse("ports", port.id, "/network_id", "there is no network " + in_quotes(port.network_id));
     }
-  };
-  for (const auto& [id, port] : inventory.ports) {
-    if (!inventory.networks.contains(port->network_id)) {
-      refuse("ports", id, "/network_id", "there is no network " + in_quotes(port->network_id));
-    }
-    claim(macs, port->network_id + " " + port->mac_address, *port, "/mac_address",
-          port->mac_address + " of network " + port->network_id);
-    for (std::size_t index = 0; index < port->fixed_ips.size(); ++index) {
-      const auto& fixed = port->fixed_ips[index];
+    const auto in_network = [&](const std::string& what) {
+      return what + " of network " + port.network_id;
+    };
+    claim(macs_, port.network_id + " " + port.mac_address, port, "/mac_address",
+          [&] { return in_network(port.mac_address); });
+    for (std::size_t index = 0; index < port.fixed_ips.size(); ++index) {
+      const auto& fixed = port.fixed_ips[index];
       const auto member = "/fixed_ips/" + std::to_string(index);
-      const auto subnet = inventory.subnets.find(fixed.subnet_id);
-      if (subnet == inventory.subnets.end()) {
-        refuse("ports", id, member + "/subnet_id",
+      const auto subnet = inventory_.subnets.find(fixed.subnet_id);
+      if (subnet == inventory_.subnets.end()) {
+        refuse("ports", port.id, member + "/subnet_id",
                "there is no subnet " + in_quotes(fixed.subnet_id));
       }
-      if (subnet->second->network_id != port->network_id) {
-        refuse("ports", id, member + "/subnet_id",
+      if (subnet->second->network_id != port.network_id) {
+        refuse("ports", port.id, member + "/subnet_id",
                "subnet " + fixed.subnet_id + " is of network " + subnet->second->network_id +
-                   ", the port of " + port->network_id);
+                   ", the port of " + port.network_id);
       }
       const auto address = IpAddress::parse(fixed.ip_address);
       const auto prefix = IpPrefix::parse(subnet->second->cidr);
       if (!address || !prefix || !prefix->contains(*address)) {
-        refuse("ports", id, member + "/ip_address",
+        refuse("ports", port.id, member + "/ip_address",
                fixed.ip_address + " is not within " + subnet->second->cidr);
       }
-      claim(addresses, port->network_id + " " + fixed.ip_address, *port, member + "/ip_address",
-            fixed.ip_address + " of network " + port->network_id);
-    }
-    if (port->device) {
-      const auto tag = port->vlan ? "." + std::to_string(*port->vlan) : std::string();
-      claim(devices, *port->device + tag, *port, "/device",
-            "device " + *port->device + (port->vlan ? ", vlan " + tag.substr(1) : ""));
+      claim(addresses_, port.network_id + " " + fixed.ip_address, port, member + "/ip_address",
+            [&] { return in_network(fixed.ip_address); });
     }
   }
-  std::unordered_map<std::string_view, std::string_view> ec2_ids;
-  for (const auto& [uuid, instance] : inventory.instances) {
-    if (const auto& ec2_id = instance->ec2_ids.instance_id) {
-      const auto [owner, fresh] = ec2_ids.try_emplace(*ec2_id, uuid);
-      if (!fresh) {
-        refuse("instances", uuid, "/ec2_ids/instance_id",
-               *ec2_id + " is instance " + std::string(owner->second) + "'s already");
+
+  void check_ec2_ids() const {
+    std::unordered_map<std::string_view, std::string_view> owners;
+    const auto claim_id = [&](const std::string& uuid, const Instance& instance) {
+      if (const auto& id = instance.ec2_ids.instance_id) {
+        const auto [owner, fresh] = owners.try_emplace(*id, uuid);
+        if (!fresh && owner->second != uuid) {
+          refuse("instances", uuid, "/ec2_ids/instance_id",
+                 *id + " is instance " + std::string(owner->second) + "'s already");
+        }
+      }
+    };
+    if (scope_.base() == nullptr) {
+      for (const auto& [uuid, instance] : inventory_.instances) {
+        claim_id(uuid, *instance);
+      }
+      return;
+    }
+    for_each_difference(scope_.base()->instances, inventory_.instances,
+                        [&](const std::string& uuid, const Instance*, const Instance* now) {
+                          if (now != nullptr) {
+                            claim_id(uuid, *now);
+                          }
+                        });
+    if (owners.empty()) {
+      return;
+    }
+    for (const auto& [uuid, instance] : inventory_.instances) {
+      if (const auto& id = instance->ec2_ids.instance_id) {
+        const auto owner = owners.find(*id);
+        if (owner != owners.end() && owner->second != uuid) {
+          refuse("instances", std::string(owner->second), "/ec2_ids/instance_id",
+                 *id + " is instance " + uuid + "'s already");
+        }
       }
     }
   }
-}
+
+  const Inventory& inventory_;
+  const Places& places_;
+  const Scope& scope_;
+  Claims addresses_, macs_, devices_;
+};
 
 /// Objects just read, still open to their defaults.
 struct Fresh {
@@ -750,9 +833,14 @@ struct Fresh {
 /// What a person who writes a document by hand may leave out.
 void fill_defaults(const Inventory& inventory, const Fresh& fresh, const Places& places) {
   std::unordered_map<std::string_view, std::vector<const Port*>> ports_of;
+  for (const auto& instance : fresh.instances) {
+    ports_of.try_emplace(instance->uuid);
+  }
   if (!fresh.instances.empty()) {
     for (const auto& [id, port] : inventory.ports) {
-      ports_of[port->device_id].push_back(port.get());
+      if (const auto owner = ports_of.find(port->device_id); owner != ports_of.end()) {
+        owner->second.push_back(port.get());
+      }
     }
   }
   for (const auto& instance : fresh.instances) {
@@ -801,7 +889,8 @@ void fill_defaults(const Inventory& inventory, const Fresh& fresh, const Places&
 
 enum class Form { whole, part };
 
-Inventory read(const Json& document, Inventory inventory, Form form) {
+Inventory read(const Json& document, const Inventory& base, Form form) {
+  Inventory inventory = base;
   const Node root(document);
   Object in(root);
   const auto format = form == Form::whole ? std::optional(in.need("format")) : in.find("format");
@@ -839,7 +928,8 @@ Inventory read(const Json& document, Inventory inventory, Form form) {
       [](const Instance& instance) -> const std::string& { return instance.uuid; }, "uuid");
   in.done();
   fill_defaults(inventory, fresh, places);
-  check(inventory, places);
+  const auto scope = form == Form::whole ? Scope() : Scope(base, inventory);
+  Checker(inventory, places, scope).run();
   return inventory;
 }
 
@@ -886,15 +976,6 @@ Result<Inventory> merge_document(const Inventory& base, std::string_view text) {
   }
   try {
     return read(*document, base, Form::part);
-  } catch (const Refused& error) {
-    return refused(error);
-  }
-}
-
-Status check_inventory(const Inventory& inventory) {
-  try {
-    check(inventory, Places{});
-    return {};
   } catch (const Refused& error) {
     return refused(error);
   }

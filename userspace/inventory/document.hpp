@@ -25,9 +25,6 @@ Result<Inventory> parse_document(std::string_view text);
 /// parse_document checks it, and keeps the revision of `base`.
 Result<Inventory> merge_document(const Inventory& base, std::string_view text);
 
-/// Checks what must hold between the objects, for an inventory changed in memory.
-Status check_inventory(const Inventory& inventory);
-
 /// The document of an inventory. Reading it gives the same inventory again.
 std::string write_document(const Inventory& inventory);
 

@@ -12,21 +12,15 @@ template <class T>
 Plan::Table compare(std::string_view name, const Inventory::Table<T>& before,
                     const Inventory::Table<T>& after) {
   Plan::Table table{name, {}, {}, {}};
-  auto old = before.begin();
-  auto now = after.begin();
-  while (old != before.end() || now != after.end()) {
-    if (now == after.end() || (old != before.end() && old->first < now->first)) {
-      table.removed.push_back((old++)->first);
-    } else if (old == before.end() || now->first < old->first) {
-      table.added.push_back((now++)->first);
-    } else {
-      if (old->second != now->second && *old->second != *now->second) {
-        table.changed.push_back(now->first);
-      }
-      ++old;
-      ++now;
+  for_each_difference(before, after, [&](const std::string& id, const T* old, const T* now) {
+    if (old == nullptr) {
+      table.added.push_back(id);
+    } else if (now == nullptr) {
+      table.removed.push_back(id);
+    } else if (*old != *now) {
+      table.changed.push_back(id);
     }
-  }
+  });
   return table;
 }
 

@@ -140,9 +140,13 @@ class InventoryService::Impl : public std::enable_shared_from_this<InventoryServ
       if (found == wanted.instances.end()) {
         return fail(ErrorCode::not_found, "there is no instance " + std::string(uuid));
       }
-      std::erase_if(wanted.ports,
-                    [&](const auto& entry) { return entry.second->device_id == found->first; });
-      wanted.instances.erase(found);
+      const auto id = found->first;
+      for (const auto& [port_id, port] : base.ports) {
+        if (port->device_id == id) {
+          wanted.ports.erase(port_id);
+        }
+      }
+      wanted.instances.erase(id);
       return wanted;
     });
   }
@@ -204,37 +208,44 @@ class InventoryService::Impl : public std::enable_shared_from_this<InventoryServ
   /// them is compared as if it had those it has now.
   [[nodiscard]] Plan rehearse(Inventory& wanted) const {
     const auto base = current();
-    for (auto& [uuid, instance] : wanted.instances) {
-      const auto stored = base->instances.find(uuid);
-      if (stored == base->instances.end()) {
-        continue;
-      }
-      auto filled = std::make_shared<Instance>(*instance);
-      const auto& old = *stored->second;
-      const auto keep = [](auto& mine, const auto& theirs) {
-        if (!mine) {
-          mine = theirs;
-        }
-      };
-      keep(filled->reservation_id, old.reservation_id);
-      keep(filled->ec2_ids.instance_id, old.ec2_ids.instance_id);
-      if (filled->image_ref == old.image_ref) {
-        keep(filled->ec2_ids.ami_id, old.ec2_ids.ami_id);
-      }
-      if (filled->kernel_id == old.kernel_id) {
-        keep(filled->ec2_ids.kernel_id, old.ec2_ids.kernel_id);
-      }
-      if (filled->ramdisk_id == old.ramdisk_id) {
-        keep(filled->ec2_ids.ramdisk_id, old.ec2_ids.ramdisk_id);
-      }
-      for (const auto& [key, value] : old.system_metadata) {
-        if (key.starts_with("password_")) {
-          filled->system_metadata.insert_or_assign(key, value);
-        }
-      }
-      instance = std::move(filled);
+    std::vector<std::shared_ptr<const Instance>> filled;
+    for_each_difference(base->instances, wanted.instances,
+                        [&](const std::string&, const Instance* old, const Instance* now) {
+                          if (old != nullptr && now != nullptr) {
+                            filled.push_back(with_kept_ids(*now, *old));
+                          }
+                        });
+    for (auto& instance : filled) {
+      wanted.instances[instance->uuid] = std::move(instance);
     }
     return plan(*base, wanted);
+  }
+
+  static std::shared_ptr<const Instance> with_kept_ids(const Instance& wanted,
+                                                       const Instance& old) {
+    auto filled = std::make_shared<Instance>(wanted);
+    const auto keep = [](auto& mine, const auto& theirs) {
+      if (!mine) {
+        mine = theirs;
+      }
+    };
+    keep(filled->reservation_id, old.reservation_id);
+    keep(filled->ec2_ids.instance_id, old.ec2_ids.instance_id);
+    if (filled->image_ref == old.image_ref) {
+      keep(filled->ec2_ids.ami_id, old.ec2_ids.ami_id);
+    }
+    if (filled->kernel_id == old.kernel_id) {
+      keep(filled->ec2_ids.kernel_id, old.ec2_ids.kernel_id);
+    }
+    if (filled->ramdisk_id == old.ramdisk_id) {
+      keep(filled->ec2_ids.ramdisk_id, old.ec2_ids.ramdisk_id);
+    }
+    for (const auto& [key, value] : old.system_metadata) {
+      if (key.starts_with("password_")) {
+        filled->system_metadata.insert_or_assign(key, value);
+      }
+    }
+    return filled;
   }
 
   Result<Plan> commit(Result<Inventory> stored) {

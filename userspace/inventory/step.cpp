@@ -161,20 +161,18 @@ Row row_of(std::string_view kind, const std::string& id, const T& object) {
 template <class T>
 void compare(std::string_view kind, const Inventory::Table<T>& stored, Inventory::Table<T>& next,
              Step& step) {
-  for (auto& [id, object] : next) {
-    const auto old = stored.find(id);
-    if (old == stored.end()) {
-      step.put.push_back(row_of(kind, id, *object));
-    } else if (old->second == object || *old->second == *object) {
-      object = old->second;
-    } else {
-      step.put.push_back(row_of(kind, id, *object));
-    }
-  }
-  for (const auto& [id, object] : stored) {
-    if (!next.contains(id)) {
+  std::vector<std::string> same;
+  for_each_difference(stored, next, [&](const std::string& id, const T* old, const T* now) {
+    if (now == nullptr) {
       step.erase.emplace_back(kind, id);
+    } else if (old == nullptr || *old != *now) {
+      step.put.push_back(row_of(kind, id, *now));
+    } else {
+      same.push_back(id);
     }
+  });
+  for (const auto& id : same) {
+    next[id] = stored.at(id);
   }
 }
 
@@ -204,9 +202,9 @@ void drop_password(Instance& instance) {
 }
 
 /// What the document left to the store: kept from before, or given now.
-std::shared_ptr<const Instance> completed(const std::shared_ptr<const Instance>& wanted,
-                                          const Instance* stored, Ec2Names& names) {
-  auto instance = std::make_shared<Instance>(*wanted);
+std::shared_ptr<const Instance> completed(const Instance& wanted, const Instance* stored,
+                                          Ec2Names& names) {
+  auto instance = std::make_shared<Instance>(wanted);
   if (!instance->reservation_id) {
     instance->reservation_id = stored != nullptr && stored->reservation_id ? *stored->reservation_id
                                                                            : new_reservation_id();
@@ -240,7 +238,7 @@ Status add_to(Inventory::Table<T>& table, Result<std::shared_ptr<const T>> objec
   if (!object) {
     return tl::make_unexpected(std::move(object.error()));
   }
-  table.emplace_hint(table.end(), (**object).*id, *object);
+  table.insert_or_assign((**object).*id, *object);
   return {};
 }
 
@@ -280,24 +278,31 @@ Result<Step> step_replace(const Inventory& stored, const Ec2Ledger& ledger,
   Step step;
   step.next = wanted;
   // What the document names goes first, so that a number given here cannot be one it brings.
-  for (const auto& [uuid, instance] : wanted.instances) {
-    const auto& ids = instance->ec2_ids;
-    for (const auto& claim : {names.claim(Space::instance, uuid, ids.instance_id),
-                              names.claim(Space::image, instance->image_ref, ids.ami_id),
-                              names.claim(Space::image, instance->kernel_id, ids.kernel_id),
-                              names.claim(Space::image, instance->ramdisk_id, ids.ramdisk_id)}) {
-      if (!claim) {
-        return fail(claim.error().code,
-                    "/instances/" + uuid + "/ec2_ids: " + claim.error().message);
-      }
-    }
+  Status claimed;
+  std::vector<std::pair<const Instance*, const Instance*>> differing;
+  for_each_difference(
+      stored.instances, wanted.instances,
+      [&](const std::string&, const Instance* old, const Instance* now) {
+        if (now == nullptr || !claimed) {
+          return;
+        }
+        differing.emplace_back(old, now);
+        const auto& ids = now->ec2_ids;
+        for (const auto& claim : {names.claim(Space::instance, now->uuid, ids.instance_id),
+                                  names.claim(Space::image, now->image_ref, ids.ami_id),
+                                  names.claim(Space::image, now->kernel_id, ids.kernel_id),
+                                  names.claim(Space::image, now->ramdisk_id, ids.ramdisk_id)}) {
+          if (!claim && claimed) {
+            claimed = fail(claim.error().code,
+                           "/instances/" + now->uuid + "/ec2_ids: " + claim.error().message);
+          }
+        }
+      });
+  if (!claimed) {
+    return tl::make_unexpected(std::move(claimed.error()));
   }
-  for (auto& [uuid, instance] : step.next.instances) {
-    const auto old = stored.instances.find(uuid);
-    if (old == stored.instances.end() || old->second != instance) {
-      instance =
-          completed(instance, old == stored.instances.end() ? nullptr : old->second.get(), names);
-    }
+  for (const auto& [old, now] : differing) {
+    step.next.instances[now->uuid] = completed(*now, old, names);
   }
   compare(kNetworks, stored.networks, step.next.networks, step);
   compare(kSubnets, stored.subnets, step.next.subnets, step);
