@@ -1,0 +1,277 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A host whose ports are known from Open vSwitch and OVN alone: the inventory has instances, and no
+port. Real ovsdb-servers with the real schemas; no datapath of Open vSwitch is needed."""
+
+import json
+import pathlib
+import shutil
+import subprocess
+import threading
+import time
+
+import mtlab
+import pytest
+
+SCHEMAS = [pathlib.Path(place) for place in
+           ("/usr/share/openvswitch", "/usr/share/ovn", "/usr/local/share/metatap/schema")]
+CHASSIS = "host-1"
+
+
+def schema(name):
+    return next((place / name for place in SCHEMAS if (place / name).exists()), None)
+
+
+def missing():
+    for program in ("ovsdb-server", "ovsdb-tool", "ovsdb-client", "ovs-appctl"):
+        if not shutil.which(program):
+            return f"{program} is not installed (package openvswitch-common)"
+    for name in ("vswitch.ovsschema", "ovn-sb.ovsschema"):
+        if not schema(name):
+            return f"{name} is not there (scripts/ovn-schemas.sh fetches it)"
+    return None
+
+
+pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
+
+
+class Database:
+    """One ovsdb-server."""
+
+    def __init__(self, directory, name):
+        self.base = pathlib.Path(directory, name)
+        self.remote = f"unix:{self.base}.sock"
+        self.raft = f"unix:{self.base}.raft"
+        self.process = None
+
+    def tool(self, *arguments):
+        subprocess.run(["ovsdb-tool", *arguments], check=True, capture_output=True, text=True)
+
+    def create(self, schema_name):
+        self.tool("create", f"{self.base}.db", str(schema(schema_name)))
+        return self
+
+    def create_cluster(self, schema_name):
+        self.tool("create-cluster", f"{self.base}.db", str(schema(schema_name)), self.raft)
+        return self
+
+    def join(self, database, member):
+        self.tool("join-cluster", f"{self.base}.db", database, self.raft, member.raft)
+        return self
+
+    def start(self):
+        self.process = subprocess.Popen(
+            ["ovsdb-server", "--no-chdir", f"--unixctl={self.base}.ctl",
+             f"--remote=p{self.remote}", "-vconsole:warn", f"{self.base}.db"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            start_new_session=True)
+        mtlab.wait_until(pathlib.Path(f"{self.base}.sock").exists, 10, "ovsdb-server listens")
+        return self
+
+    def leads(self, database):
+        done = subprocess.run(["ovs-appctl", "-t", f"{self.base}.ctl", "cluster/status", database],
+                              capture_output=True, text=True)
+        return "Role: leader" in done.stdout
+
+    def kill(self):
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+            for ending in ("sock", "ctl"):
+                pathlib.Path(f"{self.base}.{ending}").unlink(missing_ok=True)
+
+
+def transact(remotes, database, *operations):
+    done = subprocess.run(
+        ["ovsdb-client", "--timeout=20", "transact", remotes, json.dumps([database, *operations])],
+        capture_output=True, text=True, check=True)
+    results = json.loads(done.stdout)
+    assert not any(isinstance(result, dict) and result.get("error") for result in results), results
+    return results
+
+
+def table(**columns):
+    return ["map", [[key, value] for key, value in columns.items()]]
+
+
+class Ovn:
+    """The two databases of one host, and what Nova, Neutron and OVN would write into them."""
+
+    def __init__(self, directory, ports, members=1):
+        self.ports = {port["id"]: port for port in ports}
+        self.local = Database(directory, "ovs").create("vswitch.ovsschema").start()
+        self.members = [Database(directory, "sb1")]
+        if members == 1:
+            self.members[0].create("ovn-sb.ovsschema").start()
+        else:
+            self.members[0].create_cluster("ovn-sb.ovsschema").start()
+            for number in range(2, members + 1):
+                self.members.append(Database(directory, f"sb{number}")
+                                    .join("OVN_Southbound", self.members[0]).start())
+            mtlab.wait_until(self.leader, 30, "the cluster has a leader")
+        self.keys = 0
+        transact(self.local.remote, "Open_vSwitch",
+                 {"op": "insert", "table": "Open_vSwitch",
+                  "row": {"external_ids": table(**{"system-id": CHASSIS})}})
+        self.chassis = self.write(
+            {"op": "insert", "table": "Encap", "uuid-name": "e",
+             "row": {"type": "geneve", "ip": "192.0.2.1", "chassis_name": CHASSIS}},
+            {"op": "insert", "table": "Chassis",
+             "row": {"name": CHASSIS, "hostname": CHASSIS, "encaps": ["named-uuid", "e"]}},
+        )[1]["uuid"]
+        self.networks = {}
+
+    @property
+    def remotes(self):
+        return ",".join(member.remote for member in self.members)
+
+    def leader(self):
+        return next((member for member in self.members
+                     if member.process and member.leads("OVN_Southbound")), None)
+
+    def write(self, *operations):
+        return transact(self.remotes, "OVN_Southbound", *operations)
+
+    def network(self, network_id):
+        if network_id not in self.networks:
+            self.keys += 1
+            self.networks[network_id] = self.write(
+                {"op": "insert", "table": "Datapath_Binding",
+                 "row": {"tunnel_key": self.keys,
+                         "external_ids": table(name=f"neutron-{network_id}")}})[0]["uuid"]
+        return self.networks[network_id]
+
+    def bind(self, guest):
+        """What ovn-northd and ovn-controller write when Neutron has a port for this guest."""
+        port = self.ports[guest.port_id]
+        datapath = self.network(port["network_id"])
+        self.keys += 1
+        self.write({"op": "insert", "table": "Port_Binding", "row": {
+            "logical_port": guest.port_id, "datapath": datapath,
+            "chassis": self.chassis, "tunnel_key": self.keys,
+            "mac": f"{guest.mac} {guest.ip4} {guest.ip6}",
+            "external_ids": table(**{"neutron:device_id": guest.instance_id,
+                                     "neutron:project_id": port["project_id"]})}})
+
+    def unbind(self, guest):
+        self.write({"op": "delete", "table": "Port_Binding",
+                    "where": [["logical_port", "==", guest.port_id]]})
+
+    def plug(self, guest, device=None):
+        """What Nova and ovs-vswitchd write when the guest's tap is there."""
+        device = device or guest.host_device
+        ifindex = int(pathlib.Path("/sys/class/net", device, "ifindex").read_text())
+        transact(
+            self.local.remote, "Open_vSwitch",
+            {"op": "insert", "table": "Interface", "uuid-name": "i",
+             "row": {"name": device, "ifindex": ifindex,
+                     "external_ids": table(**{"iface-id": guest.port_id})}},
+            {"op": "insert", "table": "Port", "uuid-name": "p",
+             "row": {"name": device, "interfaces": ["named-uuid", "i"]}},
+            {"op": "insert", "table": "Bridge", "uuid-name": "b",
+             "row": {"name": f"br-{device}", "ports": ["named-uuid", "p"]}},
+            {"op": "mutate", "table": "Open_vSwitch", "where": [],
+             "mutations": [["bridges", "insert", ["set", [["named-uuid", "b"]]]]]})
+
+    def close(self):
+        for database in (self.local, *self.members):
+            database.kill()
+
+
+def nameless(lab):
+    """A device name that no port's id begins with."""
+    return f"v{lab.id}"
+
+
+@pytest.fixture()
+def host(request, tmp_path_factory):
+    """A lab whose metatapd knows the instances, and of the ports only what OVN will say."""
+    lab = mtlab.TestLab()
+    ovn = deployment = None
+    try:
+        lab.up()
+        ports = json.loads(lab.inventory_file.read_text())["ports"]
+        lab.edit_inventory(lambda document: document.update(ports=[]))
+        ovn = Ovn(tmp_path_factory.mktemp("ovn"), ports, getattr(request, "param", 1))
+        deployment = mtlab.Deployment(lab, config={
+            "agent": {"directory": "ovn"},
+            "dataplane": {"devices": f"tap{lab.plan.tag}*,{nameless(lab)}"},
+            "ovs": {"ovsdb_connection": ovn.local.remote},
+            "ovn": {"ovn_sb_connection": ovn.remotes}}).start()
+        yield lab, ovn, deployment
+    finally:
+        if deployment:
+            deployment.close()
+        if ovn:
+            ovn.close()
+        lab.close()
+
+
+def who(guest, family=4):
+    try:
+        answer = guest.get("/openstack/2012-08-10/meta_data.json", family, timeout=0.5)
+    except mtlab.RemoteError:
+        return None
+    return json.loads(answer.body)["uuid"] if answer.status == 200 else answer.status
+
+
+def test_a_binding_and_an_interface_make_a_tap_answer(host):
+    lab, ovn, _ = host
+    red, blue = lab["red1"], lab["blue1"]
+    # A name that says nothing: only the Interface row tells which port is behind it.
+    lab.unplug("red1")
+    lab.replug("red1", host_device=nameless(lab))
+    assert who(red) is None
+    ovn.bind(red)
+    assert who(red) is None
+    started = time.monotonic()
+    ovn.plug(red, nameless(lab))
+    mtlab.wait_until(lambda: who(red) == red.instance_id, 5, "the new tap is served")
+    # 0.5 s of it may be the timeout of an attempt that came too early.
+    assert time.monotonic() - started < 1.5
+    assert who(red, 6) == red.instance_id
+    ovn.plug(blue)
+    ovn.bind(blue)
+    mtlab.wait_until(lambda: who(blue) == blue.instance_id, 5, "the other tenant's tap is served")
+    assert who(red) == red.instance_id
+
+
+def test_a_port_that_moves_away_is_served_no_longer(host):
+    lab, ovn, _ = host
+    red = lab["red1"]
+    ovn.bind(red)
+    ovn.plug(red)
+    mtlab.wait_until(lambda: who(red) == red.instance_id, 5, "the tap is served")
+    ovn.unbind(red)
+    mtlab.wait_until(lambda: who(red) is None, 3, "the tap is served no longer")
+
+
+@pytest.mark.parametrize("host", [3], indirect=True)
+def test_losing_the_leader_under_load_loses_no_request(host):
+    lab, ovn, deployment = host
+    red, blue = lab["red1"], lab["blue1"]
+    ovn.bind(red)
+    ovn.plug(red)
+    mtlab.wait_until(lambda: who(red) == red.instance_id, 5, "the tap is served")
+    answers, stop = [], threading.Event()
+
+    def ask():
+        while not stop.is_set():
+            answers.append(who(red))
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        time.sleep(0.3)
+        ovn.leader().kill()
+        mtlab.wait_until(ovn.leader, 30, "another member leads")
+        ovn.bind(blue)
+        ovn.plug(blue)
+        mtlab.wait_until(lambda: who(blue) == blue.instance_id, 15,
+                         "a port bound after the change of leader is served")
+    finally:
+        stop.set()
+        asking.join()
+    assert len(answers) > 10 and set(answers) == {red.instance_id}
+    status = json.loads(mtlab.metatap(deployment.admin_socket, "--json", "status").stdout)
+    assert status["ovn"]["ports"] == 2
