@@ -23,7 +23,7 @@ namespace {
 
 constexpr int kApplicationId = 0x6d746170;  // "mtap", in the file's header
 constexpr int kBusyTimeoutMs = 5000;
-constexpr int kWalAttempts = 100;
+constexpr int kWalAttempts = 250;
 constexpr std::chrono::milliseconds kWalPause{20};
 constexpr std::chrono::milliseconds kLookEvery{200};
 
@@ -82,9 +82,13 @@ class SqliteStore::Impl {
   [[nodiscard]] const std::string& path() const { return path_; }
 
   Status prepare() {
-    const int version = db_.execAndGet("PRAGMA user_version").getInt();
-    const int application = db_.execAndGet("PRAGMA application_id").getInt();
-    const int tables = db_.execAndGet("SELECT count(*) FROM sqlite_schema").getInt();
+    int version = 0, application = 0, tables = 0;
+    {
+      const SQLite::Transaction one_moment(db_);  // another process may be making the tables now
+      tables = db_.execAndGet("SELECT count(*) FROM sqlite_schema").getInt();
+      version = db_.execAndGet("PRAGMA user_version").getInt();
+      application = db_.execAndGet("PRAGMA application_id").getInt();
+    }
     const int newest = static_cast<int>(kMigrations.size());
     if (application != kApplicationId && (application != 0 || version != 0 || tables != 0)) {
       return fail(ErrorCode::invalid,
