@@ -326,6 +326,9 @@ TEST_P(ServerTest, StandsThousandsOfHalfOpenConnections) {
 }
 
 TEST_P(ServerTest, AcceptsAgainWhenThereAreDescriptors) {
+#ifdef __SANITIZE_ADDRESS__
+  GTEST_SKIP() << "the sanitizer's own checks need descriptors (a pipe)";
+#endif
   start();
   Client waiting = client();  // accepted only when its first bytes come
   rlimit before{};
