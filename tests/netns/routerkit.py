@@ -95,13 +95,14 @@ def wait_steered(lab, devices, seconds=10):
                f"{devices} devices steered, not {links_of(lab)}")
 
 
-def daemon_of(lab, stages="dataplane,proxy,agent,api", name="fused", arguments=(), config=None):
+def daemon_of(lab, stages="dataplane,proxy,agent,api", name="fused", arguments=(), config=None,
+              **more):
     overlay = lab.state / f"test-{name}.conf"
     overlay.write_text("\n".join(
         f"[{section}]\n" + "".join(f"{key} = {value}\n" for key, value in options.items())
         for section, options in (config or {}).items()))
     return Daemon(name, lab.state, ["--config-file", lab.config_file, "--config-file", overlay,
-                                    "--stages", stages, *arguments])
+                                    "--stages", stages, *arguments], **more)
 
 
 def fds(pid):

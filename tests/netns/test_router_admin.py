@@ -15,6 +15,10 @@ def ask(lab, verb):
     return json.loads(metatap(lab.state / "run/admin.sock", "--json", verb, check=False).stdout)
 
 
+def findings_of(lab):
+    return ask(lab, "doctor")
+
+
 @pytest.fixture(scope="module")
 def live(make_lab, deploy):
     lab = make_lab("router", routers=2, haproxy=1)
@@ -39,9 +43,7 @@ def test_doctor_names_what_is_left_of_neutrons_path(live):
     lab, _ = live
     first, second = routerkit.namespaces_of(lab)
     text = metatap(lab.state / "run/admin.sock", "doctor", check=False).stdout
-    findings = ask(lab, "doctor")
-    findings = findings.get("findings", findings) if isinstance(findings, dict) else findings
-    about = {finding["subject"]: finding for finding in findings}
+    about = {finding["subject"]: finding for finding in findings_of(lab)}
     said = about[first]["message"]
     for part in ("haproxy, pid", "*:9697", "REDIRECT --to-ports 9697", "--dport 9697 -j DROP",
                  "ip6tables nat"):
@@ -76,6 +78,25 @@ def test_two_devices_of_one_port(live):
         assert "conflict" in metatap(lab.state / "run/admin.sock", "status", check=False).stdout
     finally:
         subprocess.run(["ip", "netns", "del", space])
+
+
+def test_namespaces_that_may_not_be_entered_are_named(make_lab):
+    """Without CAP_SYS_ADMIN none may be; the daemon says so of each, and goes on."""
+    lab = make_lab("router", routers=2)
+    daemon = routerkit.daemon_of(lab, arguments=("--steering", "listen"),
+                                 prefix=("setpriv", "--bounding-set", "-sys_admin")).start()
+    try:
+        def denied():
+            return {place["namespace"]: place for place in ask(lab, "status")["routers"]["places"]
+                    if place["state"] == "denied"}
+        names = set(routerkit.namespaces_of(lab))
+        wait_until(lambda: names <= set(denied()), 5, "both are named")
+        assert all("not permitted" in denied()[name]["reason"] for name in names)
+        assert all(name in daemon.log.read_text() for name in names)
+        about = {finding["subject"] for finding in findings_of(lab)}
+        assert names <= about
+    finally:
+        daemon.stop()
 
 
 @pytest.mark.parametrize("attach", ["tcx", "clsact"])
