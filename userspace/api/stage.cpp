@@ -61,7 +61,7 @@ struct AuthHeaders {
 
  private:
   static void pick(const Header& header, std::string_view name, Field& field) {
-    if (iequals(header.name, name)) {
+    if (header.name == name || iequals(header.name, name)) {
       field.take(header.value);
     }
   }
