@@ -421,9 +421,9 @@ int mt_router_out(struct __sk_buff *skb)
 }
 
 /*
- * On the listening sockets: a SYN that bears no tag did not come by mt_router, but from the external
- * side or from a guest that guessed the inner address. It gets no answer. The packet begins with
- * the TCP header here.
+ * On the listening sockets: a SYN that bears no tag did not come by mt_router, but from the
+ * external side or from a guest that guessed the inner address. It gets no answer. The packet
+ * begins with the TCP header here.
  */
 SEC("socket")
 int mt_tagged(struct __sk_buff *skb)
