@@ -83,7 +83,12 @@ void PlaceJournal::record(std::uint64_t cookie, PlaceChange change) {
   if (std::ranges::find(changes, change) != changes.end()) {
     return;
   }
-  if (out_) {
+  if (!file_.empty()) {
+    if (!out_) {
+      std::error_code error;
+      std::filesystem::create_directories(file_.parent_path(), error);
+      out_.reset(::open(file_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
+    }
     const auto line = line_of(cookie, change);
     if (::write(out_.get(), line.data(), line.size()) != static_cast<ssize_t>(line.size())) {
       log::warn("{}: cannot be written; after a crash some settings would not be undone",
@@ -94,13 +99,18 @@ void PlaceJournal::record(std::uint64_t cookie, PlaceChange change) {
   changes.push_back(std::move(change));
 }
 
-/// The file as short as it can be.
+/// The file as short as it can be; none at all when there is nothing to undo.
 void PlaceJournal::rewrite() {
   if (file_.empty()) {
     return;
   }
   std::error_code error;
-  std::filesystem::create_directories(file_.parent_path(), error);
+  if (changes_.empty()) {
+    out_.reset();
+    lines_ = 0;
+    std::filesystem::remove(file_, error);
+    return;
+  }
   const auto next = file_.string() + ".new";
   out_.reset(::open(next.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600));
   lines_ = 0;

@@ -51,7 +51,7 @@ class PlaceJournal {
   void rewrite();
 
   std::filesystem::path file_;
-  UniqueFd out_;  ///< append
+  UniqueFd out_;  ///< append; opened with the first line
   std::size_t lines_ = 0;
   std::map<std::uint64_t, std::vector<PlaceChange>> changes_;
 };

@@ -44,6 +44,7 @@ TEST_F(JournalTest, ForgetsWhatIsGone) {
     journal.forget(7);
   }
   EXPECT_TRUE(PlaceJournal(file_).changes(7).empty());
+  EXPECT_FALSE(fs::exists(file_));
 }
 
 TEST_F(JournalTest, WorksWithoutAFile) {
