@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Pictures and text from a run's figures.
 #   bench/report.sh [RESULT.json …]             bench/results/report.html and plots (default: the newest run)
 #   bench/report.sh --markdown [RESULT.json …]  the same, and the figures in docs/performance.md

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Measures metatap beside Neutron's haproxy on this machine; see docs/performance.md.
 #   bench/run.sh [--quick] [--only loads,routers,storm,...] [--systems theirs,tap,...]
 set -eu

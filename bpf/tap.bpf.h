@@ -23,7 +23,7 @@ struct mt_who {
 /* Whose packet is it? 0, or the reason why nobody's will have it. */
 static __always_inline int who_is(struct __sk_buff *skb, __u16 vlan, struct mt_who *who)
 {
-	struct mt_port_key key = { .ifindex = skb->ifindex, .vlan = vlan };
+	struct mt_port_key key = {.ifindex = skb->ifindex, .vlan = vlan};
 	__u32 *slot = bpf_map_lookup_elem(&mt_ports, &key);
 
 	if (!slot)
@@ -333,8 +333,7 @@ static __noinline int tap_v6(struct __sk_buff *skb, __u32 l3, __u16 vlan, bool t
 		if (!echo && !error)
 			return PASS(skb, 0, other_protocol);
 		if (error) {
-			if (bpf_skb_load_bytes(skb, chain.l4, &error_header,
-					       sizeof(error_header)))
+			if (bpf_skb_load_bytes(skb, chain.l4, &error_header, sizeof(error_header)))
 				return DROP(skb, 0, malformed);
 			if (!is_metadata_v6((struct mt_in6 *)&error_header.ip.saddr))
 				return PASS(skb, 0, other_protocol);
@@ -401,8 +400,8 @@ static __noinline int tap_v6(struct __sk_buff *skb, __u32 l3, __u16 vlan, bool t
 }
 
 /* Looks at the destination only; `l3` is a constant here, so that the loads are direct. */
-static __always_inline int tap_by_destination(struct __sk_buff *skb, const __u32 l3, __be16 protocol,
-					      __u16 vlan)
+static __always_inline int tap_by_destination(struct __sk_buff *skb, const __u32 l3,
+					      __be16 protocol, __u16 vlan)
 {
 	const bool tag_in_band = l3 != ETH_HLEN;
 	struct mt_in6 v6;

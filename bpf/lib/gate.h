@@ -43,9 +43,7 @@ static __noinline int has_connection_v4(struct __sk_buff *skb, __s32 nsid, __be3
 		.ipv4.daddr = MT_METADATA_V4,
 		.ipv4.dport = bpf_htons(MT_METADATA_PORT),
 	};
-	struct iphdr ip = {
-		.version = 4, .ihl = 5, .saddr = alias, .daddr = MT_METADATA_V4
-	};
+	struct iphdr ip = {.version = 4, .ihl = 5, .saddr = alias, .daddr = MT_METADATA_V4};
 	struct bpf_sock *sk;
 	int found = 1;
 
@@ -73,7 +71,7 @@ static __noinline int has_connection_v6(struct __sk_buff *skb, __s32 nsid,
 		.nexthdr = IPPROTO_TCP,
 	};
 	struct mt_in6 metadata = {
-		.w = { bpf_htonl(0xfe800000U), 0, 0, bpf_htonl(0xa9fea9feU) },
+		.w = {bpf_htonl(0xfe800000U), 0, 0, bpf_htonl(0xa9fea9feU)},
 	};
 	struct bpf_sock *sk;
 	int found = 1;

@@ -3,9 +3,9 @@
 #ifndef METATAP_ND_H
 #define METATAP_ND_H
 
-#define MT_ND_SOLICIT 135
-#define MT_ND_ADVERT 136
-#define MT_ND_TARGET_LLADDR 2
+#define MT_ND_SOLICIT		 135
+#define MT_ND_ADVERT		 136
+#define MT_ND_TARGET_LLADDR	 2
 #define MT_ND_SOLICITED_OVERRIDE bpf_htonl(0x60000000U)
 
 struct mt_nd {
@@ -25,7 +25,7 @@ _Static_assert(sizeof(struct mt_nd) == 32, "ND layout");
 static __always_inline __sum16 nd_checksum(struct mt_in6 *source, struct mt_in6 *destination,
 					   struct mt_nd *nd)
 {
-	__be32 rest[2] = { bpf_htonl(sizeof(*nd)), bpf_htonl(IPPROTO_ICMPV6) };
+	__be32 rest[2] = {bpf_htonl(sizeof(*nd)), bpf_htonl(IPPROTO_ICMPV6)};
 	__s64 sum = 0;
 
 	sum = bpf_csum_diff(0, 0, source->w, sizeof(*source), sum);

@@ -10,15 +10,15 @@
 #include <linux/tcp.h>
 
 /* From headers that drag in the C library. */
-#define ARPHRD_ETHER 1
-#define ARPOP_REQUEST 1
-#define ARPOP_REPLY 2
-#define ICMP_DEST_UNREACH 3
-#define ICMP_ECHO 8
-#define ICMP_TIME_EXCEEDED 11
-#define ICMP_PARAMETERPROB 12
+#define ARPHRD_ETHER	    1
+#define ARPOP_REQUEST	    1
+#define ARPOP_REPLY	    2
+#define ICMP_DEST_UNREACH   3
+#define ICMP_ECHO	    8
+#define ICMP_TIME_EXCEEDED  11
+#define ICMP_PARAMETERPROB  12
 #define ICMPV6_DEST_UNREACH 1
-#define ICMPV6_PARAMPROB 4
+#define ICMPV6_PARAMPROB    4
 #define ICMPV6_ECHO_REQUEST 128
 
 /* ICMP and ICMPv6 alike. */
@@ -29,12 +29,12 @@ struct mt_icmp {
 };
 
 #define MT_METADATA_V4 bpf_htonl(0xa9fea9feU) /* 169.254.169.254 */
-#define MT_VLAN_HLEN 4
-#define MT_VLAN_VID 0x0fff
-#define MT_IP_OFFSET 0x1fff
-#define MT_IP_MF 0x2000
-#define MT_IP6_MF 0x0001
-#define MT_IP6_OFFSET 0xfff8
+#define MT_VLAN_HLEN   4
+#define MT_VLAN_VID    0x0fff
+#define MT_IP_OFFSET   0x1fff
+#define MT_IP_MF       0x2000
+#define MT_IP6_MF      0x0001
+#define MT_IP6_OFFSET  0xfff8
 
 /* An IPv6 address as words; network order. */
 struct mt_in6 {

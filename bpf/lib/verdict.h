@@ -43,7 +43,7 @@ static __always_inline void count_reason(__u32 reason)
 /* Not inlined: one copy for all exits keeps the programs small. */
 static __noinline int count_slot_reason(__u32 slot, __u32 reason)
 {
-	struct mt_slot_reason key = { .slot = slot, .reason = reason };
+	struct mt_slot_reason key = {.slot = slot, .reason = reason};
 	__u64 one = 1, *count;
 
 	count = bpf_map_lookup_elem(&mt_slot_reasons, &key);

@@ -8,8 +8,8 @@
 namespace metatap {
 
 std::optional<std::string_view> Request::header(std::string_view name) const {
-  const auto found = std::ranges::find_if(
-      headers, [&](const Header& h) { return iequals(h.name, name); });
+  const auto found =
+      std::ranges::find_if(headers, [&](const Header& h) { return iequals(h.name, name); });
   if (found == headers.end()) {
     return std::nullopt;
   }
@@ -17,8 +17,8 @@ std::optional<std::string_view> Request::header(std::string_view name) const {
 }
 
 std::size_t Request::count(std::string_view name) const {
-  return static_cast<std::size_t>(std::ranges::count_if(
-      headers, [&](const Header& h) { return iequals(h.name, name); }));
+  return static_cast<std::size_t>(
+      std::ranges::count_if(headers, [&](const Header& h) { return iequals(h.name, name); }));
 }
 
 }  // namespace metatap
