@@ -892,13 +892,15 @@ void RouterDataPlane::add_device(Place& place, RouterDevice wanted) {
     return;
   }
   held.slot = *slot;
+  // Its ports first: programs of an earlier process may be attached, and must not take a guest of
+  // ours for an unknown one.
+  update_ports(place, held, std::move(sources));
   const mt_device_key key{place.number, ifindex};
   if (::bpf_map_update_elem(core_->programs->map("mt_devices"), &key, &held.slot, BPF_ANY) != 0) {
     held.error = errno_error(errno, "write mt_devices").message;
     log::warn("{}: {}: {}", place.name, held.plan.name, held.error);
     return;
   }
-  update_ports(place, held, std::move(sources));
   (void)attach(place, held);
 }
 
