@@ -50,7 +50,9 @@ Json block_device_mapping(const Instance& instance) {
       volumes.push_back(&bdm);
     }
   }
-  std::ranges::stable_sort(volumes, {}, [](const auto* bdm) { return bdm->device_name; });
+  // By name, then in their own order: they are elements of one vector. (std::stable_sort would do,
+  // but libstdc++ 12's uses what clang calls deprecated.)
+  std::ranges::sort(volumes, {}, [](const auto* bdm) { return std::pair(bdm->device_name, bdm); });
   for (std::size_t i = 0; i < volumes.size(); ++i) {
     map.set(fmt::format("ebs{}", i), Json::string_or_null(volumes[i]->device_name));
   }
