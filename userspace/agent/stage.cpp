@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/stage.hpp"
 
+#include <sys/stat.h>
+
 #include <array>
 #include <utility>
 
@@ -19,6 +21,16 @@ std::string_view trimmed(std::string_view text) {
   return first == std::string_view::npos
              ? std::string_view()
              : text.substr(first, text.find_last_not_of(" \t") - first + 1);
+}
+
+/// Whether a process runs the program we run. Neutron's haproxy may run as our user, and passes on
+/// whatever headers a guest sends; only our own proxy removes them.
+bool runs_our_program(pid_t pid) {
+  struct stat ours{};
+  struct stat theirs{};
+  const auto link = "/proc/" + std::to_string(pid) + "/exe";
+  return pid > 0 && ::stat("/proc/self/exe", &ours) == 0 && ::stat(link.c_str(), &theirs) == 0 &&
+         ours.st_dev == theirs.st_dev && ours.st_ino == theirs.st_ino;
 }
 
 /// What the request says of one kind. Two headers that say something are one too many, be they
@@ -112,7 +124,10 @@ tl::expected<AgentStage::Question, Response> AgentStage::read(const Request& req
     }
   }
   const auto* peer = request.peer;
-  if (peer == nullptr || !(peer->in_process || peer->uid == trusted_uid_)) {
+  const bool ourselves =
+      port.times > 0 && peer != nullptr &&
+      (peer->in_process || (peer->uid == trusted_uid_ && runs_our_program(peer->pid.value_or(0))));
+  if (!ourselves) {
     port = {};
   }
   if (network.times + router.times > 1 || port.times > 1) {

@@ -18,7 +18,8 @@ namespace metatap::agent {
 /// (X-Neutron-Router-ID) and one address in X-Forwarded-For. Both ids: 404, as in Neutron. Neither,
 /// or no or several or an unparsable address: 400, where Neutron answered 500 by accident.
 /// X-Metatap-Port-ID names the port itself; it is believed from ourselves only (the same process,
-/// or a UNIX peer of our own user), and then the lookup is one read of a table.
+/// or a UNIX peer of our own user that runs our own program), and then the lookup is one read of a
+/// table.
 ///
 /// The API's 200 passes with its body and content type, 400, 403, 404, 409, 500, 502, 503 and 504
 /// with their status and Retry-After alone (an API's error text is not for guests); any other

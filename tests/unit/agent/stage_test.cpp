@@ -3,6 +3,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include "agent/inventory_directory.hpp"
 #include "unit/agent/support.hpp"
@@ -215,6 +216,10 @@ TEST_F(Stage, ThePortTagIsBelievedFromOurselvesOnly) {
                  {"X-Forwarded-For", "192.168.1.1"}});
   EXPECT_EQ(instance_asked(asking), "uuid2") << "a stranger's tag was believed";
   asking.peer = {.uid = 1000};
+  EXPECT_EQ(instance_asked(asking), "uuid2");
+  asking.peer = {.uid = 1000, .pid = 1};
+  EXPECT_EQ(instance_asked(asking), "uuid2") << "another program of our user was believed";
+  asking.peer = {.uid = 1000, .pid = ::getpid()};
   EXPECT_EQ(instance_asked(asking), "uuid1");
   asking.peer = {.in_process = true};
   EXPECT_EQ(instance_asked(asking), "uuid1");
