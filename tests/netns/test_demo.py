@@ -104,5 +104,7 @@ def test_without_bpf_it_says_so_and_shows_the_rest(name):
     output, _ = process.communicate(timeout=240)
     assert process.returncode == 0, output
     assert "BPF programs" in output and "CAP_BPF" in output
-    assert "red1" in output
+    for guest in ("g0", "g1", "g2", "red1", "blue1"):
+        assert guest in output
+    assert "✗" not in output and "✓ its own" in output
     assert left_of(name) == []
