@@ -39,7 +39,7 @@ def main():
         sys.exit(f"bench: no such section: {', '.join(unknown)}; there are {', '.join(SECTIONS)}")
     options = argparse.Namespace(
         quick=arguments.quick, rounds=arguments.rounds or 7,
-        seconds=arguments.seconds or (1.0 if arguments.quick else 2.0),
+        seconds=arguments.seconds or (0.4 if arguments.quick else 2.0),
         systems=arguments.systems.split(",") if arguments.systems else None)
 
     lab = Lab()
