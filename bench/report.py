@@ -372,17 +372,19 @@ def targets(report):
     rows.append(["memory a router, kernel included", "≤ 8 KB", check(total, lambda v: v <= 8, "{:.1f} KB") + beside, command("memory")])
     value = get(report, "start", "systems", "fusedrouter", "median_ms") or get(report, "start", "systems", "router", "median_ms")
     beside = get(report, "start", "systems", "theirs", "median_ms")
+    # Negative: the guest had its answer before the command that makes the router had returned.
+    value = None if value is None else max(0.0, value)
     rows.append(["namespace ready to first answer", "≤ 5 ms", check(value, lambda v: v <= 5, "{:.1f} ms")
                  + (f" (haproxy here: {beside:.0f} ms)" if beside else ""), command("start")])
     runs = get(report, "packet", "tap", "test_run_ns") or {}
     worst = max((ns for kind, ns in runs.items() if kind.startswith("mt_tap")), default=None)
     ratio = get(report, "tenant", "tcp", "ratio")
-    rows.append(["tap traffic that is not metadata", "≤ 15 ns a packet", check(worst, lambda v: v <= 15, "{:.0f} ns"), command("packet")])
+    rows.append(["tap traffic that is not metadata", "≤ 15 ns a packet", check(worst, lambda v: v <= 15, "{:.0f} ns, the test run's own time included"), command("packet")])
     rows.append(["tenant throughput with the program", "≥ 0.99x", check(ratio, lambda v: v >= 0.99, "{:.3f}x"), command("tenant")])
     ports = get(report, "change", "ports") or {}
     ones = {n: s.get("one_ms", s.get("apply_ms")) for n, s in ports.items() if "error" not in s}
     failed = sum(s.get("failed_meanwhile", 0) for s in ports.values())
-    rows.append(["a port added at 4 000 ports", "constant time; no connection drops",
+    rows.append(["a port added at 4 000 ports, the whole document applied", "constant time; no connection drops",
                  "not measured" if not ones else ", ".join(f"{v:.1f} ms at {n}" for n, v in ones.items()) + f"; {failed} requests failed",
                  command("change")])
     return ["work", "to reach", "reached", "command"], rows
