@@ -13,6 +13,10 @@
 #include <utility>
 #include <vector>
 
+namespace boost::asio {
+class io_context;
+}
+
 /// What crosses the stage boundaries: one HTTP request, one response. The same values travel
 /// between stages in one process and over the wire, with the same headers.
 namespace metatap {
@@ -92,14 +96,37 @@ struct Response {
   bool close = false;
 };
 
+/// Who waits for an answer without a coroutine of Asio's. One of these is called, once, on the
+/// thread that asked; the request stays where it is until then.
+class Continuation {
+ public:
+  virtual void answered(Response response) = 0;
+  /// It could not be had this way, and nobody acted on the request: handle() is to be asked.
+  virtual void unanswered() = 0;
+  /// The context ends, and what waits in it goes.
+  virtual void abandoned() = 0;
+
+ protected:
+  ~Continuation() = default;
+};
+
 /// A stage: request in, response out. Implementations are thread-safe and are called on any
 /// worker's executor; they answer errors as responses and do not throw.
 class Handler {
  public:
   virtual ~Handler() = default;
-  /// An answer that needs no waiting. The common case; it spares a coroutine. nullopt: ask
-  /// handle().
+  /// An answer that needs no waiting. The common case of a fused pipeline. nullopt: ask further.
   [[nodiscard]] virtual std::optional<Response> answer(const Request&) { return std::nullopt; }
+  /// An answer that must be waited for, but at one place only (a pooled connection, say): spares
+  /// the coroutines of all stages. False: nothing was done, ask handle(). `here`: the context of
+  /// the calling thread.
+  [[nodiscard]] virtual bool ask(const Request& request, boost::asio::io_context& here,
+                                 Continuation& then) {
+    static_cast<void>(request);
+    static_cast<void>(here);
+    static_cast<void>(then);
+    return false;
+  }
   [[nodiscard]] virtual boost::asio::awaitable<Response> handle(const Request& request) = 0;
 };
 

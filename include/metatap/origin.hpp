@@ -52,6 +52,8 @@ struct GuestListener {
   std::shared_ptr<const CallerResolver> resolver;
   /// Several listeners of one group share an address by SO_REUSEPORT: one per worker.
   unsigned worker = 0;  ///< which worker should accept; taken modulo the number of workers
+  /// The only one at its address: a busy worker passes connections on to others.
+  bool alone = false;
 };
 
 /// Implemented by the proxy. Thread-safe.

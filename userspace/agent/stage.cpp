@@ -85,6 +85,43 @@ class AgentStage::Outgoing {
   Request request_;
 };
 
+/// A request that waits for the API, and who waits for it. Owns itself once it is on its way.
+class AgentStage::Errand final : public Continuation {
+ public:
+  Errand(AgentStage& stage, const Request& request, std::string_view forwarded_for,
+         Identity identity, Continuation& then)
+      : stage_(stage),
+        request_(request),
+        outgoing_(request, forwarded_for, std::move(identity), stage.signer_),
+        then_(then) {}
+  virtual ~Errand() = default;
+
+  [[nodiscard]] const Request& outgoing() const { return outgoing_.request(); }
+
+  void answered(Response response) override {
+    const std::unique_ptr<Errand> self(this);
+    if (response.status == 404 && !stage_.directory_.current()) {
+      then_.unanswered();  // the address may have a new owner: handle() asks the directory again
+    } else {
+      then_.answered(for_guest(request_, std::move(response)));
+    }
+  }
+  void unanswered() override {
+    const std::unique_ptr<Errand> self(this);
+    then_.unanswered();
+  }
+  void abandoned() override {
+    const std::unique_ptr<Errand> self(this);
+    then_.abandoned();
+  }
+
+ private:
+  AgentStage& stage_;
+  const Request& request_;
+  const Outgoing outgoing_;
+  Continuation& then_;
+};
+
 AgentStage::AgentStage(Directory& directory, Handler& api, Signer signer,
                        const AgentOptions& options)
     : directory_(directory),
@@ -210,7 +247,25 @@ std::optional<Response> AgentStage::answer(const Request& request) {
   return for_guest(request, std::move(*response));
 }
 
-boost::asio::awaitable<Response> AgentStage::ask(const Request& outgoing) {
+bool AgentStage::ask(const Request& request, boost::asio::io_context& here, Continuation& then) {
+  const auto question = read(request);
+  if (!question) {
+    return false;
+  }
+  auto identity = directory_.known(question->query);
+  if (!identity) {
+    return false;
+  }
+  auto errand = std::make_unique<Errand>(*this, request, question->forwarded_for,
+                                         std::move(*identity), then);
+  if (!api_.ask(errand->outgoing(), here, *errand)) {
+    return false;
+  }
+  static_cast<void>(errand.release());  // it owns itself, and may be gone
+  return true;
+}
+
+boost::asio::awaitable<Response> AgentStage::call(const Request& outgoing) {
   if (auto response = api_.answer(outgoing)) {
     co_return std::move(*response);
   }
@@ -230,13 +285,13 @@ boost::asio::awaitable<Response> AgentStage::handle(const Request& request) {
     co_return refused(request, identity.error());
   }
   const Outgoing outgoing(request, question->forwarded_for, std::move(*identity), signer_);
-  auto response = co_await ask(outgoing.request());
+  auto response = co_await call(outgoing.request());
   if (response.status == 404 && !directory_.current()) {
     // The address may have a new owner since the directory was asked: ask it once more.
     auto fresh = co_await directory_.find(question->query, Freshness::asked);
     if (fresh && *fresh != outgoing.identity()) {
       const Outgoing again(request, question->forwarded_for, std::move(*fresh), signer_);
-      response = co_await ask(again.request());
+      response = co_await call(again.request());
     }
   }
   co_return for_guest(request, std::move(response));

@@ -33,16 +33,19 @@ class AgentStage final : public Handler {
                                                     const AgentOptions& options);
 
   [[nodiscard]] std::optional<Response> answer(const Request& request) override;
+  [[nodiscard]] bool ask(const Request& request, boost::asio::io_context& here,
+                         Continuation& then) override;
   [[nodiscard]] boost::asio::awaitable<Response> handle(const Request& request) override;
 
  private:
   class Outgoing;
+  class Errand;
   struct Question;
 
   AgentStage(Directory& directory, Handler& api, Signer signer, const AgentOptions& options);
 
   [[nodiscard]] tl::expected<Question, Response> read(const Request& request) const;
-  [[nodiscard]] boost::asio::awaitable<Response> ask(const Request& outgoing);
+  [[nodiscard]] boost::asio::awaitable<Response> call(const Request& outgoing);
   [[nodiscard]] Response refused(const Request& request, const Error& error) const;
   [[nodiscard]] static Response for_guest(const Request& request, Response from_api);
 

@@ -749,7 +749,8 @@ Status RouterDataPlane::open_listener(Place& place, const sys::IpAddress& shown,
     }
   }
   place.listeners.emplace(name, ifindex);
-  frontend_.open(GuestListener{*std::move(fd), std::move(name), place.resolver, next_worker_++});
+  frontend_.open(
+      GuestListener{*std::move(fd), std::move(name), place.resolver, next_worker_++, true});
   return {};
 }
 

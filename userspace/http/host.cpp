@@ -6,19 +6,24 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <boost/asio/co_spawn.hpp>
-#include <boost/asio/posix/basic_stream_descriptor.hpp>
 #include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <boost/intrusive/list.hpp>
 #include <coroutine>
 #include <cstring>
 #include <exception>
+#include <iterator>
+#include <span>
 #include <thread>
 #include <utility>
 
 #include "base/log.hpp"
 #include "http/count.hpp"
 #include "http/deadlines.hpp"
+#include "http/detached.hpp"
+#include "http/readiness.hpp"
 #include "http/request_reader.hpp"
 #include "http/response_writer.hpp"
 
@@ -28,95 +33,21 @@ namespace {
 namespace asio = boost::asio;
 namespace intrusive = boost::intrusive;
 
-using Descriptor = asio::posix::basic_stream_descriptor<asio::io_context::executor_type>;
-
 constexpr int kAcceptBatch = 32;
+constexpr unsigned kLead = 2;         // connections more than another worker has
 constexpr int kPipelineBatch = 16;  // requests answered before others get their turn
 constexpr std::size_t kSpareScratch = 64;
-constexpr std::size_t kSpareFrames = 64;
 constexpr std::size_t kSmallBody = 2048;  // copied behind the head: one plain send()
 constexpr std::chrono::milliseconds kAcceptPause{100};
 constexpr std::int64_t kComplainAgain = 10'000;  // ms
 constexpr std::chrono::milliseconds kLinger{2000};
 constexpr std::size_t kLingerBytes = std::size_t{1} << 20U;
 
-/// Memory for coroutine frames, kept per thread.
-class Frames {
- public:
-  static Frames& local() {
-    static thread_local Frames frames;
-    return frames;
-  }
-  ~Frames() {
-    for (void* const frame : spare_) {
-      ::operator delete(frame);
-    }
-  }
-  void* take(std::size_t size) {
-    if (spare_.empty() || size != size_) {
-      return ::operator new(size);
-    }
-    void* const frame = spare_.back();
-    spare_.pop_back();
-    return frame;
-  }
-  void give(void* frame, std::size_t size) noexcept {
-    if (spare_.empty()) {
-      size_ = size;
-      spare_.reserve(kSpareFrames);
-    }
-    if (size == size_ && spare_.size() < kSpareFrames) {
-      spare_.push_back(frame);
-    } else {
-      ::operator delete(frame);
-    }
-  }
-
- private:
-  std::vector<void*> spare_;
-  std::size_t size_ = 0;
-};
-
 /// What a connection needs while it has something to do; idle ones have none.
 struct Scratch {
   explicit Scratch(const Limits& limits) : reader(limits) {}
   RequestReader reader;
   std::string out;
-};
-
-/// A coroutine that owns itself: it runs at once and its frame goes when it is done.
-struct Detached {
-  struct promise_type {
-    Detached get_return_object() noexcept { return {}; }
-    std::suspend_never initial_suspend() noexcept { return {}; }
-    std::suspend_never final_suspend() noexcept { return {}; }
-    void return_void() noexcept {}
-    void unhandled_exception() noexcept { std::terminate(); }
-
-    // There is one kind of frame, about a kilobyte, made and dropped with each connection.
-    static void* operator new(std::size_t size) { return Frames::local().take(size); }
-    static void operator delete(void* frame, std::size_t size) noexcept {
-      Frames::local().give(frame, size);
-    }
-  };
-};
-
-/// Resumes a coroutine once; destroys it if nobody ever will (its io_context is gone).
-class Resumption {
- public:
-  explicit Resumption(std::coroutine_handle<> coroutine) : coroutine_(coroutine) {}
-  Resumption(Resumption&& other) noexcept : coroutine_(std::exchange(other.coroutine_, {})) {}
-  Resumption& operator=(Resumption&&) = delete;
-  ~Resumption() {
-    if (coroutine_) {
-      coroutine_.destroy();
-    }
-  }
-  void operator()() { std::exchange(coroutine_, {}).resume(); }
-  void release() { coroutine_ = {}; }
-
- private:
-  std::coroutine_handle<> coroutine_;
 };
 
 struct BySession;
@@ -151,15 +82,17 @@ class Session final : public SessionHook, Deadlines::Entry {
   enum class Phase : std::uint8_t { idle, reading, handling, writing, lingering };
 
   /// Suspends until the socket is ready, cancelled by a deadline, or closed.
-  struct Ready {
-    Session& session;
-    asio::posix::descriptor_base::wait_type what;
-    [[nodiscard]] bool await_ready() const noexcept { return session.closed_; }
-    void await_suspend(std::coroutine_handle<> coroutine);
+  struct Ready : Watch::Wait {
+    Ready(Session& its_session, std::uint32_t events)
+        : Wait(its_session.watch_, events), session(its_session) {}
+    [[nodiscard]] bool await_ready() const noexcept {
+      return !session.watched() || Wait::await_ready();
+    }
     /// Whether to go on.
     [[nodiscard]] bool await_resume() const noexcept {
-      return !session.closed_ && !session.expired_;
+      return session.watch_.is_open() && !session.expired_;
     }
+    Session& session;
   };
   /// Lets the other connections of this worker have their turn.
   struct Yield {
@@ -168,8 +101,9 @@ class Session final : public SessionHook, Deadlines::Entry {
     void await_suspend(std::coroutine_handle<> coroutine);
     void await_resume() const noexcept {}
   };
-  /// Runs a handler's coroutine and suspends unless it was done at once.
-  struct Handled {
+  /// Waits for a handler's answer: as a continuation if the handler can do with that, else as the
+  /// caller of its coroutine. Does not suspend if the answer is there at once.
+  struct Handled final : Continuation {
     Handled(Session& its_session, const Request& its_request)
         : session(its_session), request(its_request) {}
     Handled(const Handled&) = delete;
@@ -177,15 +111,23 @@ class Session final : public SessionHook, Deadlines::Entry {
 
     Session& session;
     const Request& request;
+    std::coroutine_handle<> waiter;
     enum class Step : std::uint8_t { starting, suspended, done } step = Step::starting;
     Response response;
     [[nodiscard]] bool await_ready() const noexcept { return false; }
     bool await_suspend(std::coroutine_handle<> coroutine);
     Response await_resume() noexcept { return std::move(response); }
+
+    void answered(Response result) override;
+    void unanswered() override { spawn(); }
+    void abandoned() override { waiter.destroy(); }
+    void spawn();
   };
 
-  Ready readable() { return {*this, asio::posix::descriptor_base::wait_read}; }
-  Ready writable() { return {*this, asio::posix::descriptor_base::wait_write}; }
+  Ready readable() { return {*this, EPOLLIN}; }
+  Ready writable() { return {*this, EPOLLOUT}; }
+  /// The first wait registers the socket; most connections of one request never wait.
+  bool watched() { return !closed_ && (watch_.is_open() || watch_.open(socket_)); }
   std::optional<Response> answer(const Request& request);
   void borrow_scratch();
   void return_scratch();
@@ -194,8 +136,8 @@ class Session final : public SessionHook, Deadlines::Entry {
 
   std::shared_ptr<Host::Shard> shard_;
   const void* listener_;
-  UniqueFd fd_;                           // until the first wait
-  std::optional<Descriptor> descriptor_;  // from then on
+  UniqueFd fd_;
+  Watch watch_;
   int socket_;
   std::unique_ptr<Visitor> visitor_;
   std::unique_ptr<Scratch> scratch_;
@@ -203,39 +145,62 @@ class Session final : public SessionHook, Deadlines::Entry {
   bool closed_ = false, expired_ = false;
 };
 
-struct Host::Listener : std::enable_shared_from_this<Listener> {
-  Listener(asio::io_context& context, UniqueFd fd, std::string its_name,
-           std::shared_ptr<Reception> its_reception)
+struct Host::Listener {
+  Listener(asio::io_context& context, UniqueFd its_fd, std::string its_name,
+           std::shared_ptr<Reception> its_reception, Share its_share)
       : name(std::move(its_name)),
         reception(std::move(its_reception)),
-        descriptor(context, fd.release()),
-        pause(context) {}
+        share(its_share),
+        fd(std::move(its_fd)),
+        watch(Readiness::of(context)) {}
 
-  std::string name;
-  std::shared_ptr<Reception> reception;
-  Descriptor descriptor;
-  asio::steady_timer pause;
+  /// The coroutine that accepts ends when it notices.
+  void close() {
+    closed.store(true, std::memory_order_relaxed);
+    watch.cancel();
+    watch.close();
+    fd.reset();
+  }
+
+  const std::string name;
+  const std::shared_ptr<Reception> reception;
+  const Share share;
+  UniqueFd fd;
+  Watch watch;
+  std::atomic<bool> closed{false};  // read by workers that connections are passed to
 };
 
 struct Host::Shard : std::enable_shared_from_this<Shard> {
-  Shard(asio::io_context& its_context, const Limits& its_limits)
-      : context(its_context), limits(its_limits), deadlines(Deadlines::of(its_context)) {}
+  Shard(asio::io_context& its_context, unsigned its_worker, const Limits& its_limits)
+      : context(its_context),
+        worker(its_worker),
+        limits(its_limits),
+        deadlines(Deadlines::of(its_context)),
+        readiness(Readiness::of(its_context)) {}
 
-  void open(UniqueFd fd, std::string name, std::shared_ptr<Reception> reception);
-  bool close(std::string_view name);
+  void open(UniqueFd fd, std::string name, std::shared_ptr<Reception> reception, Share share);
+  std::vector<const Listener*> close(std::string_view name);
+  void abort_from(std::span<const Listener* const> gone);
   void close_all();
-  void accept_later(const std::shared_ptr<Listener>& listener);
-  void accept_now(const std::shared_ptr<Listener>& listener);
+  static Detached accept(std::shared_ptr<Shard> self, std::shared_ptr<Listener> listener);
+  bool accept_batch(const std::shared_ptr<Listener>& listener);
+  Shard& least_busy();
+  void serve(const std::shared_ptr<Listener>& listener, UniqueFd fd, const sockaddr_storage& peer);
 
   asio::io_context& context;
+  const unsigned worker;
   const Limits limits;
   Deadlines& deadlines;
+  Readiness& readiness;
+  std::vector<std::weak_ptr<Shard>> others;
   std::vector<std::shared_ptr<Listener>> listeners;
   intrusive::list<Session, intrusive::base_hook<SessionHook>, intrusive::constant_time_size<false>>
       sessions;
   std::vector<std::unique_ptr<Scratch>> spare;
   bool draining = false;
   std::int64_t complain_at = 0;
+  /// Connections here and on their way; other workers look at it and add to it.
+  alignas(64) std::atomic<unsigned> load{0};
 
   struct alignas(64) {
     Count accepted, refused, open, requests, malformed, expired, accept_failures;
@@ -249,6 +214,7 @@ Session::Session(std::shared_ptr<Host::Shard> shard, const void* listener, Uniqu
     : shard_(std::move(shard)),
       listener_(listener),
       fd_(std::move(fd)),
+      watch_(shard_->readiness),
       socket_(fd_.get()),
       visitor_(std::move(visitor)) {
   shard_->sessions.push_back(*this);
@@ -258,6 +224,7 @@ Session::Session(std::shared_ptr<Host::Shard> shard, const void* listener, Uniqu
 
 Session::~Session() {
   --shard_->count.open;
+  shard_->load.fetch_sub(1, std::memory_order_relaxed);
   return_scratch();
 }
 
@@ -281,36 +248,36 @@ void Session::return_scratch() {
   scratch_.reset();
 }
 
-void Session::Ready::await_suspend(std::coroutine_handle<> coroutine) {
-  if (!session.descriptor_) {
-    session.descriptor_.emplace(session.shard_->context, session.fd_.release());
-  }
-  session.descriptor_->async_wait(
-      what,
-      [resume = Resumption(coroutine)](const boost::system::error_code&) mutable { resume(); });
-}
-
 void Session::Yield::await_suspend(std::coroutine_handle<> coroutine) {
   asio::post(session.shard_->context, Resumption(coroutine));
 }
 
 bool Session::Handled::await_suspend(std::coroutine_handle<> coroutine) {
-  asio::co_spawn(session.shard_->context, session.visitor_->handle(request),
-                 [this, resume = Resumption(coroutine)](const std::exception_ptr& error,
-                                                        Response result) mutable {
-                   response = error ? plain_response(500) : std::move(result);
-                   if (step == Step::starting) {
-                     resume.release();
-                     step = Step::done;
-                   } else {
-                     resume();
-                   }
-                 });
+  waiter = coroutine;
+  if (!session.visitor_->ask(request, session.shard_->context, *this)) {
+    spawn();
+  }
   if (step == Step::done) {
     return false;
   }
   step = Step::suspended;
   return true;
+}
+
+void Session::Handled::answered(Response result) {
+  response = std::move(result);
+  if (std::exchange(step, Step::done) == Step::suspended) {
+    waiter.resume();
+  }
+}
+
+void Session::Handled::spawn() {
+  asio::co_spawn(session.shard_->context, session.visitor_->handle(request),
+                 [this, owner = Resumption(waiter)](const std::exception_ptr& error,
+                                                    Response result) mutable {
+                   owner.release();  // it is still there: answered() resumes it
+                   answered(error ? plain_response(500) : std::move(result));
+                 });
 }
 
 std::optional<Response> Session::answer(const Request& request) {
@@ -325,18 +292,14 @@ std::optional<Response> Session::answer(const Request& request) {
 void Session::expired() {
   expired_ = true;
   ++shard_->count.expired;
-  if (descriptor_) {
-    descriptor_->cancel();
-  }
+  watch_.cancel();
 }
 
 void Session::abort() {
   closed_ = true;
+  watch_.cancel();
+  watch_.close();
   fd_.reset();
-  if (descriptor_) {
-    boost::system::error_code ignored;
-    descriptor_->close(ignored);
-  }
   socket_ = -1;
 }
 
@@ -528,38 +491,37 @@ Detached Session::run(std::shared_ptr<Host::Shard> shard, const void* listener, 
 
 // ---- Shard
 
-void Host::Shard::open(UniqueFd fd, std::string name, std::shared_ptr<Reception> reception) {
-  listeners.push_back(
-      std::make_shared<Listener>(context, std::move(fd), std::move(name), std::move(reception)));
-  accept_later(listeners.back());
+void Host::Shard::open(UniqueFd fd, std::string name, std::shared_ptr<Reception> reception,
+                       Share share) {
+  listeners.push_back(std::make_shared<Listener>(context, std::move(fd), std::move(name),
+                                                 std::move(reception), share));
+  accept(shared_from_this(), listeners.back());
 }
 
-bool Host::Shard::close(std::string_view name) {
-  bool found = false;
+std::vector<const Host::Listener*> Host::Shard::close(std::string_view name) {
+  std::vector<const Listener*> closed;
   for (const auto& listener : listeners) {
-    if (listener->name != name) {
-      continue;
-    }
-    found = true;
-    boost::system::error_code ignored;
-    listener->descriptor.close(ignored);
-    listener->pause.cancel();
-    for (Session& session : sessions) {
-      if (session.listener() == listener.get()) {
-        session.abort();
-      }
+    if (listener->name == name) {
+      listener->close();
+      closed.push_back(listener.get());
     }
   }
   std::erase_if(listeners, [&](const auto& listener) { return listener->name == name; });
-  return found;
+  return closed;
+}
+
+void Host::Shard::abort_from(std::span<const Listener* const> gone) {
+  for (Session& session : sessions) {
+    if (std::ranges::find(gone, session.listener()) != gone.end()) {
+      session.abort();
+    }
+  }
 }
 
 void Host::Shard::close_all() {
   draining = true;
   for (const auto& listener : listeners) {
-    boost::system::error_code ignored;
-    listener->descriptor.close(ignored);
-    listener->pause.cancel();
+    listener->close();
   }
   listeners.clear();
   for (Session& session : sessions) {
@@ -569,55 +531,103 @@ void Host::Shard::close_all() {
   }
 }
 
-void Host::Shard::accept_later(const std::shared_ptr<Listener>& listener) {
-  if (!listener->descriptor.is_open()) {
-    return;
+Detached Host::Shard::accept(std::shared_ptr<Shard> self, std::shared_ptr<Listener> listener) {
+  struct Pause {
+    asio::steady_timer& timer;
+    [[nodiscard]] bool await_ready() const noexcept { return false; }
+    void await_suspend(std::coroutine_handle<> coroutine) const {
+      timer.async_wait(
+          [resume = Resumption(coroutine)](const boost::system::error_code&) mutable { resume(); });
+    }
+    void await_resume() const noexcept {}
+  };
+  while (listener->fd) {
+    if (listener->watch.is_open() ||
+        listener->watch.open(listener->fd.get(), Watch::Kind::listener)) {
+      co_await listener->watch.readable();
+      if (!listener->fd || self->accept_batch(listener)) {
+        continue;
+      }
+    }
+    // Out of descriptors or memory: what waits there would wake us again at once.
+    listener->watch.close();
+    asio::steady_timer timer(self->context, kAcceptPause);
+    Pause pause{timer};
+    co_await pause;
   }
-  listener->descriptor.async_wait(
-      asio::posix::descriptor_base::wait_read,
-      [self = shared_from_this(), listener](const boost::system::error_code& error) {
-        if (!error) {
-          self->accept_now(listener);
-        }
-      });
 }
 
-void Host::Shard::accept_now(const std::shared_ptr<Listener>& listener) {
-  for (int i = 0; i < kAcceptBatch && listener->descriptor.is_open(); ++i) {
+/// False when the system has no room for more connections.
+bool Host::Shard::accept_batch(const std::shared_ptr<Listener>& listener) {
+  for (int i = 0; i < kAcceptBatch && listener->fd; ++i) {
     sockaddr_storage peer{};
     socklen_t size = sizeof peer;
-    UniqueFd fd(::accept4(listener->descriptor.native_handle(), reinterpret_cast<sockaddr*>(&peer),
-                          &size, SOCK_NONBLOCK | SOCK_CLOEXEC));
+    UniqueFd fd(::accept4(listener->fd.get(), reinterpret_cast<sockaddr*>(&peer), &size,
+                          SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (!fd) {
       if (errno == EINTR || errno == ECONNABORTED) {
         continue;
       }
       if (errno == EAGAIN) {
-        break;
+        return true;
       }
-      // Out of descriptors or memory: the waiting connection would wake us again at once.
       ++count.accept_failures;
       if (const auto now = Deadlines::now(); now >= complain_at) {
         complain_at = now + kComplainAgain;
         log::warn("{}: cannot accept: {}", listener->name, std::strerror(errno));
       }
-      listener->pause.expires_after(kAcceptPause);
-      listener->pause.async_wait(
-          [self = shared_from_this(), listener](const boost::system::error_code&) {
-            self->accept_later(listener);
-          });
-      return;
+      return false;
     }
     ++count.accepted;
-    auto visitor = listener->reception->admit(fd.get(), peer);
-    if (!visitor) {
-      ++count.refused;
-      reset_on_close(fd.get());
+    Shard& target = listener->share == Share::out ? least_busy() : *this;
+    target.load.fetch_add(1, std::memory_order_relaxed);
+    if (&target == this) {
+      serve(listener, std::move(fd), peer);
       continue;
     }
-    Session::run(shared_from_this(), listener.get(), std::move(fd), std::move(visitor));
+    asio::post(target.context, [target = target.shared_from_this(), listener, peer,
+                                fd = std::move(fd)]() mutable {
+      target->serve(listener, std::move(fd), peer);
+    });
   }
-  accept_later(listener);
+  return true;
+}
+
+/// Passing a connection on costs the other worker's waking, so a small lead is no reason.
+Host::Shard& Host::Shard::least_busy() {
+  Shard* best = this;
+  unsigned least = load.load(std::memory_order_relaxed);
+  if (least < kLead) {
+    return *this;
+  }
+  least -= kLead;
+  for (const auto& other : others) {
+    const auto shard = other.lock();
+    if (const unsigned its = shard ? shard->load.load(std::memory_order_relaxed) : least;
+        its < least) {
+      least = its;
+      best = shard.get();
+    }
+  }
+  return *best;
+}
+
+/// `load` counts the connection already.
+void Host::Shard::serve(const std::shared_ptr<Listener>& listener, UniqueFd fd,
+                        const sockaddr_storage& peer) {
+  std::unique_ptr<Visitor> visitor;
+  if (!draining && !listener->closed.load(std::memory_order_relaxed)) {
+    visitor = listener->reception->admit(fd.get(), peer, worker);
+    if (!visitor) {
+      ++count.refused;
+    }
+  }
+  if (!visitor) {
+    load.fetch_sub(1, std::memory_order_relaxed);
+    reset_on_close(fd.get());
+    return;
+  }
+  Session::run(shared_from_this(), listener.get(), std::move(fd), std::move(visitor));
 }
 
 // ---- Host
@@ -635,7 +645,11 @@ Host::Counters& Host::Counters::operator+=(const Counters& other) {
 
 Host::Host(Workers& workers, Limits limits) : workers_(workers), limits_(limits) {
   for (unsigned i = 0; i < workers_.size(); ++i) {
-    shards_.push_back(std::make_shared<Shard>(workers_.at(i), limits_));
+    shards_.push_back(std::make_shared<Shard>(workers_.at(i), i, limits_));
+  }
+  for (const auto& shard : shards_) {
+    std::ranges::copy_if(shards_, std::back_inserter(shard->others),
+                         [&](const auto& other) { return other != shard; });
   }
 }
 
@@ -644,19 +658,23 @@ Host::~Host() {
 }
 
 void Host::open(unsigned worker, UniqueFd listener, std::string name,
-                std::shared_ptr<Reception> reception) {
+                std::shared_ptr<Reception> reception, Share share) {
   const unsigned index = worker % workers_.size();
   workers_.run_on(index, [&] {
-    shards_[index]->open(std::move(listener), std::move(name), std::move(reception));
+    shards_[index]->open(std::move(listener), std::move(name), std::move(reception), share);
   });
 }
 
 bool Host::close(std::string_view name) {
-  bool found = false;
+  std::vector<const Listener*> closed;
   for (unsigned i = 0; i < shards_.size(); ++i) {
-    workers_.run_on(i, [&] { found = shards_[i]->close(name) || found; });
+    workers_.run_on(i, [&] { std::ranges::copy(shards_[i]->close(name), std::back_inserter(closed)); });
   }
-  return found;
+  // A connection that was being passed on has arrived by now, or finds its listener closed.
+  for (unsigned i = 0; i < shards_.size() && !closed.empty(); ++i) {
+    workers_.run_on(i, [&] { shards_[i]->abort_from(closed); });
+  }
+  return !closed.empty();
 }
 
 void Host::stop(std::chrono::milliseconds drain) {

@@ -16,7 +16,7 @@
 namespace metatap::http {
 
 /// Accepts on listening sockets and serves HTTP/1.x on each connection: one coroutine per
-/// connection, on the worker that accepted it. What the server and the proxy have in common.
+/// connection, on one worker. What the server and the proxy have in common.
 ///
 /// Requests are read whole (HTTP/1.0 and 1.1, split, chunked, pipelined one after the other) and
 /// each response leaves in one gathered write. Both are tried first and waited for second.
@@ -40,9 +40,14 @@ class Host {
   Host& operator=(const Host&) = delete;
   ~Host();  ///< stop() without a drain
 
+  /// What becomes of the connections of one listener.
+  enum class Share : std::uint8_t {
+    keep,  ///< the worker that accepts them serves them; each worker has a listener of its own
+    out,   ///< the only listener at its address: those of a busy worker are passed to another
+  };
   /// `listener`: bound, listening, non-blocking. Names need not be unique.
   void open(unsigned worker, UniqueFd listener, std::string name,
-            std::shared_ptr<Reception> reception);
+            std::shared_ptr<Reception> reception, Share share = Share::keep);
   /// Closes all listeners of that name and the connections accepted from them; their descriptors
   /// are closed when this returns. False: there was none.
   bool close(std::string_view name);

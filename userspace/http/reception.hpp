@@ -20,8 +20,15 @@ class Visitor {
   [[nodiscard]] virtual bool welcome() { return true; }
   /// Of whom the requests are said to come.
   [[nodiscard]] virtual const Peer& peer() const = 0;
-  /// As Handler's: first answer(), and only if that has none, handle().
+  /// As Handler's: first answer(); if that has none, ask(); if that will not, handle().
   [[nodiscard]] virtual std::optional<Response> answer(const Request& request) = 0;
+  [[nodiscard]] virtual bool ask(const Request& request, boost::asio::io_context& here,
+                                 Continuation& then) {
+    static_cast<void>(request);
+    static_cast<void>(here);
+    static_cast<void>(then);
+    return false;
+  }
   [[nodiscard]] virtual boost::asio::awaitable<Response> handle(const Request& request) = 0;
   /// After each response, also those the server makes itself (then `request` is null).
   virtual void answered(const Request* request, const Response& response) {
@@ -30,13 +37,14 @@ class Visitor {
   }
 };
 
-/// Decides about connections as they are accepted. Called on the accepting worker; several
-/// workers may call at once.
+/// Decides about connections as they are accepted. Called on the worker that will serve them;
+/// several workers may call at once.
 class Reception {
  public:
   virtual ~Reception() = default;
   /// Null: the connection is reset.
-  [[nodiscard]] virtual std::unique_ptr<Visitor> admit(int fd, const sockaddr_storage& peer) = 0;
+  [[nodiscard]] virtual std::unique_ptr<Visitor> admit(int fd, const sockaddr_storage& peer,
+                                                       unsigned worker) = 0;
 };
 
 }  // namespace metatap::http

@@ -41,6 +41,10 @@ class Guest final : public Visitor {
   [[nodiscard]] std::optional<Response> answer(const Request& request) override {
     return handler_.answer(request);
   }
+  [[nodiscard]] bool ask(const Request& request, boost::asio::io_context& here,
+                         Continuation& then) override {
+    return handler_.ask(request, here, then);
+  }
   [[nodiscard]] boost::asio::awaitable<Response> handle(const Request& request) override {
     return handler_.handle(request);
   }
@@ -54,7 +58,8 @@ class Guest final : public Visitor {
 class OpenDoor final : public Reception {
  public:
   explicit OpenDoor(Handler& handler) : handler_(handler) {}
-  [[nodiscard]] std::unique_ptr<Visitor> admit(int fd, const sockaddr_storage& peer) override {
+  [[nodiscard]] std::unique_ptr<Visitor> admit(int fd, const sockaddr_storage& peer,
+                                               unsigned) override {
     return std::make_unique<Guest>(handler_, fd, peer);
   }
 

@@ -24,6 +24,8 @@
 #include "base/ascii.hpp"
 #include "http/count.hpp"
 #include "http/deadlines.hpp"
+#include "http/detached.hpp"
+#include "http/readiness.hpp"
 #include "http/response_reader.hpp"
 #include "http/response_writer.hpp"
 #include "metatap/unique_fd.hpp"
@@ -45,152 +47,236 @@ constexpr std::size_t kSpareRequest = 16 * 1024;
 constexpr std::chrono::milliseconds kBacklogPause{1};
 constexpr std::chrono::milliseconds kLongestBacklogPause{16};
 
-/// A connected socket, with or without TLS. Tries first and waits second.
-class Connection final : public Deadlines::Entry {
+/// How an exchange over one connection ended.
+struct Outcome {
+  ResponseReader::State state = ResponseReader::State::failed;
+  bool sent = false;  ///< all of the request
+};
+
+/// A connected socket. Tries first and waits second.
+class Connection : public Deadlines::Entry {
  public:
-  Connection(asio::io_context& context, UniqueFd fd, std::size_t body_limit)
-      : reader(body_limit), descriptor_(context, fd.release()) {
+  Connection(asio::io_context& context, std::size_t body_limit) : reader(body_limit) {
     Deadlines::of(context).add(*this);
   }
 
+  /// Writes `request` and reads the response into `reader`; an answer may come, and the connection
+  /// close, before all is written. `reused`: then a request that could not be written is not to be
+  /// waited for. The deadline, if that was it, shows in timed_out().
+  virtual awaitable<Outcome> exchange(std::string_view request, bool reused) = 0;
+
   /// Whether the deadline passed; a timed-out connection is not used again.
   [[nodiscard]] bool timed_out() const { return timed_out_; }
-
-  awaitable<bool> connected() {  // after EINPROGRESS
-    co_await descriptor_.async_wait(Descriptor::wait_write, kAwait);
-    int error = 0;
-    socklen_t size = sizeof error;
-    ::getsockopt(descriptor_.native_handle(), SOL_SOCKET, SO_ERROR, &error, &size);
-    co_return !timed_out_ && error == 0;
-  }
-
-  awaitable<bool> start_tls(asio::ssl::context& tls, const TcpEndpoint& endpoint, bool verify) {
-    auto& context = static_cast<asio::io_context&>(descriptor_.get_executor().context());
-    const auto protocol = family() == AF_INET6 ? asio::ip::tcp::v6() : asio::ip::tcp::v4();
-    tls_.emplace(TcpSocket(context, protocol, descriptor_.release()), tls);
-    if (verify) {
-      tls_->set_verify_callback(asio::ssl::host_name_verification(endpoint.host));
-    }
-    SSL_set_tlsext_host_name(tls_->native_handle(), endpoint.host.c_str());
-    const auto [error] = co_await tls_->async_handshake(asio::ssl::stream_base::client, kAwait);
-    co_return !error;
-  }
-
-  /// All of `bytes`; false if the connection is gone or the deadline has passed.
-  awaitable<bool> write(std::string_view bytes) {
-    if (tls_) {
-      while (!bytes.empty()) {
-        const auto [error, sent] =
-            co_await tls_->async_write_some(asio::const_buffer(bytes.data(), bytes.size()), kAwait);
-        if (error) {
-          co_return false;
-        }
-        bytes.remove_prefix(sent);
-      }
-      co_return true;
-    }
-    while (!try_write(bytes)) {
-      if (errno != EAGAIN) {
-        co_return false;
-      }
-      const auto [error] = co_await descriptor_.async_wait(Descriptor::wait_write, kAwait);
-      if (error) {
-        co_return false;
-      }
-    }
-    co_return true;
-  }
-  /// Whether all could be written at once; if not, what is left in `bytes`, and errno.
-  bool try_write(std::string_view& bytes) {
-    if (tls_) {
-      errno = EAGAIN;
-      return false;
-    }
-    while (!bytes.empty()) {
-      const ssize_t sent =
-          ::send(descriptor_.native_handle(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
-      if (sent >= 0) {
-        bytes.remove_prefix(static_cast<std::size_t>(sent));
-      } else if (errno != EINTR) {
-        return false;
-      }
-    }
-    return true;
-  }
-
-  /// A response, in `reader`; failed on anything else. The deadline, if that was it, shows in
-  /// timed_out().
-  awaitable<ResponseReader::State> read() {
-    for (auto state = ResponseReader::State::need_more;;) {
-      const auto space = reader.space();
-      ssize_t got = 0;
-      if (tls_) {
-        const auto [error, bytes] =
-            co_await tls_->async_read_some(asio::buffer(space.data(), space.size()), kAwait);
-        if (error && (timed_out_ || error != asio::error::eof)) {
-          // A missing close_notify ends a body that has no length, as with plain TCP.
-          co_return timed_out_ || error != asio::ssl::error::stream_truncated
-              ? ResponseReader::State::failed
-              : reader.finish();
-        }
-        got = static_cast<ssize_t>(bytes);
-      } else {
-        const auto [error] = co_await descriptor_.async_wait(Descriptor::wait_read, kAwait);
-        if (error) {
-          co_return ResponseReader::State::failed;
-        }
-        got = ::recv(descriptor_.native_handle(), space.data(), space.size(), 0);
-        if (got < 0) {
-          if (errno == EAGAIN || errno == EINTR) {
-            continue;
-          }
-          co_return ResponseReader::State::failed;
-        }
-      }
-      if (got == 0) {
-        co_return reader.finish();
-      }
-      state = reader.received(static_cast<std::size_t>(got));
-      if (state != ResponseReader::State::need_more) {
-        co_return state;
-      }
-    }
-  }
-
-  ResponseReader reader;
-
-  void begin(std::int64_t deadline) {
+  void begin(std::int64_t deadline, bool head) {
     idle_ = false;
     expire_at(deadline);
+    reader.begin(head);
   }
   void rest(std::chrono::milliseconds longest) {
     idle_ = true;
     expire_after(longest);
   }
 
+  ResponseReader reader;
+
  private:
-  int family() {
-    sockaddr_storage storage{};
-    socklen_t size = sizeof storage;
-    ::getsockname(descriptor_.native_handle(), reinterpret_cast<sockaddr*>(&storage), &size);
-    return storage.ss_family;
-  }
-  void expired() override {
+  /// Who waits for it, if anybody does, is to be woken.
+  virtual void cancel() = 0;
+  virtual void close() = 0;
+  void expired() final {
     timed_out_ = true;
-    error_code ignored;
     if (idle_) {
-      tls_.reset();
-      descriptor_.close(ignored);
-    } else if (tls_) {
-      tls_->next_layer().cancel(ignored);
-    } else if (descriptor_.is_open()) {
-      descriptor_.cancel(ignored);
+      close();
+    } else {
+      cancel();
     }
   }
 
-  Descriptor descriptor_;
-  std::optional<TlsStream> tls_;
   bool timed_out_ = false, idle_ = false;
+};
+
+/// Without TLS: the hot path.
+class PlainConnection final : public Connection {
+ public:
+  /// Who is told of the end of run().
+  class Finish {
+   public:
+    virtual void finished(Outcome outcome) = 0;
+    /// The context ends.
+    virtual void dropped() = 0;
+
+   protected:
+    ~Finish() = default;
+  };
+
+  PlainConnection(asio::io_context& context, UniqueFd fd, std::size_t body_limit)
+      : Connection(context, body_limit),
+        context_(context),
+        fd_(std::move(fd)),
+        watch_(Readiness::of(context)) {
+    // What cannot be watched cannot be waited for: the exchange fails.
+    static_cast<void>(watch_.open(fd_.get()));
+  }
+
+  Detached run(std::string_view request, bool reused, Finish& finish);
+  awaitable<Outcome> exchange(std::string_view request, bool reused) override;
+
+ private:
+  void cancel() override { watch_.cancel(); }
+  void close() override {
+    watch_.close();
+    fd_.reset();
+  }
+
+  asio::io_context& context_;
+  UniqueFd fd_;
+  Watch watch_;
+};
+
+Detached PlainConnection::run(std::string_view request, bool reused, Finish& its_finish) {
+  struct Guard {
+    explicit Guard(Finish& to_tell) : finish(&to_tell) {}
+    Guard(const Guard&) = delete;
+    Guard& operator=(const Guard&) = delete;
+    ~Guard() {
+      if (finish != nullptr) {
+        finish->dropped();
+      }
+    }
+    Finish* finish;
+  } guard(its_finish);
+
+  Outcome outcome;
+  while (!request.empty() && watch_.is_open()) {
+    const ssize_t sent = ::send(fd_.get(), request.data(), request.size(), MSG_NOSIGNAL);
+    if (sent >= 0) {
+      request.remove_prefix(static_cast<std::size_t>(sent));
+    } else if (errno == EAGAIN) {
+      co_await watch_.writable();
+      if (timed_out()) {
+        break;
+      }
+    } else if (errno != EINTR) {
+      break;
+    }
+  }
+  outcome.sent = request.empty();
+  if (outcome.sent || !reused) {
+    outcome.state = ResponseReader::State::need_more;
+  }
+  while (outcome.state == ResponseReader::State::need_more) {
+    if (!watch_.is_open()) {
+      outcome.state = ResponseReader::State::failed;
+      break;
+    }
+    co_await watch_.readable();
+    if (timed_out()) {
+      outcome.state = ResponseReader::State::failed;
+      break;
+    }
+    // An edge tells of all that is there: read until there is no more, or the response is whole.
+    while (outcome.state == ResponseReader::State::need_more) {
+      const auto space = reader.space();
+      const ssize_t got = ::recv(fd_.get(), space.data(), space.size(), 0);
+      if (got > 0) {
+        outcome.state = reader.received(static_cast<std::size_t>(got));
+      } else if (got == 0) {
+        outcome.state = reader.finish();
+      } else if (errno == EAGAIN) {
+        break;
+      } else if (errno != EINTR) {
+        outcome.state = ResponseReader::State::failed;
+      }
+    }
+  }
+  // May end this connection.
+  std::exchange(guard.finish, nullptr)->finished(outcome);
+}
+
+/// From run() to Asio's coroutines. Owns itself.
+template <class Handler>
+class Bridge final : public PlainConnection::Finish {
+ public:
+  Bridge(asio::io_context& context, Handler handler)
+      : context_(context), handler_(std::move(handler)) {}
+  void finished(Outcome outcome) override {
+    asio::post(context_, [handler = std::move(handler_), outcome]() mutable {
+      std::move(handler)(outcome);
+    });
+    delete this;
+  }
+  void dropped() override { delete this; }
+
+ private:
+  asio::io_context& context_;
+  Handler handler_;
+};
+
+awaitable<Outcome> PlainConnection::exchange(std::string_view request, bool reused) {
+  co_return co_await asio::async_initiate<const asio::use_awaitable_t<>&, void(Outcome)>(
+      [this, request, reused](auto handler) {
+        run(request, reused, *new Bridge<decltype(handler)>(context_, std::move(handler)));
+      },
+      asio::use_awaitable);
+}
+
+class TlsConnection final : public Connection {
+ public:
+  TlsConnection(TcpSocket socket, asio::ssl::context& tls, std::size_t body_limit)
+      : Connection(static_cast<asio::io_context&>(socket.get_executor().context()), body_limit),
+        stream_(std::move(socket), tls) {}
+
+  awaitable<bool> handshake(const TcpEndpoint& endpoint, bool verify) {
+    if (verify) {
+      stream_.set_verify_callback(asio::ssl::host_name_verification(endpoint.host));
+    }
+    SSL_set_tlsext_host_name(stream_.native_handle(), endpoint.host.c_str());
+    const auto [error] = co_await stream_.async_handshake(asio::ssl::stream_base::client, kAwait);
+    co_return !error;
+  }
+
+  awaitable<Outcome> exchange(std::string_view request, bool reused) override {
+    Outcome outcome;
+    while (!request.empty()) {
+      const auto [error, sent] = co_await stream_.async_write_some(
+          asio::const_buffer(request.data(), request.size()), kAwait);
+      if (error) {
+        break;
+      }
+      request.remove_prefix(sent);
+    }
+    outcome.sent = request.empty();
+    if (outcome.sent || !reused) {
+      outcome.state = ResponseReader::State::need_more;
+    }
+    while (outcome.state == ResponseReader::State::need_more) {
+      const auto space = reader.space();
+      const auto [error, bytes] =
+          co_await stream_.async_read_some(asio::buffer(space.data(), space.size()), kAwait);
+      if (!error) {
+        outcome.state = reader.received(bytes);
+      } else if (!timed_out() &&
+                 (error == asio::error::eof || error == asio::ssl::error::stream_truncated)) {
+        // A missing close_notify ends a body that has no length, as with plain TCP.
+        outcome.state = reader.finish();
+      } else {
+        outcome.state = ResponseReader::State::failed;
+      }
+    }
+    co_return outcome;
+  }
+
+ private:
+  void cancel() override {
+    error_code ignored;
+    stream_.next_layer().cancel(ignored);
+  }
+  void close() override {
+    error_code ignored;
+    stream_.next_layer().close(ignored);
+  }
+
+  TlsStream stream_;
 };
 
 using ConnectionPtr = std::unique_ptr<Connection>;
@@ -199,12 +285,37 @@ struct alignas(64) Counts {
   Count requests, connects, reused, retried, unavailable, timeouts, invalid;
 };
 
+class Errand;
+
 /// The idle connections of one upstream in one io_context, the latest used last.
 struct Pool {
+  Pool();
+  Pool(const Pool&) = delete;
+  Pool& operator=(const Pool&) = delete;
+  ~Pool();
+
+  ConnectionPtr take();
+  void give(ConnectionPtr connection, std::chrono::milliseconds longest) {
+    connection->rest(longest);
+    std::erase_if(idle, [](const auto& old) { return old->timed_out(); });
+    idle.push_back(std::move(connection));
+  }
+
   std::vector<ConnectionPtr> idle;
-  std::vector<std::string> spare;  // memory for requests
+  std::vector<std::unique_ptr<Errand>> spare;  // with memory for requests
   std::shared_ptr<Counts> counts = std::make_shared<Counts>();
 };
+
+ConnectionPtr Pool::take() {
+  while (!idle.empty()) {
+    auto connection = std::move(idle.back());
+    idle.pop_back();
+    if (!connection->timed_out()) {
+      return connection;
+    }
+  }
+  return nullptr;
+}
 
 class Pools : public asio::execution_context::service {
  public:
@@ -232,9 +343,11 @@ struct Upstream::Impl {
   /// The request as one run of bytes, or the refusal when it is too large.
   std::optional<Response> write(const Request& request, std::string& wire) const;
   awaitable<ConnectionPtr> connect(asio::io_context& context, std::int64_t deadline);
-  awaitable<ConnectionPtr> connect_unix(asio::io_context& context, std::int64_t deadline);
-  awaitable<ConnectionPtr> connect_tcp(asio::io_context& context, std::int64_t deadline);
+  awaitable<UniqueFd> connect_unix(asio::io_context& context, std::int64_t deadline);
+  awaitable<UniqueFd> connect_tcp(asio::io_context& context, std::int64_t deadline);
   Response response(ResponseReader& reader, bool head) const;
+  /// The response of an exchange that was completed; the connection goes back to the pool if it can.
+  Response take_response(Pool& pool, ConnectionPtr connection, bool sent, bool head) const;
 
   const UpstreamOptions options;
   std::optional<asio::ssl::context> tls;
@@ -246,6 +359,50 @@ struct Upstream::Impl {
   mutable std::mutex mutex;  // guards `counts`
   std::vector<std::shared_ptr<Counts>> counts;
 };
+
+namespace {
+
+/// One request over a pooled connection, for someone who waits without a coroutine.
+class Errand final : PlainConnection::Finish {
+ public:
+  void run(std::shared_ptr<const Upstream::Impl> impl, Pool& pool, ConnectionPtr connection,
+           bool head, Continuation& then) {
+    impl_ = std::move(impl);
+    pool_ = &pool;
+    connection_ = std::move(connection);
+    head_ = head;
+    then_ = &then;
+    static_cast<PlainConnection&>(*connection_).run(wire, true, *this);
+  }
+  std::string wire;
+
+ private:
+  void finished(Outcome outcome) override;
+  void dropped() override {
+    Continuation& then = *then_;
+    delete this;
+    then.abandoned();
+  }
+
+  std::shared_ptr<const Upstream::Impl> impl_;
+  Pool* pool_ = nullptr;
+  ConnectionPtr connection_;
+  bool head_ = false;
+  Continuation* then_ = nullptr;
+};
+
+Pool::Pool() = default;
+Pool::~Pool() = default;
+
+Response timed_out_response() {
+  return plain_response(504, "the metadata service did not answer in time");
+}
+
+Response invalid_response() {
+  return plain_response(502, "invalid answer from the metadata service");
+}
+
+}  // namespace
 
 Pool& Upstream::Impl::pool(asio::io_context& context) {
   auto& pools = asio::use_service<Pools>(context).by_upstream;
@@ -297,29 +454,26 @@ std::optional<Response> Upstream::Impl::write(const Request& request, std::strin
   return std::nullopt;
 }
 
-awaitable<ConnectionPtr> Upstream::Impl::connect_unix(asio::io_context& context,
-                                                      std::int64_t deadline) {
+awaitable<UniqueFd> Upstream::Impl::connect_unix(asio::io_context& context,
+                                                 std::int64_t deadline) {
   const auto& path = std::get<UnixEndpoint>(options.endpoint).path;
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   if (path.size() >= sizeof address.sun_path) {
-    co_return nullptr;
+    co_return UniqueFd();
   }
   std::memcpy(address.sun_path, path.data(), path.size());
   for (auto pause = kBacklogPause;;) {
     UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     if (!fd) {
-      co_return nullptr;
+      co_return UniqueFd();
     }
     if (::connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0) {
-      co_return std::make_unique<Connection>(context, std::move(fd), options.max_response);
+      co_return fd;
     }
     // EAGAIN: the backlog is full, and the kernel has no event for its getting room.
-    if (errno != EAGAIN && errno != EINTR) {
-      co_return nullptr;
-    }
-    if (Deadlines::now() >= deadline) {
-      co_return nullptr;
+    if ((errno != EAGAIN && errno != EINTR) || Deadlines::now() >= deadline) {
+      co_return UniqueFd();
     }
     fd.reset();
     asio::steady_timer timer(context, pause);
@@ -328,8 +482,35 @@ awaitable<ConnectionPtr> Upstream::Impl::connect_unix(asio::io_context& context,
   }
 }
 
-awaitable<ConnectionPtr> Upstream::Impl::connect_tcp(asio::io_context& context,
-                                                     std::int64_t deadline) {
+/// A TCP connection on its way.
+class Connecting final : public Deadlines::Entry {
+ public:
+  Connecting(asio::io_context& context, int fd, std::int64_t deadline) : descriptor_(context, fd) {
+    Deadlines::of(context).add(*this);
+    expire_at(deadline);
+  }
+  ~Connecting() override { descriptor_.release(); }  // the descriptor is another's
+
+  awaitable<bool> connected() {
+    co_await descriptor_.async_wait(Descriptor::wait_write, kAwait);
+    int error = 0;
+    socklen_t size = sizeof error;
+    ::getsockopt(descriptor_.native_handle(), SOL_SOCKET, SO_ERROR, &error, &size);
+    co_return !timed_out_ && error == 0;
+  }
+
+ private:
+  void expired() override {
+    timed_out_ = true;
+    error_code ignored;
+    descriptor_.cancel(ignored);
+  }
+
+  Descriptor descriptor_;
+  bool timed_out_ = false;
+};
+
+awaitable<UniqueFd> Upstream::Impl::connect_tcp(asio::io_context& context, std::int64_t deadline) {
   const auto& endpoint = std::get<TcpEndpoint>(options.endpoint);
   std::vector<asio::ip::tcp::endpoint> targets;
   error_code error;
@@ -340,7 +521,7 @@ awaitable<ConnectionPtr> Upstream::Impl::connect_tcp(asio::io_context& context,
     const auto [failed, found] =
         co_await resolver.async_resolve(endpoint.host, std::to_string(endpoint.port), kAwait);
     if (failed) {
-      co_return nullptr;
+      co_return UniqueFd();
     }
     for (const auto& entry : found) {
       targets.push_back(entry.endpoint());
@@ -350,33 +531,47 @@ awaitable<ConnectionPtr> Upstream::Impl::connect_tcp(asio::io_context& context,
     UniqueFd fd(::socket(target.protocol().family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC,
                          IPPROTO_TCP));
     if (!fd) {
-      co_return nullptr;
+      co_return UniqueFd();
     }
     const int on = 1;
     ::setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    const int result = ::connect(fd.get(), target.data(), static_cast<socklen_t>(target.size()));
-    if (result != 0 && errno != EINPROGRESS) {
+    if (::connect(fd.get(), target.data(), static_cast<socklen_t>(target.size())) == 0) {
+      co_return fd;
+    }
+    if (errno != EINPROGRESS) {
       continue;
     }
-    auto connection = std::make_unique<Connection>(context, std::move(fd), options.max_response);
-    connection->begin(deadline);
-    if (result != 0 && !co_await connection->connected()) {
-      continue;
+    Connecting connecting(context, fd.get(), deadline);
+    if (co_await connecting.connected()) {
+      co_return fd;
     }
-    co_return connection;
   }
-  co_return nullptr;
+  co_return UniqueFd();
 }
 
 awaitable<ConnectionPtr> Upstream::Impl::connect(asio::io_context& context, std::int64_t deadline) {
   const std::int64_t soon = std::min(deadline, Deadlines::now() + options.connect.count());
   if (std::holds_alternative<UnixEndpoint>(options.endpoint)) {
-    co_return co_await connect_unix(context, soon);
+    auto fd = co_await connect_unix(context, soon);
+    co_return fd ? std::make_unique<PlainConnection>(context, std::move(fd), options.max_response)
+                 : nullptr;
   }
-  auto connection = co_await connect_tcp(context, soon);
-  if (connection && options.tls &&
-      !co_await connection->start_tls(const_cast<asio::ssl::context&>(*tls),
-                                      std::get<TcpEndpoint>(options.endpoint),
+  auto fd = co_await connect_tcp(context, soon);
+  if (!fd) {
+    co_return nullptr;
+  }
+  if (!options.tls) {
+    co_return std::make_unique<PlainConnection>(context, std::move(fd), options.max_response);
+  }
+  sockaddr_storage self{};
+  socklen_t size = sizeof self;
+  ::getsockname(fd.get(), reinterpret_cast<sockaddr*>(&self), &size);
+  const auto protocol = self.ss_family == AF_INET6 ? asio::ip::tcp::v6() : asio::ip::tcp::v4();
+  auto connection =
+      std::make_unique<TlsConnection>(TcpSocket(context, protocol, fd.release()),
+                                      const_cast<asio::ssl::context&>(*tls), options.max_response);
+  connection->begin(soon, false);
+  if (!co_await connection->handshake(std::get<TcpEndpoint>(options.endpoint),
                                       !options.tls->insecure)) {
     co_return nullptr;
   }
@@ -438,6 +633,72 @@ Result<std::unique_ptr<Upstream>> Upstream::create(UpstreamOptions options) {
 Upstream::Upstream(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Upstream::~Upstream() = default;
 
+Response Upstream::Impl::take_response(Pool& pool, ConnectionPtr connection, bool sent,
+                                       bool head) const {
+  auto result = response(connection->reader, head);
+  if (options.keep_alive && connection->reader.keep_alive() && sent &&
+      pool.idle.size() < options.idle_per_worker) {
+    pool.give(std::move(connection), options.idle);
+  }
+  return result;
+}
+
+void Errand::finished(Outcome outcome) {
+  Continuation& then = *then_;
+  Pool& pool = *pool_;
+  auto connection = std::move(connection_);
+  const auto impl = std::move(impl_);
+  const bool head = head_;
+  wire.clear();
+  std::unique_ptr<Errand> self(this);
+  if (wire.capacity() <= kSpareRequest && pool.spare.size() < impl->options.idle_per_worker) {
+    pool.spare.push_back(std::move(self));
+  }
+  if (outcome.state == ResponseReader::State::complete) {
+    then.answered(impl->take_response(pool, std::move(connection), outcome.sent, head));
+  } else if (connection->timed_out()) {
+    ++pool.counts->timeouts;
+    then.answered(timed_out_response());
+  } else if (connection->reader.empty()) {  // closed while it was idle
+    --pool.counts->requests;
+    ++pool.counts->retried;
+    then.unanswered();
+  } else {
+    ++pool.counts->invalid;
+    then.answered(invalid_response());
+  }
+}
+
+bool Upstream::ask(const Request& request, asio::io_context& here, Continuation& then) {
+  if (impl_->options.tls || !repeatable(request)) {
+    return false;
+  }
+  Pool& pool = impl_->pool(here);
+  auto connection = pool.take();
+  if (!connection) {
+    return false;
+  }
+  std::unique_ptr<Errand> errand;
+  if (pool.spare.empty()) {
+    errand = std::make_unique<Errand>();
+  } else {
+    errand = std::move(pool.spare.back());
+    pool.spare.pop_back();
+  }
+  if (impl_->write(request, errand->wire)) {
+    errand->wire.clear();
+    pool.spare.push_back(std::move(errand));
+    pool.give(std::move(connection), impl_->options.idle);
+    return false;  // handle() says why not
+  }
+  ++pool.counts->requests;
+  ++pool.counts->reused;
+  const bool head = request.method == "HEAD";
+  connection->begin(Deadlines::now() + impl_->options.deadline.count(), head);
+  errand.release()->run(impl_, pool, std::move(connection), head, then);
+  return true;
+}
+
 awaitable<Response> Upstream::handle(const Request& request) {
   const auto impl = impl_;  // outlives us if we are destroyed meanwhile
   const auto executor = co_await asio::this_coro::executor;
@@ -447,10 +708,6 @@ awaitable<Response> Upstream::handle(const Request& request) {
   ++counts.requests;
 
   std::string wire;
-  if (!pool.spare.empty()) {
-    wire = std::move(pool.spare.back());
-    pool.spare.pop_back();
-  }
   if (auto refusal = impl->write(request, wire)) {
     co_return std::move(*refusal);
   }
@@ -458,14 +715,7 @@ awaitable<Response> Upstream::handle(const Request& request) {
   const bool head = request.method == "HEAD";
 
   for (bool may_reuse = repeatable(request);;) {
-    ConnectionPtr connection;
-    while (may_reuse && !pool.idle.empty() && !connection) {
-      connection = std::move(pool.idle.back());
-      pool.idle.pop_back();
-      if (connection->timed_out()) {
-        connection.reset();
-      }
-    }
+    auto connection = may_reuse ? pool.take() : nullptr;
     const bool reused = connection != nullptr;
     if (reused) {
       ++counts.reused;
@@ -479,41 +729,22 @@ awaitable<Response> Upstream::handle(const Request& request) {
         co_return response;
       }
     }
-    connection->begin(deadline);
-
-    ResponseReader& reader = connection->reader;
-    reader.begin(head);
-    std::string_view rest = wire;
-    const bool sent =
-        connection->try_write(rest) || (errno == EAGAIN && co_await connection->write(rest));
-    // A peer may answer and close before it has read all.
-    const auto state =
-        sent || !reused ? co_await connection->read() : ResponseReader::State::failed;
-    if (state == ResponseReader::State::complete) {
-      auto response = impl->response(reader, head);
-      wire.clear();
-      if (wire.capacity() <= kSpareRequest && pool.spare.size() < impl->options.idle_per_worker) {
-        pool.spare.push_back(std::move(wire));
-      }
-      if (impl->options.keep_alive && reader.keep_alive() && sent &&
-          pool.idle.size() < impl->options.idle_per_worker) {
-        connection->rest(impl->options.idle);
-        std::erase_if(pool.idle, [](const auto& old) { return old->timed_out(); });
-        pool.idle.push_back(std::move(connection));
-      }
-      co_return response;
+    connection->begin(deadline, head);
+    const auto outcome = co_await connection->exchange(wire, reused);
+    if (outcome.state == ResponseReader::State::complete) {
+      co_return impl->take_response(pool, std::move(connection), outcome.sent, head);
     }
     if (connection->timed_out()) {
       ++counts.timeouts;
-      co_return plain_response(504, "the metadata service did not answer in time");
+      co_return timed_out_response();
     }
-    if (reused && reader.empty()) {  // closed while it was idle: nobody acted on the request
+    if (reused && connection->reader.empty()) {  // closed while idle: nobody acted on the request
       ++counts.retried;
       may_reuse = false;
       continue;
     }
     ++counts.invalid;
-    co_return plain_response(502, "invalid answer from the metadata service");
+    co_return invalid_response();
   }
 }
 

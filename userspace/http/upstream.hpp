@@ -61,11 +61,15 @@ class Upstream : public Handler {
   static Result<std::unique_ptr<Upstream>> create(UpstreamOptions options);
   ~Upstream() override;
 
+  /// Over a pooled connection without TLS, when there is one.
+  [[nodiscard]] bool ask(const Request& request, boost::asio::io_context& here,
+                         Continuation& then) override;
   [[nodiscard]] boost::asio::awaitable<Response> handle(const Request& request) override;
   [[nodiscard]] Counters counters() const;
 
- private:
   struct Impl;
+
+ private:
   explicit Upstream(std::shared_ptr<Impl> impl);
   std::shared_ptr<Impl> impl_;
 };

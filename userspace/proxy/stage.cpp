@@ -104,6 +104,10 @@ class ProxyStage::GuestSession final : public http::Visitor {
     rebuild(request);
     return shared_->next.answer(outgoing_);
   }
+  [[nodiscard]] bool ask(const Request&, boost::asio::io_context& here,
+                         Continuation& then) override {
+    return shared_->next.ask(outgoing_, here, then);
+  }
   [[nodiscard]] boost::asio::awaitable<Response> handle(const Request&) override {
     return shared_->next.handle(outgoing_);
   }
@@ -189,20 +193,18 @@ class ProxyStage::Overflow final : public http::Visitor {
   LoadShare port_, network_;
 };
 
-/// Lets in what comes from one listener on one worker.
+/// Lets in what comes from one listener.
 class ProxyStage::Door final : public http::Reception {
  public:
-  Door(std::shared_ptr<Shared> shared, unsigned worker,
-       std::shared_ptr<const CallerResolver> resolver)
-      : shared_(std::move(shared)),
-        counters_(shared_->counters[worker]),
-        resolver_(std::move(resolver)) {}
+  Door(std::shared_ptr<Shared> shared, std::shared_ptr<const CallerResolver> resolver)
+      : shared_(std::move(shared)), resolver_(std::move(resolver)) {}
 
-  [[nodiscard]] std::unique_ptr<http::Visitor> admit(int fd,
-                                                     const sockaddr_storage& peer) override {
+  [[nodiscard]] std::unique_ptr<http::Visitor> admit(int fd, const sockaddr_storage& peer,
+                                                     unsigned worker) override {
+    WorkerCounters& counters = shared_->counters[worker];
     Caller caller = resolver_->caller_of(fd, peer);
     if (!caller.origin || caller.origin->revoked.load(std::memory_order_relaxed)) {
-      ++counters_.unidentified;
+      ++counters.unidentified;
       return nullptr;
     }
     const Origin& origin = *caller.origin;
@@ -214,21 +216,20 @@ class ProxyStage::Door final : public http::Reception {
     const bool port_full = in_port.number() > options.max_connections_per_port;
     const bool network_full = in_network.number() > options.max_connections_per_network;
     if (port_full || network_full) {
-      ++(port_full ? counters_.over_port_cap : counters_.over_network_cap);
+      ++(port_full ? counters.over_port_cap : counters.over_network_cap);
       if (in_port.number() > options.max_connections_per_port + kOverflow ||
           in_network.number() > options.max_connections_per_network + kOverflow) {
         return nullptr;
       }
-      return std::make_unique<Overflow>(shared_, counters_, std::move(in_port),
+      return std::make_unique<Overflow>(shared_, counters, std::move(in_port),
                                         std::move(in_network));
     }
-    return std::make_unique<GuestSession>(shared_, counters_, std::move(caller), std::move(in_port),
+    return std::make_unique<GuestSession>(shared_, counters, std::move(caller), std::move(in_port),
                                           std::move(in_network));
   }
 
  private:
   std::shared_ptr<Shared> shared_;
-  WorkerCounters& counters_;
   std::shared_ptr<const CallerResolver> resolver_;
 };
 
@@ -247,9 +248,9 @@ ProxyStage::~ProxyStage() = default;
 
 void ProxyStage::open(GuestListener listener) {
   http::tune_listener(listener.fd.get());
-  const unsigned worker = listener.worker % host_.workers();
-  host_.open(worker, std::move(listener.fd), std::move(listener.name),
-             std::make_shared<Door>(shared_, worker, std::move(listener.resolver)));
+  host_.open(listener.worker, std::move(listener.fd), std::move(listener.name),
+             std::make_shared<Door>(shared_, std::move(listener.resolver)),
+             listener.alone ? http::Host::Share::out : http::Host::Share::keep);
 }
 
 void ProxyStage::close(const std::string& name) {
