@@ -309,7 +309,7 @@ Detached Session::run(std::shared_ptr<Host::Shard> shard, const void* listener, 
   const Limits& limits = s.shard_->limits;
   s.expire_after(limits.request);
   bool first = true;  // request of this connection
-  bool wait = false;  // nothing can be there yet: do not try before waiting
+  bool wait = false;  // all that was there has been read: do not try before waiting
   int batch = 0;      // requests answered since we last waited
 
   for (bool keep_alive = true; keep_alive; first = false) {
@@ -458,7 +458,6 @@ Detached Session::run(std::shared_ptr<Host::Shard> shard, const void* listener, 
       linger = !reader.empty();
     }
     if (keep_alive) {
-      wait = true;
       s.phase_ = reader.empty() ? Phase::idle : Phase::reading;
       s.expire_after(reader.empty() ? limits.idle : limits.request);
       if (++batch == kPipelineBatch) {
