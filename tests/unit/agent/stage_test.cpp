@@ -7,6 +7,7 @@
 
 #include "agent/inventory_directory.hpp"
 #include "unit/agent/support.hpp"
+#include "unit/waiting.hpp"
 
 namespace metatap::agent {
 namespace {
@@ -380,6 +381,35 @@ TEST_F(Cached, ADirectoryThatIsDownIs503WithRetryAfter) {
     EXPECT_EQ(response.status, 503U);
     EXPECT_THAT(response.headers, ElementsAre(Pair("Retry-After", "1")));
   }
+}
+
+TEST_F(Cached, WhoWaitsForTheApiNeedsNoCoroutine) {
+  const Asking asking(
+      {{"X-Neutron-Network-ID", std::string(kNetwork)}, {"X-Forwarded-For", "192.168.1.1"}});
+  boost::asio::io_context here;
+  Waiting waiting;
+  api.at_once = false;
+  cached.cached = Identity{"one", "p"};
+  EXPECT_FALSE(cached_stage->ask(asking.request, here, waiting)) << "the API wants its coroutine";
+  api.later = true;
+  api_knows("one");
+  EXPECT_TRUE(cached_stage->ask(asking.request, here, waiting));
+  EXPECT_FALSE(waiting.result);
+  api.waiting.back()();
+  ASSERT_TRUE(waiting.result);
+  EXPECT_EQ(waiting.result->status, 200U);
+  EXPECT_EQ(api.seen.back().headers.at(1).second, "one");
+
+  // The API does not know it: whether the directory does is for handle() to ask.
+  cached.cached = Identity{"old", "p"};
+  Waiting stale;
+  EXPECT_TRUE(cached_stage->ask(asking.request, here, stale));
+  api.waiting.back()();
+  EXPECT_TRUE(stale.again);
+  EXPECT_FALSE(stale.result);
+
+  cached.cached = fail(ErrorCode::unavailable, "not cached");
+  EXPECT_FALSE(cached_stage->ask(asking.request, here, stale));
 }
 
 }  // namespace

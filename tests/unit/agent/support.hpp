@@ -46,11 +46,20 @@ class RecordingApi : public Handler {
     }
     return reply(request);
   }
+  bool ask(const Request& request, boost::asio::io_context&, Continuation& then) override {
+    if (!later) {
+      return false;
+    }
+    waiting.emplace_back([this, &request, &then] { then.answered(reply(request)); });
+    return true;
+  }
   boost::asio::awaitable<Response> handle(const Request& request) override {
     co_return reply(request);
   }
 
   bool at_once = true;
+  bool later = false;                          ///< ask() takes requests
+  std::vector<std::function<void()>> waiting;  ///< each answers one of them
   std::function<Response(const Seen&)> respond = [](const Seen&) { return Response{}; };
   std::vector<Seen> seen;
 

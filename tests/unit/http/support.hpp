@@ -20,6 +20,7 @@
 
 #include "metatap/exchange.hpp"
 #include "metatap/unique_fd.hpp"
+#include "unit/waiting.hpp"
 
 namespace metatap::testing {
 

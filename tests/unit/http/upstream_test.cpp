@@ -67,7 +67,8 @@ class Script {
 
 constexpr std::string_view kOk = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
-class UpstreamTest : public ::testing::Test {
+/// Each case twice: by the coroutine alone, and as sessions do it, which ask without one first.
+class UpstreamTest : public ::testing::TestWithParam<bool> {
  protected:
   UpstreamTest() { options_.endpoint = UnixEndpoint{.path = directory_.file("up.sock")}; }
 
@@ -85,6 +86,17 @@ class UpstreamTest : public ::testing::Test {
     if (!upstream_) {
       create();
     }
+    Waiting waiting;
+    if (GetParam() && upstream_->ask(request, context_, waiting)) {
+      ++asked_;
+      context_.restart();
+      while (!waiting.result && !waiting.again) {
+        context_.run_one();
+      }
+      if (waiting.result) {
+        return std::move(*waiting.result);
+      }
+    }
     auto answer =
         boost::asio::co_spawn(context_, upstream_->handle(request), boost::asio::use_future);
     context_.restart();
@@ -99,9 +111,12 @@ class UpstreamTest : public ::testing::Test {
   std::optional<Script> script_;
   boost::asio::io_context context_{1};  // goes first, with its pools, so that the script can end
   std::unique_ptr<Upstream> upstream_;
+  int asked_ = 0;  // without a coroutine
 };
+INSTANTIATE_TEST_SUITE_P(AskAndHandle, UpstreamTest, ::testing::Bool(),
+                         [](const auto& test) { return test.param ? "ask" : "handle"; });
 
-TEST_F(UpstreamTest, SendsOneRequestInOneWrite) {
+TEST_P(UpstreamTest, SendsOneRequestInOneWrite) {
   std::string seen;
   script([&](int fd, int) {
     seen = Script::one_read(fd);
@@ -122,7 +137,7 @@ TEST_F(UpstreamTest, SendsOneRequestInOneWrite) {
                 body);
 }
 
-TEST_F(UpstreamTest, CannotBeMadeToSplitARequest) {
+TEST_P(UpstreamTest, CannotBeMadeToSplitARequest) {
   std::string seen;
   script([&](int fd, int) {
     seen = Script::one_read(fd);
@@ -133,7 +148,7 @@ TEST_F(UpstreamTest, CannotBeMadeToSplitARequest) {
   EXPECT_EQ(seen, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
 }
 
-TEST_F(UpstreamTest, KeepsConnections) {
+TEST_P(UpstreamTest, KeepsConnections) {
   std::atomic<int> connections{0};
   script([&](int fd, int) {
     ++connections;
@@ -148,7 +163,7 @@ TEST_F(UpstreamTest, KeepsConnections) {
   EXPECT_EQ(upstream_->counters().reused, 4U);
 }
 
-TEST_F(UpstreamTest, RepeatsWhatFoundAClosedConnection) {
+TEST_P(UpstreamTest, RepeatsWhatFoundAClosedConnection) {
   script([&](int fd, int) {  // closes after each answer without saying so
     Script::one_read(fd);
     Script::say(fd, kOk);
@@ -162,7 +177,7 @@ TEST_F(UpstreamTest, RepeatsWhatFoundAClosedConnection) {
   EXPECT_EQ(upstream_->counters().retried, 3U);  // it took a fresh one
 }
 
-TEST_F(UpstreamTest, ClosesEachConnectionWhenTold) {
+TEST_P(UpstreamTest, ClosesEachConnectionWhenTold) {
   std::string seen;
   options_.keep_alive = false;
   script([&](int fd, int) {
@@ -173,7 +188,7 @@ TEST_F(UpstreamTest, ClosesEachConnectionWhenTold) {
   EXPECT_THAT(seen, HasSubstr("Connection: close\r\n"));
 }
 
-TEST_F(UpstreamTest, RefusesWhatNeutronsAgentCouldNotRead) {
+TEST_P(UpstreamTest, RefusesWhatNeutronsAgentCouldNotRead) {
   options_.max_request = 4096;
   script([&](int fd, int) { Script::say(fd, kOk); });
   const std::string large(4096, 'a');
@@ -183,7 +198,7 @@ TEST_F(UpstreamTest, RefusesWhatNeutronsAgentCouldNotRead) {
   EXPECT_EQ(ask({.headers = headers}).status, 431U);
 }
 
-TEST_F(UpstreamTest, SaysWhenNobodyIsThere) {
+TEST_P(UpstreamTest, SaysWhenNobodyIsThere) {
   auto response = ask();
   EXPECT_EQ(response.status, 503U);
   EXPECT_THAT(response.headers, ::testing::ElementsAre(::testing::Pair("Retry-After", "1")));
@@ -194,7 +209,7 @@ TEST_F(UpstreamTest, SaysWhenNobodyIsThere) {
   EXPECT_EQ(upstream_->counters().unavailable, 2U);
 }
 
-TEST_F(UpstreamTest, WaitsNoLongerThanItsDeadline) {
+TEST_P(UpstreamTest, WaitsNoLongerThanItsDeadline) {
   options_.deadline = 300ms;
   std::vector<int> held;
   script([&](int fd, int) { held.push_back(::dup(fd)); });
@@ -208,7 +223,7 @@ TEST_F(UpstreamTest, WaitsNoLongerThanItsDeadline) {
   }
 }
 
-TEST_F(UpstreamTest, TimesOutAnAnswerThatTrickles) {
+TEST_P(UpstreamTest, TimesOutAnAnswerThatTrickles) {
   options_.deadline = 300ms;
   std::atomic<bool> done{false};
   script([&](int fd, int) {
@@ -223,7 +238,7 @@ TEST_F(UpstreamTest, TimesOutAnAnswerThatTrickles) {
   script_.reset();
 }
 
-TEST_F(UpstreamTest, CallsNonsenseInvalid) {
+TEST_P(UpstreamTest, CallsNonsenseInvalid) {
   const std::string_view answers[] = {"", "garbage\r\n\r\n",
                                       "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort",
                                       "HTTP/1.1 404 Not Found\nContent-Length: 0\n"};
@@ -237,7 +252,7 @@ TEST_F(UpstreamTest, CallsNonsenseInvalid) {
   EXPECT_EQ(upstream_->counters().invalid, std::size(answers));
 }
 
-TEST_F(UpstreamTest, WaitsForAFullBacklog) {
+TEST_P(UpstreamTest, WaitsForAFullBacklog) {
   std::promise<void> go;
   auto gone = go.get_future();
   std::atomic<int> served{0};
@@ -274,7 +289,7 @@ TEST_F(UpstreamTest, WaitsForAFullBacklog) {
   script_.reset();  // before what it refers to
 }
 
-TEST_F(UpstreamTest, FollowsARestartedServer) {
+TEST_P(UpstreamTest, FollowsARestartedServer) {
   Workers workers(1);
   FunctionHandler handler([](const Request&) { return text_response(200, "hi"); });
   workers.start();
@@ -289,7 +304,7 @@ TEST_F(UpstreamTest, FollowsARestartedServer) {
   EXPECT_EQ(ask().status, 200U);
 }
 
-TEST_F(UpstreamTest, SpeaksTcpByNameAndAddress) {
+TEST_P(UpstreamTest, SpeaksTcpByNameAndAddress) {
   Workers workers(1);
   FunctionHandler handler([](const Request& request) {
     return text_response(200, std::string(request.peer->address));
@@ -308,7 +323,7 @@ TEST_F(UpstreamTest, SpeaksTcpByNameAndAddress) {
   EXPECT_EQ(ask().status, 503U);
 }
 
-TEST_F(UpstreamTest, AnswersHeadWithTheLengthOnly) {
+TEST_P(UpstreamTest, AnswersHeadWithTheLengthOnly) {
   script([&](int fd, int) {
     while (!Script::one_read(fd).empty()) {
       Script::say(fd, "HTTP/1.1 200 OK\r\nContent-Length: 1234\r\n\r\n");
@@ -321,7 +336,7 @@ TEST_F(UpstreamTest, AnswersHeadWithTheLengthOnly) {
   }
 }
 
-TEST_F(UpstreamTest, CarriesLargeBodiesExactly) {
+TEST_P(UpstreamTest, CarriesLargeBodiesExactly) {
   std::string large(4 << 20, '\0');
   for (std::size_t i = 0; i < large.size(); ++i) {
     large[i] = static_cast<char>(i * 7 >> 2);
@@ -336,7 +351,44 @@ TEST_F(UpstreamTest, CarriesLargeBodiesExactly) {
   script_.reset();
 }
 
-TEST_F(UpstreamTest, NamesATlsFileItCannotRead) {
+TEST_P(UpstreamTest, AsksWithoutACoroutineOverPooledConnectionsOnly) {
+  script([](int fd, int) {
+    while (!Script::one_read(fd).empty()) {
+      Script::say(fd, kOk);
+    }
+  });
+  ask();
+  EXPECT_EQ(asked_, 0);  // there was no connection yet
+  ask();
+  ask({.method = "POST", .body = "x"});
+  ask();
+  EXPECT_EQ(asked_, GetParam() ? 2 : 0);
+  EXPECT_EQ(upstream_->counters().requests, 4U);
+  EXPECT_EQ(upstream_->counters().reused, 2U);
+}
+
+TEST_P(UpstreamTest, AbandonsWhoWaitsWhenTheContextEnds) {
+  script([](int fd, int) {
+    Script::one_read(fd);
+    Script::say(fd, kOk);
+    while (!Script::one_read(fd).empty()) {
+    }
+  });
+  create();
+  Waiting waiting;
+  {
+    boost::asio::io_context context{1};
+    auto first = boost::asio::co_spawn(context, upstream_->handle({}), boost::asio::use_future);
+    while (first.wait_for(0s) != std::future_status::ready) {
+      context.run_one();
+    }
+    ASSERT_TRUE(upstream_->ask({}, context, waiting));
+  }
+  EXPECT_TRUE(waiting.dropped);
+  EXPECT_FALSE(waiting.result);
+}
+
+TEST_P(UpstreamTest, NamesATlsFileItCannotRead) {
   options_.endpoint = TcpEndpoint{"127.0.0.1", 1};
   options_.tls = TlsOptions{.ca_file = directory_.file("none.pem")};
   const auto made = Upstream::create(options_);

@@ -6,6 +6,7 @@
 
 #include <map>
 #include <mutex>
+#include <thread>
 
 #include "http/endpoint.hpp"
 #include "http/server.hpp"
@@ -68,8 +69,9 @@ class ProxyTest : public ::testing::TestWithParam<bool> {
     workers_.start();
     port_ = open("guests", 0);
   }
-  std::uint16_t open(const std::string& name, unsigned worker) {
+  std::uint16_t open(const std::string& name, unsigned worker, bool alone = false) {
     GuestListener listener;
+    listener.alone = alone;
     listener.fd = std::move(*http::listen_tcp({"127.0.0.1", 0}));
     const auto port = http::bound_port(listener.fd.get());
     listener.name = name;
@@ -106,6 +108,38 @@ TEST_P(ProxyTest, SpeaksForThePortOnTheTapPath) {
             "X-Metatap-Port-ID=port-1\n"
             "Accept=text/html\n"
             "body=");
+}
+
+TEST_P(ProxyTest, SharesOutTheConnectionsOfALoneListener) {
+  std::mutex mutex;
+  std::map<std::thread::id, int> by_thread;
+  start({}, origin(), [&](const Request& request) {
+    const std::lock_guard lock(mutex);
+    ++by_thread[std::this_thread::get_id()];
+    return echo(request);
+  });
+  for (const bool alone : {false, true}) {
+    const auto port = open(alone ? "alone" : "one of many", 0, alone);
+    std::vector<Client> clients;
+    by_thread.clear();
+    for (int i = 0; i < 20; ++i) {
+      clients.push_back(Client::tcp(port));
+      clients.back().send("GET / HTTP/1.1\r\n\r\n");
+      EXPECT_EQ(status_of(clients.back().read_response()), 200U);
+    }
+    EXPECT_EQ(by_thread.size(), alone ? 2U : 1U);
+    for (const auto& [thread, requests] : by_thread) {
+      EXPECT_GE(requests, alone ? 8 : 20);
+    }
+    // Wherever they are served, they go with their listener.
+    stage_->close(alone ? "alone" : "one of many");
+    for (Client& one : clients) {
+      one.read_all(1s);
+      EXPECT_TRUE(one.ended());
+    }
+    EXPECT_TRUE(eventually([&] { return stage_->counters().open == 0; }));
+  }
+  EXPECT_EQ(stage_->counters().connections, 40U);
 }
 
 TEST_P(ProxyTest, NamesTheRouterOnTheRouterPathOnly) {
