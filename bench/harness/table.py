@@ -133,7 +133,7 @@ def tenant(section):
                          ratio(one["ratio"], 3), "{:.3f} to {:.3f}".format(*one["ratio_quartiles"]),
                          f"{one['with_gbit']:.2f}", f"{one['without_gbit']:.2f}", str(one["pairs"])])
     return [("Tenant traffic, guest to guest, with our program and without",
-             ["", "host CPU a byte", "half of the pairs", "throughput", "half of the pairs", "with, Gbit/s", "without", "pairs"], rows)]
+             ["", "CPU a byte", "half of the pairs", "throughput", "half of the pairs", "with, Gbit/s", "without", "pairs"], rows)]
 
 
 def syn(section):
@@ -215,8 +215,12 @@ def show(report):
 
 def show_targets(report):
     """The design's targets one below the other: they are too long for columns."""
-    print("\nThe design's targets (docs/performance.md)")
-    rows = [[one.work, one.reach, one.reached, one.verdict] for one in targets.targets(report)]
-    width = max(len(row[0]) for row in rows)
-    for work, reach, reached, verdict in rows:
-        print(f"  {verdict:<12} {work.ljust(width)}  {reached}  (to reach: {reach})")
+    everything = targets.targets(report)
+    known = [one for one in everything if one.measured]
+    if known:
+        print("\nWhat the design wants to reach")
+        width = max(len(one.work) for one in known)
+        for one in known:
+            print(f"  {one.verdict:<12} {one.work.ljust(width)}  {one.reached}  (to reach: {one.reach})")
+        counts = [f"{sum(one.verdict == verdict for one in known)} {verdict}" for verdict in ("reached", "not reached", "undecided")]
+        print("  " + ", ".join(counts) + f", {len(everything) - len(known)} not measured by this run")
