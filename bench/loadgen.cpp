@@ -13,6 +13,7 @@
 #include <sched.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
@@ -29,6 +30,7 @@
 #include <cstdio>
 #include <cstring>
 #include <ctime>
+#include <deque>
 #include <fstream>
 #include <map>
 #include <memory>
@@ -113,11 +115,12 @@ struct Options {
   std::uint16_t port = 80, source_port = 0;
   unsigned threads = 1, clients = 1;
   double seconds = 2;
-  bool keep_alive = false;
+  bool keep_alive = false, once = false;
   double timeout = 10;
+  std::vector<std::string> headers;
   // first
-  unsigned interval_us = 500;
-  // syn
+  unsigned interval_us = 100;
+  // syn, up
   std::string device = "eth0", source_address, destination_mac;
   unsigned count = 100'000;
 };
@@ -220,12 +223,15 @@ class Worker {
     address_.sin_family = AF_INET;
     address_.sin_port = htons(options.port);
     inet_pton(AF_INET, options.address.c_str(), &address_.sin_addr);
-    const std::string tail =
-        std::string(" HTTP/1.1\r\nHost: ") + options.address +
-        "\r\nUser-Agent: Cloud-Init/bench\r\nAccept-Encoding: gzip, deflate\r\n"
-        "Accept: */*\r\nConnection: " +
-        (options.keep_alive ? "keep-alive" : "close") + "\r\n\r\n";
-    if (storm) {
+    std::string tail = " HTTP/1.1\r\nHost: " + options.address +
+                       "\r\nUser-Agent: Cloud-Init/bench\r\nAccept-Encoding: gzip, deflate\r\n"
+                       "Accept: */*\r\nConnection: " +
+                       (options.keep_alive ? "keep-alive" : "close") + "\r\n";
+    for (const auto& header : options.headers) {
+      tail += header + "\r\n";
+    }
+    tail += "\r\n";
+    if (storm && !options.once) {
       for (const char* path : kBoot) {
         requests_.push_back(std::string("GET ") + path + tail);
       }
@@ -477,17 +483,19 @@ std::vector<std::unique_ptr<Guest>> guests_of(const Options& options) {
 
 int load(const Options& options, bool storm) {
   const auto guests = guests_of(options);
-  const unsigned threads =
-      static_cast<unsigned>(std::min<std::size_t>(options.threads, guests.size()));
+  const std::size_t clients =
+      storm ? guests.size() : std::max<std::size_t>(options.clients, guests.size());
+  const auto threads = static_cast<unsigned>(std::min<std::size_t>(options.threads, clients));
   std::vector<std::unique_ptr<Worker>> workers;
   for (unsigned i = 0; i < threads; ++i) {
     workers.push_back(std::make_unique<Worker>(options, storm));
   }
-  const std::size_t clients =
-      storm ? guests.size() : std::max<std::size_t>(options.clients, guests.size());
   for (std::size_t i = 0; i < clients; ++i) {
     const auto guest = i % guests.size();
-    workers[guest % threads]->add(*guests[guest], static_cast<unsigned>(i));
+    // A guest's clients stay on one thread, which then enters fewer namespaces; few guests have
+    // theirs spread over all threads.
+    const auto worker = guests.size() >= threads ? guest : i;
+    workers[worker % threads]->add(*guests[guest], static_cast<unsigned>(i));
   }
   std::barrier start(static_cast<std::ptrdiff_t>(threads));
   std::vector<Tally> tallies(threads);
@@ -535,6 +543,31 @@ int load(const Options& options, bool storm) {
   return 0;
 }
 
+/// Sets a device up, the last thing its namespace is missing, and says when (CLOCK_MONOTONIC):
+/// the time is taken just before the request, so nobody can have reacted yet.
+int up(const Options& options) {
+  const auto guests = guests_of(options);
+  guests.front()->enter();
+  const int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  ifreq request{};
+  options.device.copy(request.ifr_name, IFNAMSIZ - 1);
+  if (fd < 0 || ioctl(fd, SIOCGIFFLAGS, &request) != 0) {
+    die("device " + options.device);
+  }
+  if ((request.ifr_flags & IFF_UP) != 0) {
+    throw std::runtime_error(options.device + " is up already");
+  }
+  request.ifr_flags = static_cast<short>(request.ifr_flags | IFF_UP);
+  const Nanoseconds at = now();
+  if (ioctl(fd, SIOCSIFFLAGS, &request) != 0) {
+    die("set " + options.device + " up");
+  }
+  const Nanoseconds done = now();
+  std::printf("{\"up_ns\": %lld, \"done_ns\": %lld}\n", static_cast<long long>(at),
+              static_cast<long long>(done));
+  return 0;
+}
+
 /// Opens a connection every `interval_us` and says when (CLOCK_MONOTONIC) the first whole answer
 /// came. Says so once a first attempt is under way, so that a caller can start what it measures.
 int first(const Options& options) {
@@ -546,13 +579,21 @@ int first(const Options& options) {
   inet_pton(AF_INET, options.address.c_str(), &address.sin_addr);
   const std::string request = "GET " + options.path + " HTTP/1.1\r\nHost: " + options.address +
                               "\r\nConnection: close\r\n\r\n";
+  // The kernel may be up to 50 µs late otherwise, which is half of an interval.
+  prctl(PR_SET_TIMERSLACK, 1UL);
   const int poll = epoll_create1(EPOLL_CLOEXEC);
   struct Attempt {
     int fd;
     Nanoseconds started;
-    bool sent;
+    bool sent, over;
   };
-  std::map<int, Attempt> attempts;
+  std::map<int, Attempt*> running;
+  std::deque<Attempt> attempts;  // in the order of their start, which is also that of their end
+  const auto end = [&](Attempt& attempt) {
+    close(attempt.fd);
+    running.erase(attempt.fd);
+    attempt.over = true;
+  };
   const Nanoseconds begin = now(), limit = begin + static_cast<Nanoseconds>(options.timeout * 1e9);
   Nanoseconds next = begin;
   std::uint64_t tried = 0, refused = 0;
@@ -568,7 +609,8 @@ int first(const Options& options) {
         event.events = EPOLLIN | EPOLLOUT | EPOLLET;
         event.data.fd = fd;
         epoll_ctl(poll, EPOLL_CTL_ADD, fd, &event);
-        attempts[fd] = {fd, now(), false};
+        attempts.push_back({fd, now(), false, false});
+        running[fd] = &attempts.back();
       } else {
         close(fd);
       }
@@ -583,19 +625,19 @@ int first(const Options& options) {
     const int count = epoll_pwait2(poll, ready.data(), 64, &wait, nullptr);
     for (int i = 0; i < count; ++i) {
       const int fd = ready[static_cast<std::size_t>(i)].data.fd;
-      const auto found = attempts.find(fd);
-      if (found == attempts.end()) {
+      const auto found = running.find(fd);
+      if (found == running.end()) {
         continue;
       }
+      Attempt& attempt = *found->second;
       const auto events = ready[static_cast<std::size_t>(i)].events;
       if ((events & (EPOLLERR | EPOLLHUP)) != 0) {
         ++refused;
-        attempts.erase(found);
-        close(fd);
+        end(attempt);
         continue;
       }
-      if (!found->second.sent && (events & EPOLLOUT) != 0) {
-        found->second.sent = true;
+      if (!attempt.sent && (events & EPOLLOUT) != 0) {
+        attempt.sent = true;
         if (send(fd, request.data(), request.size(), MSG_NOSIGNAL) < 0) {
           continue;
         }
@@ -609,17 +651,15 @@ int first(const Options& options) {
                       static_cast<unsigned long long>(refused));
           return 0;
         }
-        attempts.erase(found);
-        close(fd);
+        end(attempt);
       }
     }
-    for (auto it = attempts.begin(); it != attempts.end();) {
-      if (now() - it->second.started > 100'000'000) {
-        close(it->first);
-        it = attempts.erase(it);
-      } else {
-        ++it;
+    while (!attempts.empty() &&
+           (attempts.front().over || now() - attempts.front().started > 100'000'000)) {
+      if (!attempts.front().over) {
+        end(attempts.front());
       }
+      attempts.pop_front();
     }
   }
   std::printf("{\"at_ns\": null, \"tried\": %llu, \"refused\": %llu}\n",
@@ -743,10 +783,14 @@ int main(int argc, char** argv) {
   load_command->add_option("--clients", options.clients, "in all, spread over the guests");
   load_command->add_option("--seconds", options.seconds);
   load_command->add_flag("--keep-alive", options.keep_alive);
+  load_command->add_option("--header", options.headers, "Name: value (repeatable)");
   load_command->add_option("--source-port", options.source_port, "first of the fixed source ports");
   auto* storm_command = app.add_subcommand("storm", "every guest boots at the same moment");
+  storm_command->add_flag("--once", options.once, "one request each instead of a whole boot");
   auto* first_command = app.add_subcommand("first", "when does the first answer come");
   first_command->add_option("--interval-us", options.interval_us);
+  auto* up_command = app.add_subcommand("up", "sets a device up and says when");
+  up_command->add_option("--device", options.device);
   auto* syn_command = app.add_subcommand("syn", "what a SYN costs on its way");
   syn_command->add_option("--device", options.device);
   syn_command->add_option("--source", options.source_address)->required();
@@ -757,7 +801,7 @@ int main(int argc, char** argv) {
     if (*load_command || *storm_command) {
       return load(options, static_cast<bool>(*storm_command));
     }
-    return *first_command ? first(options) : syn(options);
+    return *first_command ? first(options) : *up_command ? up(options) : syn(options);
   } catch (const std::exception& e) {
     std::fprintf(stderr, "loadgen: %s\n", e.what());
     return 1;

@@ -8,6 +8,7 @@ import html
 import json
 import os
 import re
+import sys
 
 import matplotlib
 
@@ -15,6 +16,10 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, HERE)
+from harness import table as figures  # noqa: E402
+from harness import targets  # noqa: E402
+
 RESULTS = os.path.join(HERE, "results")
 PERFORMANCE = os.path.join(os.path.dirname(HERE), "docs", "performance.md")
 LABELS = {"theirs": "Neutron: haproxy\n+ REDIRECT", "tuned": "haproxy tuned\n+ REDIRECT",
@@ -47,14 +52,10 @@ def short(value):
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 1 else f"{value:.2g}"
 
 
-def times(value):
-    return "–" if value is None else f"{value:.2f}x"
-
-
 def load(paths):
     report = None
     for path in paths:
-        with open(path) as file:
+        with open(path, encoding="utf-8") as file:
             one = json.load(file)
         if report is None:
             report = one
@@ -116,23 +117,25 @@ def headline(section):
 
 def clients(section):
     loads = section.get("loads", {})
-    figure, axes = plt.subplots(1, 2, figsize=(12, 4.4))
+    figure, axes = plt.subplots(2, 2, figsize=(12, 8.4))
     drawn = False
-    for axis, kind, what in zip(axes, ("new", "keep"), ("new connection per request", "keep-alive")):
+    for column, (kind, what) in enumerate((("new", "new connection per request"), ("keep", "keep-alive"))):
         points = [n for n in (1, 16, 256) if f"{kind}-{n}" in loads]
-        for name in LABELS:
-            xs = [n for n in points if name in loads[f"{kind}-{n}"]["systems"]]
-            if len(xs) > 1:
-                axis.plot(xs, [loads[f"{kind}-{n}"]["systems"][name]["rps"] for n in xs], "o-", label=one_line(name),
-                          color=COLOURS[name], linestyle="--" if name in ("plain", "limit") else "-")
-                drawn = True
-        axis.set_xscale("log", base=4)
-        axis.set_xticks(points, [str(n) for n in points])
-        axis.set_ylim(0)
-        axis.set_xlabel("concurrent clients")
-        axis.set_title(f"requests per second, {what}", loc="left")
-        axis.grid(alpha=0.25)
-    axes[0].legend(fontsize=8, frameon=False)
+        for row, (key, title) in enumerate((("cpu_proxy_us", "proxy CPU per request, µs"), ("rps", "requests per second"))):
+            axis = axes[row][column]
+            for name in LABELS:
+                xs = [n for n in points if name in loads[f"{kind}-{n}"]["systems"]]
+                if len(xs) > 1:
+                    axis.plot(xs, [loads[f"{kind}-{n}"]["systems"][name][key] for n in xs], marker="o", label=one_line(name),
+                              color=COLOURS[name], linestyle="--" if name in ("plain", "limit") else "-")
+                    drawn = True
+            axis.set_xscale("log", base=4)
+            axis.set_xticks(points, [str(n) for n in points])
+            axis.set_ylim(0)
+            axis.set_xlabel("concurrent clients")
+            axis.set_title(f"{title}, {what}", loc="left")
+            axis.grid(alpha=0.25)
+    axes[0][0].legend(fontsize=8, frameon=False)
     return save(figure, "clients") if drawn else plt.close(figure)
 
 
@@ -174,7 +177,7 @@ def latency(section):
             if name in ("listen", "fusedrouter", "plain"):
                 continue
             points = sorted((float(q[1:]), v) for q, v in one["latency_us"].items() if q.startswith("p"))
-            axis.plot([v for _, v in points], [q for q, _ in points], "o-", ms=3, color=COLOURS[name],
+            axis.plot([v for _, v in points], [q for q, _ in points], marker="o", ms=3, color=COLOURS[name],
                       label=one_line(name), linestyle="--" if name == "limit" else "-")
         axis.set_xscale("log")
         axis.set_xlabel("latency, µs (left is better)")
@@ -190,10 +193,12 @@ def storm(section):
     numbers = [n for n in ("50", "200", "1000") if storms.get(n, {}).get("systems")]
     if not numbers:
         return None
-    figure, axes = plt.subplots(1, len(numbers), figsize=(5 * len(numbers), 3.6), squeeze=False)
-    for axis, number in zip(axes[0], numbers):
-        barh(axis, storms[number]["systems"], lambda s: s["last_seconds"] * 1e3,
-             f"{number} guests boot at once\nuntil the last has its 28 answers", "ms", versus("last_seconds"))
+    figure, axes = plt.subplots(2, len(numbers), figsize=(5 * len(numbers), 6.4), squeeze=False)
+    for upper, lower, number in zip(axes[0], axes[1], numbers):
+        systems = storms[number]["systems"]
+        barh(upper, systems, lambda s: s["cpu_proxy_us"], f"{number} guests boot at once\nproxy CPU per request", "µs",
+             versus("cpu_proxy_us"))
+        barh(lower, systems, lambda s: s["last_seconds"] * 1e3, "until the last has its 28 answers", "ms", versus("last_seconds"))
     return save(figure, "storm")
 
 
@@ -224,9 +229,10 @@ def api(section):
     keys = [key for key, one in loads.items() if one["clients"] == 20 and one["systems"]]
     if not keys:
         return None
-    figure, axes = plt.subplots(1, len(keys), figsize=(4.2 * len(keys), 2.4), squeeze=False)
-    for axis, key in zip(axes[0], keys):
-        barh(axis, loads[key]["systems"], lambda s: s["rps"], loads[key]["title"], "/s")
+    figure, axes = plt.subplots(2, len(keys), figsize=(4.2 * len(keys), 4.4), squeeze=False)
+    for upper, lower, key in zip(axes[0], axes[1], keys):
+        barh(upper, loads[key]["systems"], lambda s: s["cpu_proxy_us"], loads[key]["title"] + "\nCPU per request", "µs")
+        barh(lower, loads[key]["systems"], lambda s: s["rps"], "requests per second", "/s")
     return save(figure, "api")
 
 
@@ -246,169 +252,17 @@ def syn(section):
     return save(figure, "syn")
 
 
-# --- tables -------------------------------------------------------------------------------------
-
-def load_table(entry):
-    storm_entry = any("last_seconds" in s for s in entry["systems"].values())
-    head = ["", "all done, s" if storm_entry else "requests/s", "ratio", "proxy CPU, µs/request", "ratio", "host CPU, µs/request",
-            "ratio", "p50, µs", "p99, µs", "spread", "failed"]
-    rows = []
-    for name, one in entry["systems"].items():
-        against = one.get("vs_theirs", {})
-        key = "last_seconds" if storm_entry else "rps"
-        rows.append([one_line(name), (f"{one[key]:.3f}" if storm_entry else f"{one[key]:,.0f}".replace(",", " "))
-                     + (" *" if one.get("client_saturated") else ""),
-                     times(against.get(key)), f"{one['cpu_proxy_us']:.1f}", times(against.get("cpu_proxy_us")),
-                     f"{one['cpu_host_us']:.0f}", times(against.get("cpu_host_us")),
-                     f"{one['latency_us']['p50']:.0f}", f"{one['latency_us']['p99']:.0f}",
-                     f"±{one.get(key + '_spread') or 0:.0f} %", str(one["failed"])])
-    return head, rows
-
-
-def tables(report):
-    sections = report["sections"]
-    out = []
-    for name in ("loads", "guests", "routers"):
-        for entry in sections.get(name, {}).get("loads", {}).values():
-            out.append((entry["title"], *load_table(entry)))
-    for entry in sections.get("storm", {}).get("storms", {}).values():
-        out.append((entry["title"], *load_table(entry)))
-    if sections.get("api", {}).get("loads"):
-        rows = []
-        for entry in sections["api"]["loads"].values():
-            both = entry["systems"]
-            if "api" in both and "minimal" in both:
-                rows.append([entry["title"], f"{both['api']['rps']:,.0f}".replace(",", " "),
-                             f"{both['minimal']['rps']:,.0f}".replace(",", " "), times(entry.get("vs_minimal")),
-                             f"{both['api']['cpu_proxy_us']:.1f}", f"{both['minimal']['cpu_proxy_us']:.1f}",
-                             f"{both['api']['latency_us']['p99']:.0f}"])
-        out.append(("API stage alone", ["", "requests/s", "minimal server", "ratio", "CPU µs/request", "minimal", "p99, µs"], rows))
-    if "systems" in sections.get("memory", {}):
-        rows = []
-        for name, one in sections["memory"]["systems"].items():
-            unit = "tap" if name == "tap" else "router"
-            if "error" not in one:
-                rows.append([one_line(name), f"{one[f'pss_per_{unit}'] / 1024:.1f}",
-                             f"{(one[f'kernel_per_{unit}'] or 0) / 1024:.1f}", unit])
-        out.append((f"Memory, {sections['memory']['routers']} routers or taps", ["", "process (PSS), KB", "kernel, KB", "per"], rows))
-    if "systems" in sections.get("start", {}):
-        out.append(("Namespace ready to first answer", ["", "median, ms", "all"],
-                    [[one_line(n), f"{s['median_ms']:.1f}" if s.get("median_ms") is not None else "–",
-                      " ".join("–" if v is None else f"{v:.1f}" for v in s.get("ms", []))]
-                     for n, s in sections["start"]["systems"].items()]))
-    if sections.get("attach", {}).get("median_ms") is not None:
-        out.append(("Tap up to first answer", ["", "median, ms"], [["metatap, tap mode", f"{sections['attach']['median_ms']:.1f}"]]))
-    if "ports" in sections.get("change", {}):
-        out.append(("One port added", ["ports there", "whole document, ms", "one object, ms", "daemon CPU, ms", "requests failed meanwhile"],
-                    [[n, f"{s['apply_ms']:.1f}", f"{s['one_ms']:.2f}" if "one_ms" in s else "–",
-                      f"{s['one_cpu_ms']:.2f}" if "one_cpu_ms" in s else "–",
-                      f"{s['failed_meanwhile']} of {s['answered_meanwhile']}"]
-                     for n, s in sections["change"]["ports"].items() if "error" not in s]))
-    packet = sections.get("packet", {})
-    rows = [[kind, f"{ns:.0f}"] for name, one in packet.items() if isinstance(one, dict)
-            for kind, ns in one.get("test_run_ns", {}).items()]
-    if isinstance(packet.get("live"), dict) and packet["live"].get("ns_per_packet"):
-        rows.append(["mt_tap under load (statistics on, which adds two clock reads)", f"{packet['live']['ns_per_packet']:.0f}"])
-    if rows:
-        out.append(("A packet that is not metadata", ["", "ns"], rows))
-    rows = [[kind, f"{one['with_gbit']:.2f}", f"{one['without_gbit']:.2f}", times(one["ratio"])]
-            for kind, one in sections.get("tenant", {}).items() if isinstance(one, dict)]
-    if rows:
-        out.append(("Tenant traffic, guest to guest", ["", "with, Gbit/s", "without", "ratio"], rows))
-    rows = [[title, f"{one['median']:.0f}"] for title, one in sections.get("syn", {}).get("ns_per_syn", {}).items()]
-    if rows:
-        out.append(("One SYN", ["", "ns"], rows))
-    return out
-
-
-def get(report, *path):
-    node = report["sections"]
-    for key in path:
-        if not isinstance(node, dict) or key not in node:
-            return None
-        node = node[key]
-    return node
-
-
-def targets(report):
-    """DESIGN's figures next to what this run reached."""
-    def versus_of(section, load_name, system, key, other="theirs"):
-        return get(report, section, "loads", load_name, "systems", system, f"vs_{other}", key)
-
-    def pair(section, load_name, systems, other, reach):
-        cells = []
-        for system in systems:
-            rps = versus_of(section, load_name, system, "rps", other)
-            cpu = versus_of(section, load_name, system, "cpu_proxy_us", other)
-            if rps is not None:
-                good = rps >= reach[0] and cpu <= reach[1]
-                cells.append(f"{one_line(system)}: {rps:.2f}x, CPU {cpu:.2f}x{' ✓' if good else ''}")
-        return "; ".join(cells) or "not measured"
-
-    def check(value, good, text):
-        return "not measured" if value is None else text.format(value) + (" ✓" if good(value) else "")
-
-    rows = []
-    command = "`bench/run.sh --only {}`".format
-    rows.append(["new connection per request, 16 clients", "≥ 1.5x requests/s, ≤ 0.5x CPU",
-                 pair("loads", "new-16", ("tap", "router", "listen"), "theirs", (1.5, 0.5)), command("loads")])
-    rows.append(["keep-alive, 16 clients", "≥ 2x requests/s, ≤ 0.35x CPU",
-                 pair("loads", "keep-16", ("tap", "router", "listen"), "theirs", (2, 0.35)), command("loads")])
-    rows.append(["all stages fused, against the limit, new connection", "≥ 0.95x requests/s, ≤ 1.15x CPU",
-                 pair("loads", "new-16", ("fused", "fusedrouter"), "limit", (0.95, 1.15)), command("loads")])
-    rows.append(["all stages fused, against the limit, keep-alive", "≥ 0.95x requests/s, ≤ 1.15x CPU",
-                 pair("loads", "keep-16", ("fused", "fusedrouter"), "limit", (0.95, 1.15)), command("loads")])
-    for path in ("meta_data.json", "hostname"):
-        new, keep = (get(report, "api", "loads", f"{path}-{kind}-20", "vs_minimal") for kind in ("new", "keep"))
-        rows.append([f"API stage alone, 20 connections, {path}", "≥ 0.9x new, ≥ 0.7x keep-alive of a minimal server",
-                     "not measured" if new is None else f"{new:.2f}x new{' ✓' if new >= 0.9 else ''}, {keep:.2f}x keep-alive{' ✓' if keep >= 0.7 else ''}",
-                     command("api")])
-    memory_row = get(report, "memory", "systems", "router")
-    total = None if not memory_row or "error" in memory_row else \
-        (memory_row["pss_per_router"] + (memory_row["kernel_per_router"] or 0)) / 1024
-    theirs_row = get(report, "memory", "systems", "theirs")
-    beside = "" if not theirs_row or "error" in theirs_row else \
-        f" (haproxy here: {(theirs_row['pss_per_router'] + (theirs_row['kernel_per_router'] or 0)) / 1024:,.0f} KB)"
-    rows.append(["memory a router, kernel included", "≤ 8 KB", check(total, lambda v: v <= 8, "{:.1f} KB") + beside, command("memory")])
-    value = get(report, "start", "systems", "fusedrouter", "median_ms") or get(report, "start", "systems", "router", "median_ms")
-    beside = get(report, "start", "systems", "theirs", "median_ms")
-    # Negative: the guest had its answer before the command that makes the router had returned.
-    value = None if value is None else max(0.0, value)
-    rows.append(["namespace ready to first answer", "≤ 5 ms", check(value, lambda v: v <= 5, "{:.1f} ms")
-                 + (f" (haproxy here: {beside:.0f} ms)" if beside else ""), command("start")])
-    runs = get(report, "packet", "tap", "test_run_ns") or {}
-    worst = max((ns for kind, ns in runs.items() if kind.startswith("mt_tap")), default=None)
-    ratio = get(report, "tenant", "tcp", "ratio")
-    rows.append(["tap traffic that is not metadata", "≤ 15 ns a packet", check(worst, lambda v: v <= 15, "{:.0f} ns, the test run's own time included"), command("packet")])
-    rows.append(["tenant throughput with the program", "≥ 0.99x", check(ratio, lambda v: v >= 0.99, "{:.3f}x"), command("tenant")])
-    ports = get(report, "change", "ports") or {}
-    ones = {n: s.get("one_ms", s.get("apply_ms")) for n, s in ports.items() if "error" not in s}
-    failed = sum(s.get("failed_meanwhile", 0) for s in ports.values())
-    rows.append(["a port added at 4 000 ports, the whole document applied", "constant time; no connection drops",
-                 "not measured" if not ones else ", ".join(f"{v:.1f} ms at {n}" for n, v in ones.items()) + f"; {failed} requests failed",
-                 command("change")])
-    return ["work", "to reach", "reached", "command"], rows
-
-
 def markdown_table(head, rows):
     def line(cells):
         return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
     return "\n".join([line(head), "|" + "---|" * len(head), *map(line, rows)])
 
 
-def about(report):
-    machine = report["machine"]
-    return (f"{machine['cpus']} × {machine['cpu']}, {machine['memory_mb']} MB, Linux {machine['kernel']}, "
-            f"{(machine['haproxy'] or '').split(' 20')[0]}, {machine['iptables']}; metatap {machine['metatap']}; "
-            f"{report['started'][:16].replace('T', ' ')} UTC; {report['rounds']} interleaved rounds of {report['seconds']:g} s, "
-            f"{report['threads']} threads for every proxy and server; load average {report['load_average_before'][0]:.1f} before, "
-            f"{report.get('load_average_after', [0])[0]:.1f} after.")
-
-
 def write_markdown(report):
-    text = [f"Measured on {about(report)}", ""]
-    text += [markdown_table(*targets(report)), ""]
-    for title, head, rows in tables(report):
+    text = [f"Measured on {figures.machine(report)}", "", figures.ABOUT[0].upper() + figures.ABOUT[1:] + ".", ""]
+    text += [f"{sentence}\n" for sentence in (figures.generator_limited(report), figures.disturbed(report)) if sentence]
+    text += [markdown_table(*targets.table(report)), ""]
+    for title, head, rows in figures.tables(report):
         text += [f"#### {title[0].upper()}{title[1:]}", "", markdown_table(head, rows), ""]
     if report["unavailable"]:
         text += ["Not measured: " + "; ".join(f"{n} ({' '.join(r.split())[:120]})" for n, r in report["unavailable"].items()), ""]
@@ -432,10 +286,10 @@ def write_html(report, pictures):
              "table{border-collapse:collapse;margin:.5em 0 1.5em}td,th{padding:.25em .7em;text-align:right;border-bottom:1px solid #ddd}"
              "td:first-child,th:first-child{text-align:left}img{max-width:100%}h2{margin-top:1.6em}"
              ".targets td,.targets th{text-align:left}</style>",
-             "<h1>metatap beside Neutron's haproxy</h1>", f"<p>{html.escape(about(report))}</p>",
-             f"<p><code>{html.escape(report['command'])}</code>. Ratios are medians of the rounds' own ratios against Neutron's set-up; "
-             "* marks figures for which the load generator was the bottleneck.</p>",
-             '<div class="targets">', table(*targets(report)), "</div>"]
+             "<h1>metatap beside Neutron's haproxy</h1>", f"<p>{html.escape(figures.machine(report))}</p>",
+             f"<p><code>{html.escape(report['command'])}</code>; {html.escape(figures.ABOUT)}.</p>",
+             f"<p>{html.escape(figures.generator_limited(report))} {html.escape(figures.disturbed(report))}</p>",
+             '<div class="targets">', table(*targets.table(report)), "</div>"]
     titles = {"headline": "One guest, 16 clients", "clients": "More clients", "latency": "Latency", "routers": "More routers",
               "storm": "Boot storm", "memory": "Memory", "api": "The API stage alone", "syn": "SYN floods"}
     for picture in pictures:
@@ -443,7 +297,7 @@ def write_html(report, pictures):
             data = base64.b64encode(file.read()).decode()
         parts.append(f'<h2>{titles[picture]}</h2><img alt="{titles[picture]}" src="data:image/png;base64,{data}">')
     parts.append("<h2>All figures</h2>")
-    for title, head, rows in tables(report):
+    for title, head, rows in figures.tables(report):
         parts.append(f"<h3>{html.escape(title)}</h3>" + table(head, rows))
     for name, reason in report["unavailable"].items():
         parts.append(f"<p>Not measured: {html.escape(name)}: {html.escape(reason)}</p>")
@@ -460,6 +314,7 @@ def main():
         or glob.glob(os.path.join(RESULTS, "reference.json"))
     if not paths:
         parser.error("no result yet: run bench/run.sh first")
+    os.makedirs(RESULTS, exist_ok=True)
     report = load(paths)
     sections = report["sections"]
     drawn = [(headline, "loads"), (clients, "loads"), (latency, "loads"), (routers, "routers"), (storm, "storm"),

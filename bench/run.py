@@ -11,36 +11,79 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from harness import costs, loads, table  # noqa: E402
 from harness.lab import ROOT, Lab, progress  # noqa: E402
-from harness.systems import ALL, THREADS, Backend, versions  # noqa: E402
+from harness.systems import ALL, BY_NAME, THREADS, Backend, versions  # noqa: E402
 from harness.world import nova_like_body  # noqa: E402
 
 SECTIONS = {
     "loads": loads.one_guest, "guests": loads.twenty_guests, "routers": loads.many_routers,
-    "storm": loads.boot_storm, "api": loads.api_alone,
+    "storm": loads.boot_storm, "cold": loads.cold, "api": loads.api_alone,
     "memory": costs.memory, "start": costs.start, "attach": costs.attach, "change": costs.change,
     "packet": costs.packet, "tenant": costs.tenant, "syn": costs.syn,
 }
 
+QUICK_SECONDS = 0.35
+
+
+def some_of(what, names):
+    """For argparse: a comma-separated choice."""
+    def parse(text):
+        chosen = [name for name in text.split(",") if name]
+        unknown = [name for name in chosen if name not in names]
+        if unknown or not chosen:
+            raise argparse.ArgumentTypeError(f"no such {what}: {', '.join(unknown) or 'none given'}; there are {', '.join(names)}")
+        return chosen
+    return parse
+
+
+def between(kind, least, most):
+    def parse(text):
+        try:
+            value = kind(text)
+        except ValueError:
+            value = None
+        if value is None or not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"{text!r} is not {'a whole number' if kind is int else 'a number'} "
+                                             f"from {least} to {most}")
+        return value
+    return parse
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(
+        prog="bench/run.sh", description=__doc__,
+        epilog="Sections: " + ", ".join(SECTIONS) + ". Systems: "
+        + "; ".join(f"{system.name} ({system.label})" for system in ALL) + ".")
+    parser.add_argument("--quick", action="store_true", help="shorter rounds, fewer systems beside each load; under 10 minutes")
+    parser.add_argument("--only", type=some_of("section", list(SECTIONS)), metavar="SECTIONS",
+                        default=list(SECTIONS), help="only these, comma-separated")
+    parser.add_argument("--systems", type=some_of("system", list(BY_NAME)), metavar="SYSTEMS",
+                        help="only these, comma-separated")
+    parser.add_argument("--rounds", type=between(int, 1, 1000), default=7, help="default 7")
+    parser.add_argument("--seconds", type=between(float, 0.1, 600),
+                        help=f"of load in a round; default 2, with --quick {QUICK_SECONDS}")
+    parser.add_argument("--output", metavar="FILE", help="default bench/results/<time>.json")
+    parser.add_argument("--check", action="store_true", help=argparse.SUPPRESS)  # the arguments are right
+    return parser.parse_args()
+
+
+def hand_over(path):
+    """Under sudo, results are the caller's: bench/report.sh need not be root."""
+    if os.environ.get("SUDO_UID", "").isdigit() and os.environ.get("SUDO_GID", "").isdigit():
+        for one in (os.path.dirname(path), path):
+            os.chown(one, int(os.environ["SUDO_UID"]), int(os.environ["SUDO_GID"]))
+
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer seconds a round, fewer loads; under 10 minutes")
-    parser.add_argument("--only", help="sections, comma-separated: " + ",".join(SECTIONS))
-    parser.add_argument("--systems", help="comma-separated: " + ",".join(s.name for s in ALL))
-    parser.add_argument("--rounds", type=int, help="default 7")
-    parser.add_argument("--seconds", type=float, help="of load in a round")
-    parser.add_argument("--output", help="default bench/results/<time>.json")
-    arguments = parser.parse_args()
+    arguments = parse_arguments()
+    if arguments.check:
+        return
     if os.geteuid() != 0:
         sys.exit("bench: needs root: it makes network namespaces and loads BPF programs")
-    sections = arguments.only.split(",") if arguments.only else list(SECTIONS)
-    unknown = [name for name in sections if name not in SECTIONS]
-    if unknown:
-        sys.exit(f"bench: no such section: {', '.join(unknown)}; there are {', '.join(SECTIONS)}")
+    sections = arguments.only
     options = argparse.Namespace(
-        quick=arguments.quick, rounds=arguments.rounds or 7,
-        seconds=arguments.seconds or (0.4 if arguments.quick else 2.0),
-        systems=arguments.systems.split(",") if arguments.systems else None)
+        quick=arguments.quick, rounds=arguments.rounds,
+        seconds=arguments.seconds or (QUICK_SECONDS if arguments.quick else 2.0),
+        systems=arguments.systems)
 
     lab = Lab()
     started = time.time()
@@ -49,15 +92,15 @@ def main():
               "rounds": options.rounds, "seconds": options.seconds, "threads": THREADS,
               "machine": versions(), "load_average_before": os.getloadavg(), "sections": {},
               "unavailable": {}}
-    output = arguments.output or os.path.join(
-        ROOT, "bench", "results", datetime.datetime.now().strftime("%Y%m%d-%H%M%S") + ".json")
-    os.makedirs(os.path.dirname(os.path.abspath(output)), exist_ok=True)
-    body_file = lab.write("body.json", nova_like_body())
-    backend = Backend(lab, body_file)
-    context = argparse.Namespace(lab=lab, backend=backend, body_file=body_file, options=options, report=report)
+    output = os.path.abspath(arguments.output or os.path.join(
+        ROOT, "bench", "results", datetime.datetime.now().strftime("%Y%m%d-%H%M%S") + ".json"))
+    os.makedirs(os.path.dirname(output), exist_ok=True)
     try:
-        for name in sections:
-            progress(f"[{time.time() - started:5.0f} s] {name}")
+        body_file = lab.write("body.json", nova_like_body())
+        context = argparse.Namespace(lab=lab, backend=Backend(lab, body_file), body_file=body_file, options=options,
+                                     report=report)
+        for position, name in enumerate(sections, 1):
+            progress(f"[{time.time() - started:5.0f} s] {name} ({position} of {len(sections)})")
             begun = time.time()
             try:
                 result = SECTIONS[name](context)
@@ -72,9 +115,13 @@ def main():
             os.replace(output + ".part", output)
     finally:
         lab.close()
+        if os.path.exists(output + ".part"):
+            os.unlink(output + ".part")
     report["took_seconds"] = round(time.time() - started, 1)
     with open(output, "w") as file:
         json.dump(report, file, indent=1)
+    if not arguments.output:
+        hand_over(output)
     table.show(report)
     print(f"\n{report['took_seconds']:.0f} s; {os.path.relpath(output)}; pictures: bench/report.sh")
 

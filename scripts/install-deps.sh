@@ -69,11 +69,16 @@ shellcheck
 tcpdump
 '
 bench_packages='
+bpftool|linux-tools-common
+ethtool
 haproxy
+iperf3
 iproute2
 iptables
 procps
 python3
+python3-matplotlib
+util-linux
 wrk
 '
 fuzz_packages='
@@ -157,7 +162,11 @@ if [ "$(id -u)" -ne 0 ]; then
   sudo=(sudo)
 fi
 export DEBIAN_FRONTEND=noninteractive
-apt() { "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -o Dpkg::Use-Pty=0 "$@"; }
+# A machine that has just booted may still be at its own upgrades.
+apt() {
+  "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -o Dpkg::Use-Pty=0 \
+    -o DPkg::Lock::Timeout=300 "$@"
+}
 
 pick() { # resolves a|b to the first name that apt can install
   local name

@@ -7,94 +7,131 @@ import glob
 import json
 import os
 import re
+import resource
 import statistics
 import struct
 import subprocess
 import time
 
-from .lab import BIN, Unavailable, batch, cpu_seconds, inside, kernel_bytes, progress, pss_bytes, run
+from .lab import BIN, Unavailable, batch, cpu_seconds, host_busy_seconds, inside, kernel_bytes, progress, \
+    pss_bytes, run, together, unpin
 from .loads import lower, raise_systems
 from .measure import spread
 from .systems import BY_NAME, FusedRouter, FusedTap, Haproxy, RouterMode, TapMode
 from .world import GATEWAY_MAC, World
+
+EMPTY_PROGRAM = os.path.join(os.path.dirname(BIN), "bench", "empty.bpf.o")
+PAGE = os.sysconf("SC_PAGESIZE")
+
+
+def wanted(context, name):
+    return not context.options.systems or name in context.options.systems
 
 
 def _memory_of(system):
     return {"pss": pss_bytes(system.pids), "kernel": kernel_bytes(system.cgroup) or 0}
 
 
+def _settled(system):
+    """Memory once it keeps still: what is freed after a grace period is gone by then, and cgroup v2
+    has counted what every processor still had in its pocket (it does so every two seconds)."""
+    quiet = 2.4 if system.cgroup and os.path.exists(os.path.join(system.cgroup, "memory.current")) else 0.6
+    last, since, end = _memory_of(system), time.monotonic(), time.monotonic() + 10
+    while time.monotonic() < end and time.monotonic() - since < quiet:
+        time.sleep(0.1)
+        now = _memory_of(system)
+        if any(abs(now[key] - last[key]) > 4 * PAGE for key in now):
+            last, since = now, time.monotonic()
+    return _memory_of(system)
+
+
+def _growth(system, unit, add, batches, size):
+    """`add(numbers)` brings so many more into being. The first batch is the warm-up: code that is
+    read in, tables that grow once. The others are told apart to see how much they differ."""
+    looks = []
+    for number in range(batches + 1):
+        progress(f"  memory, {system.name}: batch {number}/{batches} of {size}", end="")
+        add(range(number * size, (number + 1) * size))
+        looks.append(_settled(system))
+    steps = {key: [(b[key] - a[key]) / size for a, b in zip(looks, looks[1:])] for key in ("pss", "kernel")}
+    both = [p + k for p, k in zip(steps["pss"], steps["kernel"])]
+    return {f"pss_per_{unit}": statistics.mean(steps["pss"]),
+            f"kernel_per_{unit}": statistics.mean(steps["kernel"]) if system.cgroup else None,
+            "least": min(both), "most": max(both), "batches": steps, "batch": size, "looks": looks}
+
+
+def _memory_haproxy(context, system, batches, size):
+    system.world = World(context.lab, f"{system.name}f", (batches + 1) * size, 1, True, True)
+    system.world.up()
+
+    def add(numbers):
+        networks = system.world.networks
+        for launcher, pidfile in [system.spawn(networks[i]) for i in numbers]:
+            system.adopt(launcher, pidfile)
+        system.check(networks[numbers[-1]].guests)
+    return _growth(system, "router", add, batches, size)
+
+
+def _memory_router(context, system, batches, size):
+    """Same process, same inventory: only the routers' namespaces appear."""
+    system.world = world = World(context.lab, f"{system.name}f", (batches + 1) * size, 1, True, False)
+    world.up(routers=False, guests=[network.guests[0] for network in world.networks[size - 1::size]])
+    system.serve()
+
+    def add(numbers):
+        together(world.add_router, [world.networks[i] for i in numbers])
+        system.check(world.networks[numbers[-1]].guests)
+    return _growth(system, "router", add, batches, size)
+
+
+def _memory_tap(context, system, batches, size):
+    """Same process, same inventory: only the taps appear. Most have no guest at their other end."""
+    system.world = world = World(context.lab, "tapf", 1, (batches + 1) * size, False, False)
+    world.up(guests=world.guests[size - 1::size], taps=False)
+    nobody = world.name + "n"
+    context.lab.add_namespaces([nobody])
+    system.serve()
+
+    def add(numbers):
+        *others, last = [world.guests[i] for i in numbers]
+        batch([f"link add {g.tap} type veth peer name p{i} netns {nobody} address {g.mac}"
+               for i, g in zip(numbers, others)]
+              + [f"link set {g.tap} master {g.network.bridge} up" for g in others], world.host)
+        world.plug(last)
+        world.configure(last)
+        system.check([last])
+    try:
+        return _growth(system, "tap", add, batches, size)
+    finally:
+        context.lab.drop_namespaces([nobody])
+
+
 def memory(context):
-    """Per router: what N of them add. Neutron's: N haproxies. Ours: the one process with N
-    routers' namespaces there, less the same process, same inventory, before they appeared."""
-    count = 50 if context.options.quick else 200
-    out = {"routers": count, "systems": {}}
-    for kind in (Haproxy, RouterMode):
+    """What one more costs, process and kernel, after a first batch has warmed everything up."""
+    quick = context.options.quick
+    out = {"systems": {}}
+    for kind, grow, batches, size in ((Haproxy, _memory_haproxy, 2 if quick else 4, 10),
+                                      (RouterMode, _memory_router, 4 if quick else 8, 50 if quick else 100),
+                                      (TapMode, _memory_tap, 4 if quick else 8, 50 if quick else 100)):
+        if not wanted(context, kind.name):
+            continue
         system = kind(context.lab, context.backend, context.body_file)
         try:
-            progress(f"  memory: {count} routers, {system.name}", end="")
             system.cgroup = context.lab.memory_cgroup(system.name)
-            system.world = World(context.lab, f"{system.name}f", count, 1, system.qrouter, system.rules)
-            if kind is Haproxy:
-                system.world.up()
-                before = {"pss": 0, "kernel": kernel_bytes(system.cgroup) or 0}
-                system.serve()
-                system.check()
-            else:
-                system.world.up(routers=False)
-                system.serve()
-                time.sleep(2)
-                before = _memory_of(system)
-                for network in system.world.networks:
-                    system.world.add_router(network)
-                system.check()
-            time.sleep(1.5)
-            after = _memory_of(system)
-            out["systems"][system.name] = {
-                "pss_per_router": (after["pss"] - before["pss"]) / count,
-                "kernel_per_router": (after["kernel"] - before["kernel"]) / count if system.cgroup else None,
-                "before": before, "after": after, "processes": len(system.pids)}
+            out["systems"][system.name] = grow(context, system, batches, size)
         except Exception as error:
             progress(f"  memory, {system.name}: {error}")
             out["systems"][system.name] = {"error": str(error)}
         finally:
             system.down()
-    # Per tap: the same process, before and after its taps appear.
-    system = TapMode(context.lab, context.backend, context.body_file)
-    try:
-        system.cgroup = context.lab.memory_cgroup("taps")
-        system.world = World(context.lab, "tapf", 1, count, False, False)
-        world = system.world
-        context.lab.add_namespaces([world.host])
-        batch(["link set lo up"] + [f"link add {n.bridge} type bridge" for n in world.networks]
-              + [f"link set {n.bridge} up" for n in world.networks], world.host)
-        context.lab.add_namespaces([g.netns for g in world.guests])
-        system.serve()
-        time.sleep(2)
-        before = _memory_of(system)
-        for guest in world.guests:
-            world.plug(guest)
-            world.configure(guest)
-        for network in world.networks:
-            world.add_router(network)
-        system.check()
-        time.sleep(1.5)
-        after = _memory_of(system)
-        out["systems"]["tap"] = {
-            "pss_per_tap": (after["pss"] - before["pss"]) / count,
-            "kernel_per_tap": (after["kernel"] - before["kernel"]) / count if system.cgroup else None,
-            "before": before, "after": after}
-    except Exception as error:
-        progress(f"  memory, tap: {error}")
-        out["systems"]["tap"] = {"error": str(error)}
-    finally:
-        system.down()
+    progress("", end="")
     return out
 
 
-def _probe(context, guest, timeout=20):
-    """A guest that asks every half millisecond; returns once it has begun."""
-    popen = subprocess.Popen([f"{BIN}/loadgen", "first", "--guest", guest.netns, "--interval-us", "500",
-                              "--timeout", str(timeout)], stdout=subprocess.PIPE, text=True)
+def _probe(context, guest, interval_us, timeout=20):
+    """A guest that asks over and over; returns once it has begun."""
+    popen = context.lab.popen([f"{BIN}/loadgen", "first", "--guest", guest.netns, "--interval-us", str(interval_us),
+                               "--timeout", str(timeout)])
     popen.stdout.readline()
     return popen
 
@@ -104,13 +141,26 @@ def _answered(popen):
     return json.loads(out.splitlines()[-1])["at_ns"]
 
 
+def _set_up(netns, device):
+    """The device's flag is the last thing missing; the time is the one just before it is set."""
+    return json.loads(run(f"{BIN}/loadgen", "up", "--guest", netns, "--device", device))["up_ns"]
+
+
+def _times(values):
+    good = [value for value in values if value is not None]
+    return {"ms": values, "median_ms": statistics.median(good) if good else None,
+            "ms_spread": spread(good), "unanswered": len(values) - len(good)}
+
+
 def start(context):
-    """From "the router's namespace and port are there" to the first answer a guest gets. For
-    Neutron: its rules and haproxy, started at once, without the agent's own time."""
+    """From the moment the router's port goes up, with all else there, to the first answer a guest
+    gets. For Neutron: its rules and haproxy, started right then, without the agent's own time."""
     rounds = context.options.rounds
     out = {"systems": {}}
     systems = {}
     for kind in (Haproxy, FusedRouter, RouterMode):
+        if not wanted(context, kind.name):
+            continue
         system = kind(context.lab, context.backend, context.body_file)
         system.world = World(context.lab, f"{system.name}s", rounds + 1, 1, True, False)
         try:
@@ -125,30 +175,30 @@ def start(context):
     times = {name: [] for name in systems}
     for number in range(rounds + 1):
         for name, system in systems.items():
-            progress(f"  namespace to first answer, round {number}/{rounds}, {name}", end="")
+            progress(f"  port up to first answer, round {number}/{rounds}, {name}", end="")
             network = system.world.networks[number]
-            popen = _probe(context, network.guests[0])
-            system.world.add_router(network)
-            ready = time.monotonic_ns()
+            time.sleep(0.2)  # every daemon here has looked at the namespace of the one before
+            system.world.add_router(network, up=False)
+            # Ten thousand attempts a second would take 15 % off haproxy's speed on two cores, and a
+            # millisecond is exact enough beside its hundred.
+            popen = _probe(context, network.guests[0], 1000 if isinstance(system, Haproxy) else 100)
+            begun = _set_up(network.gateway, network.qr)
             if isinstance(system, Haproxy):
                 system.world.add_rules(network)
                 system.adopt(*system.spawn(network))
             at = _answered(popen)
-            if number and at:
-                times[name].append((at - ready) / 1e6)
-            elif number:
-                times[name].append(None)
+            if number:
+                times[name].append((at - begun) / 1e6 if at else None)
     for name, values in times.items():
-        good = [value for value in values if value is not None]
-        out["systems"][name] = {"ms": values, "median_ms": statistics.median(good) if good else None,
-                                "unanswered": len(values) - len(good)}
+        out["systems"][name] = _times(values)
         systems[name].down()
     progress("", end="")
     return out
 
 
 def attach(context):
-    """From "the tap is up" to the first answer: devices are moved in, as libvirt and OVS do."""
+    """From the moment a tap goes up to the first answer: devices are moved in and put into their
+    bridge before, as libvirt and OVS do."""
     rounds = context.options.rounds
     system = FusedTap(context.lab, context.backend, context.body_file)
     system.world = world = World(context.lab, "attach", 1, rounds + 1, False, False)
@@ -167,83 +217,134 @@ def attach(context):
         time.sleep(1)
         values = []
         for number, guest in enumerate(world.guests):
-            progress(f"  tap to first answer, round {number}/{rounds}", end="")
-            popen = _probe(context, guest)
+            progress(f"  tap up to first answer, round {number}/{rounds}", end="")
             batch([f"link set {guest.tap} netns {world.host}"], park)
-            batch([f"link set {guest.tap} master {guest.network.bridge} up"], world.host)
-            ready = time.monotonic_ns()
+            batch([f"link set {guest.tap} master {guest.network.bridge}"], world.host)
+            popen = _probe(context, guest, 100)
+            begun = _set_up(world.host, guest.tap)
             at = _answered(popen)
             if number:
-                values.append((at - ready) / 1e6 if at else None)
-        good = [value for value in values if value is not None]
+                values.append((at - begun) / 1e6 if at else None)
         progress("", end="")
-        return {"ms": values, "median_ms": statistics.median(good) if good else None,
-                "unanswered": len(values) - len(good)}
+        return _times(values)
     finally:
         system.down()
         context.lab.drop_namespaces([park])
 
 
-def change(context):
-    """One port added by `metatap apply`, with 10, 1 000 and 4 000 ports there: how long the command
-    takes, what it costs the daemon, and whether connections that are open live on."""
-    out = {"ports": {}}
-    rounds = context.options.rounds
-    for count in (10, 1000, 4000):
-        system = FusedTap(context.lab, context.backend, context.body_file)
+class Changes:
+    """A daemon with so many ports, and the ways to give it one more."""
+
+    WAYS = ("one", "apply")
+
+    def __init__(self, context, count):
+        self.context = context
+        self.system = FusedTap(context.lab, context.backend, context.body_file)
+        self.system.world = self.world = World(context.lab, f"change{count}", 1, 2, False, False)
+        self.next = count
         try:
-            progress(f"  one change at {count} ports", end="")
-            system.world = World(context.lab, f"change{count}", 1, 2, False, False)
-            system.world.up()
+            self.world.up()
             begun = time.monotonic()
-            system.serve(extra_ports=count)
-            system.check()
-            ready = time.monotonic() - begun
-            document = system.world.inventory(count)
-            background = subprocess.Popen(
-                [f"{BIN}/loadgen", "load", "--guest", system.world.guests[0].netns, "--clients", "4",
-                 "--keep-alive", "--seconds", "6", "--timeout", "5"], stdout=subprocess.PIPE, text=True)
-            walls, cpus = [], []
-            for i in range(rounds):
-                wanted = copy.deepcopy(document)
-                wanted["ports"].append(system.world.extra_port(count + i))
-                wanted["instances"].append(system.world._instance(wanted["ports"][-1]["device_id"]))
-                file = context.lab.write("change.json", json.dumps(wanted))
-                begun = time.monotonic()
-                run(f"{BIN}/metatap", "--socket", system.admin_socket, "apply", file)
-                walls.append((time.monotonic() - begun) * 1e3)
-                document = wanted
-            answers, _ = background.communicate()
-            answers = json.loads(answers)
-            one = _one_port(context, system, count + rounds)
-            out["ports"][str(count)] = {
-                "apply_ms": statistics.median(walls), "apply_ms_spread": spread(walls), "all_ms": walls,
-                "first_answer_seconds": ready, "failed_meanwhile": answers["failed"],
-                "answered_meanwhile": answers["requests"],
-                "p99_us_meanwhile": answers["latency_us"]["p99"], **one}
-        except Exception as error:
-            progress(f"  {count} ports: {error}")
-            out["ports"][str(count)] = {"error": str(error)}
-        finally:
-            system.down()
-    return out
+            self.system.serve(extra_ports=count)
+            self.system.check()
+            self.ready = time.monotonic() - begun
+        except BaseException:
+            self.system.down()
+            raise
+        self.document = self.world.inventory(count)
+        self.walls = {way: [] for way in self.WAYS}
+        self.cpus = {way: [] for way in self.WAYS}
+        self.meanwhile = {}
+
+    def command(self, way):
+        """The command that adds the next port; its document is written before the clock runs."""
+        port, instance = self.world.extra_port(self.next), self.world.extra_instance(self.next)
+        self.next += 1
+        self.document["ports"].append(port)
+        self.document["instances"].append(instance)
+        what = self.document if way == "apply" else \
+            {"format": "metatap-inventory/1", "ports": [port], "instances": [instance]}
+        verb = ["apply"] if way == "apply" else ["instance", "add"]
+        return [f"{BIN}/metatap", "--socket", self.system.admin_socket, *verb,
+                self.context.lab.write(f"{self.world.name}-{way}{self.next if way == 'one' else ''}.json",
+                                       json.dumps(what))]
+
+    def once(self, way):
+        command = self.command(way)
+        before = cpu_seconds(self.system.pids)
+        begun = time.monotonic()
+        run(*command)
+        self.walls[way].append((time.monotonic() - begun) * 1e3)
+        time.sleep(0.05)  # what the daemon does after its answer is its cost as well
+        self.cpus[way].append((cpu_seconds(self.system.pids) - before) * 1e3)
+
+    def with_load(self, way, times):
+        """Connections that are open must live on, and their requests be answered."""
+        commands = [self.command("one") for _ in range(times)] if way == "one" else None
+        seconds = 0.3 + times * (statistics.median(self.walls[way]) / 1e3 + 0.1) * 2
+        load = self.context.lab.popen(
+            [f"{BIN}/loadgen", "load", "--guest", self.world.guests[0].netns, "--clients", "4", "--keep-alive",
+             "--seconds", f"{seconds:.2f}", "--timeout", "5"])
+        time.sleep(0.15)
+        done = 0
+        while done < times and load.poll() is None:
+            run(*(commands[done] if commands else self.command(way)))
+            done += 1
+            time.sleep(0.05)
+        answers = json.loads(load.communicate()[0])
+        self.meanwhile[way] = {"changes": done, "failed": answers["failed"], "answered": answers["requests"],
+                               "p99_us": answers["latency_us"]["p99"]}
+
+    def result(self):
+        out = {"first_answer_seconds": self.ready}
+        for way in self.WAYS:
+            out[way] = {"ms": statistics.median(self.walls[way]), "ms_spread": spread(self.walls[way]),
+                        "all_ms": self.walls[way], "cpu_ms": statistics.median(self.cpus[way]),
+                        "meanwhile": self.meanwhile.get(way)}
+        return out
 
 
-def _one_port(context, system, index):
-    """The same change by the command for one object, where the document need not be sent."""
-    walls = []
+def _metatap_alone():
+    begun = time.monotonic()
+    run(f"{BIN}/metatap", "--help")
+    return (time.monotonic() - begun) * 1e3
+
+
+def change(context):
+    """One port more with 10, 1 000 and 4 000 ports there: as one object, and by the whole document.
+    What the command takes, what it takes to start the command at all, what it costs the daemon, and
+    whether connections that are open live on."""
+    rounds = context.options.rounds
+    out = {"ports": {}, "command_ms": None}
+    sizes = {}
     try:
-        before = cpu_seconds(system.pids)
-        for i in range(7):
-            port = system.world.extra_port(index + i)
-            file = context.lab.write("port.json", json.dumps(port))
-            begun = time.monotonic()
-            run(f"{BIN}/metatap", "--socket", system.admin_socket, "port", "add", file)
-            walls.append((time.monotonic() - begun) * 1e3)
-        return {"one_ms": statistics.median(walls), "one_ms_spread": spread(walls),
-                "one_cpu_ms": (cpu_seconds(system.pids) - before) / 7 * 1e3}
-    except RuntimeError as error:
-        return {"one_error": str(error)}
+        for count in (10, 1000, 4000):
+            progress(f"  a change at {count} ports: raising", end="")
+            try:
+                sizes[count] = Changes(context, count)
+            except Exception as error:
+                progress(f"  {count} ports: {error}")
+                out["ports"][str(count)] = {"error": str(error)}
+        alone = []
+        for number in range(-1, rounds):
+            progress(f"  a change at {', '.join(map(str, sizes))} ports, round {number + 1}/{rounds}", end="")
+            alone.append(_metatap_alone())
+            for one in sizes.values():
+                for way in one.WAYS:
+                    one.once(way)
+            if number < 0:
+                for values in [alone] + [v for one in sizes.values() for v in (*one.walls.values(), *one.cpus.values())]:
+                    values.clear()
+        out["command_ms"] = statistics.median(alone)
+        for count, one in sizes.items():
+            progress(f"  a change at {count} ports, under load", end="")
+            for way in one.WAYS:
+                one.with_load(way, 5)
+            out["ports"][str(count)] = one.result()
+    finally:
+        lower({count: one.system for count, one in sizes.items()})
+    progress("", end="")
+    return out
 
 
 def _checksum(data):
@@ -283,43 +384,73 @@ def _programs(system):
     return out
 
 
+class TestRun:
+    """BPF_PROG_TEST_RUN by bpftool, in the namespace whose devices the frames name."""
+
+    REPEAT = 1000000
+
+    def __init__(self, context, netns):
+        self.file = context.lab.path("frame.bin")
+        self.netns = netns
+
+    def nanoseconds(self, program, frame):
+        with open(self.file, "wb") as sink:
+            sink.write(frame)
+        done = subprocess.run(inside(self.netns) + ["bpftool", "prog", "run", *program, "data_in", self.file,
+                                                    "repeat", str(self.REPEAT)], capture_output=True, text=True)
+        found = re.search(r"duration \(average\): (\d+)\s*ns", done.stdout)
+        if not found:
+            raise RuntimeError((done.stderr or done.stdout).strip()[-200:])
+        return int(found.group(1))
+
+
+def _net_of_empty(test, empty, programs, frames, rounds):
+    """{program: frame: figures}. The empty program takes its turn in every round, before each."""
+    taken = {}
+    for _ in range(rounds):
+        for kind, frame in frames:
+            for name, program in programs.items():
+                base = test.nanoseconds(["pinned", empty], frame)
+                taken.setdefault(f"{name}: {kind}", []).append((test.nanoseconds(["id", str(program)], frame), base))
+    out = {}
+    for title, pairs in taken.items():
+        net = [gross - base for gross, base in pairs]
+        out[title] = {"gross": statistics.median(gross for gross, _ in pairs),
+                      "empty": statistics.median(base for _, base in pairs),
+                      "net": statistics.median(net), "net_low": min(net), "net_high": max(net)}
+    return out
+
+
 def packet(context):
-    """Nanoseconds of mt_tap on a packet that is not metadata: BPF_PROG_TEST_RUN by itself, and
-    the kernel's own statistics while a guest sends tenant traffic."""
+    """Nanoseconds of our programs on a packet that is not metadata: BPF_PROG_TEST_RUN beside a
+    program that does nothing, and the kernel's own statistics while a guest sends tenant traffic."""
     systems = raise_systems(context, ["tap", "router"], "p", 1, 2)
     out = {}
-    repeat = 1000000
+    empty = f"/sys/fs/bpf/{context.lab.prefix}empty"
     try:
+        run("bpftool", "prog", "load", EMPTY_PROGRAM, empty)
         for name, system in systems.items():
-            programs = _programs(system)
+            programs = {n: i for n, i in _programs(system).items() if n.startswith("mt_") and "return" not in n}
             guest = system.world.guests[0]
-            names = [n for n in programs if n.startswith("mt_")]
-            out[name] = {"programs": programs, "test_run_ns": {}}
-            for program in names:
-                if "return" in program:
-                    continue
-                for kind, frame in (("tcp, other address", _frame(guest, "10.0.0.3", 80, 64)),
-                                    ("tcp, full size", _frame(guest, "10.0.0.3", 80, 1400))):
-                    file = context.lab.path("frame.bin")
-                    with open(file, "wb") as sink:
-                        sink.write(frame)
-                    values = []
-                    for _ in range(context.options.rounds):
-                        done = subprocess.run(
-                            inside(system.world.host) + ["bpftool", "prog", "run", "id", str(programs[program]),
-                                                         "data_in", file, "repeat", str(repeat)],
-                            capture_output=True, text=True)
-                        found = re.search(r"duration \(average\): (\d+)\s*ns", done.stdout)
-                        if found:
-                            values.append(int(found.group(1)))
-                        elif "error" not in out[name]:
-                            out[name]["error"] = (done.stderr or done.stdout).strip()[-200:]
-                    if values:
-                        out[name]["test_run_ns"][f"{program}: {kind}"] = statistics.median(values)
+            frames = [("tcp, other address", _frame(guest, "10.0.0.3", 80, 64)),
+                      ("tcp, full size", _frame(guest, "10.0.0.3", 80, 1400))]
+            out[name] = {"programs": programs}
+            usable = {}
+            test = TestRun(context, system.world.host)
+            for program, number in programs.items():
+                try:  # also its warm-up
+                    test.nanoseconds(["id", str(number)], frames[0][1])
+                    usable[program] = number
+                except RuntimeError as error:
+                    out[name]["error"] = f"{program}: {error}"
+            progress(f"  a packet that is not metadata, {', '.join(usable)}", end="")
+            out[name]["test_run_ns"] = _net_of_empty(test, empty, usable, frames, context.options.rounds)
         if "tap" in systems:
             out["live"] = _live(context, systems["tap"])
     finally:
+        unpin(empty)
         lower(systems)
+    progress("", end="")
     return out
 
 
@@ -329,60 +460,125 @@ def _live(context, system):
         return {"error": "mt_tap not found"}
     a, b = system.world.guests[:2]
     old = run("sysctl", "-n", "kernel.bpf_stats_enabled").strip()
+    server = Iperf.serve(context, b)
     run("sysctl", "-q", "kernel.bpf_stats_enabled=1")
     try:
         def read():
             shown = json.loads(run("bpftool", "-j", "prog", "show", "id", str(program)))
             return shown.get("run_time_ns", 0), shown.get("run_cnt", 0)
         before = read()
-        rate = _iperf(context, a, b, 2, ["-u", "-b", "0", "-l", "64"])
+        rate = Iperf(a, b, server, ["-u", "-b", "0", "-l", "64"]).run(["-t", "1"])
         after = read()
     finally:
         run("sysctl", "-q", f"kernel.bpf_stats_enabled={old}")
+        context.lab.stop(server)
     packets = after[1] - before[1]
     return {"ns_per_packet": (after[0] - before[0]) / packets if packets else None, "packets": packets,
             "note": "the kernel's statistics add two clock reads to each run", "udp": rate}
 
 
-def _iperf(context, sender, receiver, seconds, extra=()):
-    server = context.lab.start(["iperf3", "-s", "-1", "-p", "5999"], receiver.netns)
-    time.sleep(0.15)
-    done = subprocess.run(inside(sender.netns) + ["iperf3", "-c", receiver.address, "-p", "5999", "-t",
-                                                  str(seconds), "-J", *extra], capture_output=True, text=True)
-    context.lab.stop(server)
-    result = json.loads(done.stdout)
-    if "error" in result:
-        raise RuntimeError(f"iperf3: {result['error']}")
-    end = result["end"]
-    total = end.get("sum_received") or end["sum"]
-    return {"gbit": total["bits_per_second"] / 1e9, "packets": end.get("sum", {}).get("packets")}
+def _softirq_threads():
+    """The kernel's own, which go on with packets where a sender has had its share."""
+    out = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/comm") as file:
+                if file.read().startswith("ksoftirqd/"):
+                    out.append(int(pid))
+        except OSError:
+            continue
+    return out
+
+
+class Iperf:
+    """One guest sends to another. What it costs is the time of the sender, in which the packets
+    pass the programs and the bridge, of the receiver, and of the kernel's threads for packets.
+    Unlike the host's busy time it leaves out what else this machine does."""
+
+    PORT = "5999"
+
+    def __init__(self, sender, receiver, server, extra):
+        self.sender, self.receiver, self.extra = sender, receiver, extra
+        self.others = server.pids + _softirq_threads()
+
+    @classmethod
+    def serve(cls, context, guest):
+        server = context.lab.start(["iperf3", "-s", "-p", cls.PORT], guest.netns)
+        time.sleep(0.2)
+        return server
+
+    def _cpu(self):
+        mine = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return cpu_seconds(self.others) + mine.ru_utime + mine.ru_stime
+
+    def run(self, how_much):
+        before, cpu = host_busy_seconds(), self._cpu()
+        done = subprocess.run(inside(self.sender.netns) + ["iperf3", "-c", self.receiver.address, "-p", self.PORT, "-J",
+                                                           *how_much, *self.extra], capture_output=True, text=True)
+        busy, cpu = host_busy_seconds() - before, self._cpu() - cpu
+        result = json.loads(done.stdout)
+        if "error" in result:
+            raise RuntimeError(f"iperf3: {result['error']}")
+        end = result["end"]
+        total = end.get("sum_received") or end["sum"]
+        sent = end.get("sum_sent") or end["sum"]
+        # A datagram that the receiver had no room for has passed the programs all the same.
+        return {"gbit": total["bits_per_second"] / 1e9, "bytes": sent["bytes"], "packets": end.get("sum", {}).get("packets"),
+                "busy_seconds": busy, "ns_per_kb": cpu * 1e9 / (sent["bytes"] / 1000)}
+
+
+TENANT_KINDS = (("tcp", False, ()), ("tcp, 1448-byte packets", True, ()),
+                ("udp, 64 bytes", True, ("-u", "-b", "0", "-l", "64")))
+
+
+def _quartiles(values):
+    if len(values) < 4:
+        return [min(values), max(values)]
+    low, _, high = statistics.quantiles(values, n=4)
+    return [low, high]
+
+
+def _tenant_pairs(title, runs, seconds, pairs):
+    """With and without in turn, first one ahead and then the other (A B B A): what drifts favours
+    nobody. The same number of bytes each time, as many as take about `seconds`."""
+    rate = {name: run(["-t", "1"]) for name, run in runs.items()}  # also the warm-up
+    amount = ["-n", str(int(min(one["bytes"] for one in rate.values()) * seconds))]
+    values = {name: [] for name in runs}
+    for number in range(pairs):
+        for name in ("tap", "plain") if number % 2 == 0 else ("plain", "tap"):
+            progress(f"  tenant traffic, {title}, pair {number + 1}/{pairs}, {name}", end="")
+            values[name].append(runs[name](amount))
+    out = {"pairs": pairs, "all": values}
+    for key, with_it, without in (("gbit", "with_gbit", "without_gbit"), ("ns_per_kb", "with_ns_kb", "without_ns_kb")):
+        ratios = [a[key] / b[key] for a, b in zip(values["tap"], values["plain"]) if b[key]]
+        out[with_it] = statistics.median(one[key] for one in values["tap"])
+        out[without] = statistics.median(one[key] for one in values["plain"])
+        name = "ratio" if key == "gbit" else "cpu_ratio"
+        out[name] = statistics.median(ratios)
+        out[name + "_quartiles"] = _quartiles(ratios)
+    return out
 
 
 def tenant(context):
     """Guest to guest through the bridge: with mt_tap on both taps, and without."""
-    seconds = max(1, int(context.options.seconds))
     systems = raise_systems(context, ["tap", "plain"], "t", 1, 2)
     out = {}
+    servers = []
     try:
         if len(systems) < 2:
-            raise Unavailable("needs both")
-        for kind, extra in (("tcp", []), ("tcp, 1448-byte packets", ["--no-gso"]), ("udp, 64 bytes", ["-u", "-b", "0", "-l", "64"])):
-            values = {name: [] for name in systems}
-            if extra == ["--no-gso"]:
-                extra = []
-                for system in systems.values():
-                    for guest in system.world.guests[:2]:
-                        subprocess.run(inside(guest.netns) + ["ethtool", "-K", "eth0", "tso", "off", "gso", "off", "gro", "off"],
-                                       capture_output=True)
-            for number in range(context.options.rounds):
-                for name, system in systems.items():
-                    progress(f"  tenant traffic, {kind}, round {number + 1}, {name}", end="")
-                    a, b = system.world.guests[:2]
-                    values[name].append(_iperf(context, a, b, seconds, extra)["gbit"])
-            ratios = [x / y for x, y in zip(values["tap"], values["plain"])]
-            out[kind] = {"with_gbit": statistics.median(values["tap"]), "without_gbit": statistics.median(values["plain"]),
-                         "ratio": statistics.median(ratios), "ratio_spread": spread(ratios), "all": values}
+            raise Unavailable("needs both: tap and plain")
+        servers = [Iperf.serve(context, system.world.guests[1]) for system in systems.values()]
+        for title, single, extra in TENANT_KINDS:
+            if single:
+                for guest in [guest for system in systems.values() for guest in system.world.guests[:2]]:
+                    subprocess.run(inside(guest.netns) + ["ethtool", "-K", "eth0", "tso", "off", "gso", "off", "gro", "off"],
+                                   capture_output=True)
+            runs = {name: Iperf(*system.world.guests[:2], server, extra).run
+                    for (name, system), server in zip(systems.items(), servers)}
+            out[title] = _tenant_pairs(title, runs, 0.4 if context.options.quick else 2.0,
+                                       14 if context.options.quick else 30)
     finally:
+        context.lab.stop(*servers)
         lower(systems)
     progress("", end="")
     return out

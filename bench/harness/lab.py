@@ -2,18 +2,23 @@
 """What a run makes on the machine, and takes away again: namespaces, processes, files."""
 
 import atexit
+import concurrent.futures
+import ctypes
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BIN = os.environ.get("METATAP_BIN", os.path.join(ROOT, "build", "bin"))
 SCHEDSTAT = os.path.exists("/proc/self/schedstat")
 TICK = os.sysconf("SC_CLK_TCK")
+CLONE_NEWNET = 0x40000000
+LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 class Unavailable(Exception):
@@ -43,6 +48,33 @@ def inside(netns):
     return ["nsenter", f"--net=/run/netns/{netns}"] if netns else []
 
 
+def together(function, items):
+    """Each by itself is mostly waiting for a process to start and for the kernel's locks."""
+    with concurrent.futures.ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as pool:
+        return list(pool.map(function, items))
+
+
+def write_sysctls(netns, values):
+    """By a thread that enters the namespace and ends there: no process for a few small files.
+    What this kernel does not have stays as it is."""
+    def write():
+        space = os.open(f"/run/netns/{netns}", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            if LIBC.setns(space, CLONE_NEWNET) != 0:
+                return
+        finally:
+            os.close(space)
+        for key, value in values.items():
+            try:
+                with open(f"/proc/sys/{key}", "w") as file:
+                    file.write(value)
+            except OSError:
+                pass
+    thread = threading.Thread(target=write)
+    thread.start()
+    thread.join()
+
+
 def is_alive(pid):
     """A zombie that nobody has waited for does no work any more."""
     try:
@@ -61,6 +93,8 @@ class Process:
 
     @property
     def pids(self):
+        if self._pids is None and self.popen.returncode is not None:
+            return []  # the number may be another's by now
         return self._pids or [self.popen.pid]
 
     def alive(self):
@@ -80,7 +114,12 @@ class Lab:
         self.owner = os.getpid()
         atexit.register(self.close)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, lambda *_: sys.exit("interrupted"))
+            signal.signal(number, self._interrupted)
+
+    def _interrupted(self, *_):
+        if os.getpid() != self.owner:  # a child that is not yet the program it will be
+            os._exit(130)
+        sys.exit("interrupted")
 
     def path(self, *parts):
         path = os.path.join(self.dir, *parts)
@@ -104,6 +143,14 @@ class Lab:
         present = set(os.listdir("/run/netns")) if os.path.isdir("/run/netns") else set()
         batch([f"netns del {name}" for name in names if name in present])
         self.namespaces = [name for name in self.namespaces if name not in gone]
+
+    def popen(self, command, netns=None):
+        """One whose output is wanted; it is stopped with the rest if it has not ended by itself."""
+        popen = subprocess.Popen(inside(netns) + command, stdin=subprocess.DEVNULL,
+                                 stdout=subprocess.PIPE, text=True)
+        self.processes = [one for one in self.processes if one.popen.returncode is None or one.alive()]
+        self.processes.append(Process(popen))
+        return popen
 
     def start(self, command, netns=None, log=None, cgroup=None, env=None):
         out = open(log, "ab") if log else subprocess.DEVNULL
@@ -155,9 +202,10 @@ class Lab:
     def close(self):
         if os.getpid() != self.owner:
             return
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
         self.stop(*list(self.processes), patience=3.0)
+        self._end_strays()
         try:
             present = set(os.listdir("/run/netns")) if os.path.isdir("/run/netns") else set()
             mine = [n for n in present if n in set(self.namespaces) or n.startswith(self.prefix)]
@@ -167,13 +215,50 @@ class Lab:
         self.namespaces = []
         for entry in os.listdir("/sys/fs/bpf") if os.path.isdir("/sys/fs/bpf") else []:
             if entry.startswith(self.prefix):
-                shutil.rmtree(os.path.join("/sys/fs/bpf", entry), ignore_errors=True)
-        for path in self.cgroups:
-            try:
-                os.rmdir(path)
-            except OSError:
-                pass
+                unpin(os.path.join("/sys/fs/bpf", entry))
+        end = time.monotonic() + 3
+        while self.cgroups and time.monotonic() < end:
+            self.cgroups = [path for path in self.cgroups if not remove_cgroup(path)]
+            time.sleep(0.02)
         shutil.rmtree(self.dir, ignore_errors=True)
+
+    def _end_strays(self):
+        """A haproxy that had gone to the background when the run was interrupted, but had not told
+        its pid: it has this run's own directory in its arguments."""
+        strays = []
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                with open(f"/proc/{pid}/cmdline", "rb") as file:
+                    if (self.dir + "/").encode() in file.read() and int(pid) != self.owner:
+                        strays.append(int(pid))
+            except OSError:
+                continue
+        for pid in strays:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        end = time.monotonic() + 2
+        while time.monotonic() < end and any(is_alive(pid) for pid in strays):
+            time.sleep(0.01)
+
+
+def unpin(path):
+    if os.path.isdir(path):
+        shutil.rmtree(path, ignore_errors=True)
+    elif os.path.exists(path):
+        os.unlink(path)
+
+
+def remove_cgroup(path):
+    """False while what it held has not gone yet."""
+    try:
+        os.rmdir(path)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def cpu_seconds(pids):

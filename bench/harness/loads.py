@@ -4,13 +4,15 @@
 import hashlib
 import hmac
 import os
+import statistics
 import time
 
 from .lab import BIN, Unavailable, batch, progress
-from .measure import interleave, loadgen, medians, paired_ratio, sample, wrk
+from .measure import generator, interleave, loadgen, medians, paired_ratio, requests, sample
 from .systems import BY_NAME, SECRET, THREADS, FusedTap, Haproxy
 
 PATH = "/openstack/2018-08-27/meta_data.json"
+QUICK = ["theirs", "tuned", "router", "tap", "fused", "limit"]
 GENERATOR_THREADS = max(1, min(2, (os.cpu_count() or 1) // 2))
 
 
@@ -56,30 +58,25 @@ def summarise(results, failures):
 
 def one_guest(context):
     options = context.options
-    main = ["theirs", "tuned", "router", "tap", "fused", "limit"]
-    systems = raise_systems(context, main if options.quick else list(BY_NAME), "a", 1, 1)
-    few = [n for n in main if n in systems]
+    systems = raise_systems(context, QUICK if options.quick else list(BY_NAME), "a", 1, 1)
     out = {}
     for clients in (16, 1, 256):
         for keep_alive in (False, True):
-            # The quick run keeps to the main systems at 16 clients, and to three at 256.
-            names = few if options.quick else list(systems)
-            if options.quick and clients != 16:
-                if clients == 1 or keep_alive:
-                    continue
-                names = [name for name in few if name in ("theirs", "tap", "limit")]
-            title = f"{'keep-alive' if keep_alive else 'new connection'}, {clients} client(s)"
+            # In the quick run the tuned haproxy is there at 16 clients only.
+            names = [name for name in systems if not options.quick or clients == 16 or name != "tuned"]
+            title = f"{'keep-alive' if keep_alive else 'new connection'}, {clients} client{'s' if clients > 1 else ''}"
             runners = {}
             for name in names:
-                system = systems[name]
-                how = wrk(system.world.guests[0].netns, clients, options.seconds, keep_alive, PATH,
-                          threads=GENERATOR_THREADS if clients >= 16 else 1)
-                runners[name] = lambda system=system, how=how: sample(system, context.backend.pids, **how)
-            results, failures = interleave(title, runners, options.rounds)
+                def run_one(seconds, system=systems[name], clients=clients, keep_alive=keep_alive):
+                    how = requests(system.world.guests[0].netns, clients, seconds, keep_alive, PATH,
+                                   GENERATOR_THREADS if clients >= 16 else 1)
+                    return sample(system, context.backend.pids, **how)
+                runners[name] = run_one
+            results, failures = interleave(title, runners, options.rounds, options.seconds)
             out[f"{'keep' if keep_alive else 'new'}-{clients}"] = {
                 "title": title, "clients": clients, "keep_alive": keep_alive, **summarise(results, failures)}
     lower(systems)
-    return {"loads": out, "path": PATH, "generator": f"wrk, {GENERATOR_THREADS} thread(s)"}
+    return {"loads": out, "path": PATH, "generator": f"{generator(options.seconds)}, {GENERATOR_THREADS} thread(s)"}
 
 
 def spread_load(context, systems, kinds, title):
@@ -88,11 +85,13 @@ def spread_load(context, systems, kinds, title):
     for key, clients, keep_alive in kinds:
         runners = {}
         for name, system in systems.items():
-            how = loadgen("load", system.world.guests_file(), GENERATOR_THREADS, clients, options.seconds,
-                          keep_alive, PATH)
-            runners[name] = lambda system=system, how=how: sample(system, context.backend.pids, **how)
+            def run_one(seconds, system=system, guests=system.world.guests_file(), clients=clients,
+                        keep_alive=keep_alive):
+                how = loadgen("load", guests, GENERATOR_THREADS, clients, seconds, keep_alive, PATH)
+                return sample(system, context.backend.pids, **how)
+            runners[name] = run_one
         text = f"{title}, {'keep-alive' if keep_alive else 'new connection'}, {clients} clients"
-        results, failures = interleave(text, runners, options.rounds)
+        results, failures = interleave(text, runners, options.rounds, options.seconds)
         out[key] = {"title": text, "clients": clients, "keep_alive": keep_alive,
                     **summarise(results, failures)}
     return out
@@ -122,7 +121,8 @@ def many_routers(context):
         kinds = [(f"new-{count}", clients, False)]
         if not context.options.quick or count == counts[-1]:
             kinds.append((f"keep-{count}", clients, True))
-        for key, value in spread_load(context, systems, kinds, f"{count} routers").items():
+        title = f"{count} router{'s' if count > 1 else ''}"
+        for key, value in spread_load(context, systems, kinds, title).items():
             out[key] = {**value, "routers": count,
                         "raised_seconds": {n: s.raised_seconds for n, s in systems.items()}}
         lower(systems)
@@ -139,7 +139,7 @@ def boot_storm(context):
         runners = {}
         for name, system in systems.items():
             how = loadgen("storm", system.world.guests_file(), GENERATOR_THREADS)
-            runners[name] = lambda system=system, how=how: sample(system, context.backend.pids, **how)
+            runners[name] = lambda _, system=system, how=how: sample(system, context.backend.pids, **how)
         title = f"boot storm, {number} guests"
         results, failures = interleave(title, runners, rounds)
         out[str(number)] = {"title": title, "guests": number, "routers": networks,
@@ -147,6 +147,32 @@ def boot_storm(context):
                             **summarise(results, failures)}
         lower(systems)
     return {"storms": out, "generator": f"loadgen, {GENERATOR_THREADS} thread(s)"}
+
+
+def cold(context):
+    """Twenty guests ask for the first time, at once, a server that has never been asked by them."""
+    guests = 20
+    times = {}
+    systems = raise_systems(context, ["theirs", "fused"], "k", 1, guests + 1)
+    try:
+        for number in range(context.options.rounds):
+            for name, system in systems.items():
+                progress(f"  {guests} guests, all cold, round {number + 1}/{context.options.rounds}, {name}", end="")
+                context.lab.stop(*system.processes)
+                system.processes = []
+                system.serve()
+                system.check(system.world.guests[-1:])  # it is there; this guest asks no more
+                askers = context.lab.write("cold.guests", "".join(g.netns + "\n" for g in system.world.guests[:-1]))
+                how = loadgen("storm", askers, GENERATOR_THREADS, path=PATH, extra=["--once"])
+                one = sample(system, context.backend.pids, **how)
+                times.setdefault(name, []).append(one["last_seconds"] * 1e3 if not one["failed"] else None)
+    finally:
+        lower(systems)
+    progress("", end="")
+    good = {name: [value for value in values if value is not None] for name, values in times.items()}
+    return {"guests": guests, "systems": {name: {"ms": times[name], "last_ms": statistics.median(values) if values else None,
+                                                 "unanswered": len(times[name]) - len(values)}
+                                          for name, values in good.items()}}
 
 
 class ApiStage(FusedTap):
@@ -169,8 +195,8 @@ class ApiStage(FusedTap):
     def headers(self):
         guest = self.world.guests[0]
         signature = hmac.new(SECRET.encode(), guest.instance.encode(), hashlib.sha256).hexdigest()
-        return (f"X-Instance-ID: {guest.instance}\nX-Tenant-ID: {self.world.project}\n"
-                f"X-Instance-ID-Signature: {signature}\nX-Forwarded-For: {guest.address}")
+        return [f"X-Instance-ID: {guest.instance}", f"X-Tenant-ID: {self.world.project}",
+                f"X-Instance-ID-Signature: {signature}", f"X-Forwarded-For: {guest.address}"]
 
 
 def api_alone(context):
@@ -192,17 +218,20 @@ def api_alone(context):
             for keep_alive in (False, True):
                 runners = {}
                 for name, system, port in (("api", api, 8775), ("minimal", minimal, 8776)):
-                    how = wrk(api.world.host, clients, options.seconds, keep_alive, path,
-                              GENERATOR_THREADS, url=f"http://127.0.0.1:{port}{path}", headers=api.headers())
-                    runners[name] = lambda system=system, how=how: sample(system, [], **how)
+                    def run_one(seconds, system=system, port=port, clients=clients, keep_alive=keep_alive, path=path):
+                        how = requests(api.world.host, clients, seconds, keep_alive, path, GENERATOR_THREADS,
+                                       "127.0.0.1", port, api.headers())
+                        return sample(system, [], **how)
+                    runners[name] = run_one
                 title = f"API {os.path.basename(path)}, {'keep-alive' if keep_alive else 'new'}, {clients}"
-                results, failures = interleave(title, runners, options.rounds)
+                results, failures = interleave(title, runners, options.rounds, options.seconds)
                 entry = summarise(results, failures)
                 if results["api"] and results["minimal"]:
-                    entry["vs_minimal"] = paired_ratio(results["api"], results["minimal"], "rps")
+                    for key, name in (("rps", "vs_minimal"), ("cpu_proxy_us", "vs_minimal_cpu")):
+                        entry[name] = paired_ratio(results["api"], results["minimal"], key)
                 out[f"{os.path.basename(path)}-{'keep' if keep_alive else 'new'}-{clients}"] = {
                     "title": title, "clients": clients, "keep_alive": keep_alive, **entry}
     for process in minimal.processes:
         lab.stop(process)
     api.down()
-    return {"loads": out, "generator": f"wrk, {GENERATOR_THREADS} thread(s)"}
+    return {"loads": out, "generator": f"{generator(options.seconds)}, {GENERATOR_THREADS} thread(s)"}

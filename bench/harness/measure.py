@@ -11,6 +11,7 @@ from .lab import BIN, ROOT, cpu_seconds, host_busy_seconds, inside, progress
 
 WRK_SCRIPT = os.path.join(ROOT, "bench", "wrk.lua")
 SATURATED = 0.95
+WARM_UP = 0.15  # seconds
 
 
 def sample(system, backend_pids, command, netns=None, environment=None, threads=1):
@@ -52,17 +53,37 @@ def wrk(guest, clients, seconds, keep_alive, path, threads=1, url=None, headers=
                 netns=guest, environment=dict(os.environ, WRK_HEADERS="\n".join(lines)))
 
 
-def loadgen(kind, guests_file, threads=2, clients=0, seconds=1.0, keep_alive=False, path=None):
-    command = [f"{BIN}/loadgen", kind, "--guests-file", guests_file, "--threads", str(threads)]
+def loadgen(kind, guests, threads=2, clients=0, seconds=1.0, keep_alive=False, path=None, extra=()):
+    """`guests`: a file with one namespace a line, or the name of one."""
+    command = [f"{BIN}/loadgen", kind, "--guests-file" if "/" in guests else "--guest", guests,
+               "--threads", str(threads)]
     if kind == "load":
         command += ["--clients", str(clients), "--seconds", str(seconds)]
         command += ["--keep-alive"] if keep_alive else []
     command += ["--path", path] if path else []
-    return dict(command=command)
+    return dict(command=[*command, *extra])
 
 
-def interleave(title, runners, rounds):
-    """runners: {system name: function → sample}. A B C A B C …, one warm-up of each first."""
+def requests(guest, clients, seconds, keep_alive, path, threads=1, address="169.254.169.254", port=80,
+             headers=()):
+    """Requests of one guest: by wrk where a sample lasts a second or more, because wrk counts whole
+    ones, and by our own generator where it is shorter."""
+    if seconds >= 1:
+        return wrk(guest, clients, seconds, keep_alive, path, threads, f"http://{address}:{port}{path}",
+                   "\n".join(headers))
+    extra = ["--address", address, "--port", str(port)]
+    for header in headers:
+        extra += ["--header", header]
+    return loadgen("load", guest, threads, clients, seconds, keep_alive, path, extra)
+
+
+def generator(seconds):
+    return "wrk" if seconds >= 1 else "bench/loadgen"
+
+
+def interleave(title, runners, rounds, seconds=None):
+    """runners: {system name: function(seconds) → sample}. A B C A B C …, one warm-up of each first,
+    which is shorter."""
     results = {name: [] for name in runners}
     failures = {}
     for number in range(-1, rounds):
@@ -71,7 +92,7 @@ def interleave(title, runners, rounds):
                 continue
             progress(f"  {title}  round {max(number + 1, 0)}/{rounds}  {name:<12}", end="")
             try:
-                one = runner()
+                one = runner(seconds if number >= 0 else WARM_UP)
             except Exception as error:  # one system's failure is its own
                 failures[name] = str(error)
                 progress(f"  {title}: {name} failed: {error}")

@@ -6,8 +6,8 @@ import os
 import subprocess
 import time
 
-from .lab import BIN, Process, Unavailable, batch, inside, run
-from .world import World
+from .lab import BIN, ROOT, Process, Unavailable, batch, run, unpin, write_sysctls
+from .world import GUEST_SYSCTLS, World
 
 SECRET = "bench-shared-secret"
 THREADS = 2  # Neutron starts haproxy with nbthread 2; everybody gets as many
@@ -73,9 +73,9 @@ class System:
     def serve(self):
         raise NotImplementedError
 
-    def check(self):
+    def check(self, guests=None):
         """The first and the last guest get an answer, or the system is out with a reason."""
-        for guest in {self.world.guests[0].netns, self.world.guests[-1].netns}:
+        for guest in {one.netns for one in guests or (self.world.guests[0], self.world.guests[-1])}:
             done = subprocess.run([f"{BIN}/loadgen", "first", "--guest", guest, "--interval-us", "5000",
                                    "--timeout", str(15 + len(self.world.guests) / 20)], capture_output=True, text=True)
             if done.returncode != 0:
@@ -240,6 +240,15 @@ devices = {self.devices()}
     def pin(self, *parts):
         return os.path.join("/sys/fs/bpf", self.world.name, *parts)
 
+    def down(self):
+        if self.world:
+            pins, namespace = self.pin(), f"{self.world.name}md"
+            super().down()
+            unpin(pins)
+            self.lab.drop_namespaces([namespace])
+        else:
+            super().down()
+
     def last_words(self):
         try:
             with open(self.log) as file:
@@ -306,8 +315,7 @@ class Limit(System):
                    f"addr add 10.{i >> 8}.{i & 255}.1/24 dev v{i}", f"link set v{i} up"], world.host)
             batch(["link set lo up", f"addr add {guest.address}/24 dev eth0", "link set eth0 up",
                    f"route add default via 10.{i >> 8}.{i & 255}.1"], guest.netns)
-            world.sysctl(guest.netns, {"net/ipv4/tcp_tw_reuse": "1",
-                                       "net/ipv4/ip_local_port_range": "1024 65535"})
+            write_sysctls(guest.netns, GUEST_SYSCTLS)
         self.serve()
         self.check()
         return self
@@ -322,18 +330,42 @@ ALL = [Haproxy, TunedHaproxy, RouterMode, ListenMode, TapMode, FusedTap, FusedRo
 BY_NAME = {system.name: system for system in ALL}
 
 
+def first_line(*command):
+    try:
+        return (run(*command, check=False) or "").splitlines()[0].strip()
+    except (IndexError, OSError):
+        return None
+
+
+def read_line(path):
+    try:
+        with open(path) as file:
+            return file.readline().strip()
+    except OSError:
+        return None
+
+
+def mitigations():
+    """What the processor's flaws cost here: every one that the kernel works around or leaves open."""
+    base = "/sys/devices/system/cpu/vulnerabilities"
+    found = {name: read_line(os.path.join(base, name)) for name in sorted(os.listdir(base))} \
+        if os.path.isdir(base) else {}
+    return "; ".join(f"{name}: {text}" for name, text in found.items() if text and text != "Not affected")
+
+
 def versions():
-    def first_line(*command):
-        try:
-            return (run(*command, check=False) or "").splitlines()[0].strip()
-        except (IndexError, OSError):
-            return None
     with open("/proc/cpuinfo") as file:
         model = next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), "")
     with open("/proc/meminfo") as file:
         memory = int(file.readline().split()[1]) // 1024
     return {"kernel": os.uname().release, "cpu": model, "cpus": os.cpu_count(), "memory_mb": memory,
+            "governor": read_line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+            "mitigations": mitigations(),
             "haproxy": first_line("haproxy", "-v"), "iptables": first_line("iptables", "--version"),
             "wrk": first_line("dpkg-query", "-W", "-f", "${Version}", "wrk"),
-            "metatap": first_line("git", "-C", os.path.dirname(BIN), "rev-parse", "--short", "HEAD"),
+            "iperf3": first_line("iperf3", "--version"),
+            # With "-dirty" at its end: more than the commit was measured.
+            "metatap": first_line("git", "-c", f"safe.directory={ROOT}", "-C", ROOT, "describe", "--always",
+                                  "--dirty", "--exclude=*"),
+            "binaries": None if BIN == os.path.join(ROOT, "build", "bin") else BIN,
             "dev_log": os.path.exists("/dev/log")}

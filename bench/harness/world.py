@@ -8,7 +8,7 @@ import json
 import os
 import uuid
 
-from .lab import batch, run
+from .lab import batch, run, together, write_sysctls
 
 GATEWAY_MAC = "fa:16:3e:00:00:01"
 
@@ -89,21 +89,19 @@ class World:
     def guests(self):
         return [guest for network in self.networks for guest in network.guests]
 
-    def up(self, routers=True, taps=True):
+    def up(self, routers=True, taps=True, guests=None):
+        """`guests`: only these of them come into being."""
         self.lab.add_namespaces([self.host])
         batch(["link set lo up"], self.host)
         batch([f"link add {n.bridge} type bridge forward_delay 0 mcast_snooping 0" for n in self.networks]
               + [f"link set {n.bridge} up" for n in self.networks], self.host)
-        guests = self.guests
+        guests = self.guests if guests is None else guests
         self.lab.add_namespaces([guest.netns for guest in guests])
         if taps:
-            for guest in guests:
-                self.plug(guest)
-        for guest in guests:
-            self.configure(guest)
+            together(self.plug, guests)
+            together(self.configure, guests)
         if routers:
-            for network in self.networks:
-                self.add_router(network)
+            together(self.add_router, self.networks)
         return self
 
     def plug(self, guest):
@@ -114,30 +112,28 @@ class World:
         batch(["link set lo up", f"addr add {guest.address}/16 dev eth0", "link set eth0 up",
                f"neigh replace 10.0.0.1 lladdr {GATEWAY_MAC} dev eth0",
                "route add default via 10.0.0.1"], guest.netns)
-        self.sysctl(guest.netns, GUEST_SYSCTLS)
+        write_sysctls(guest.netns, GUEST_SYSCTLS)
 
-    def sysctl(self, netns, values):
-        script = "".join(f"echo {value} > /proc/sys/{key} 2>/dev/null; " for key, value in values.items())
-        run("nsenter", f"--net=/run/netns/{netns}", "sh", "-c", script + "true")
-
-    def add_router(self, network):
+    def add_router(self, network, up=True):
+        """Without `up` all is there but the flag on the router's port."""
         self.lab.add_namespaces([network.gateway])
+        write_sysctls(network.gateway, {"net/ipv4/ip_forward": "1"})
         batch([f"link add rp{network.index} type veth peer name {network.qr} netns {network.gateway} "
                f"address {GATEWAY_MAC}",
                f"link set rp{network.index} master {network.bridge} up"], self.host)
         # Neighbours are given, not asked for: a thousand guests would overflow the kernel's table,
         # which all namespaces share.
-        batch(["link set lo up", f"addr add 10.0.0.1/16 dev {network.qr}", f"link set {network.qr} up"]
+        batch(["link set lo up", f"addr add 10.0.0.1/16 dev {network.qr}"]
+              + ([f"link set {network.qr} up"] if up else [])
               + [f"neigh replace {guest.address} lladdr {guest.mac} dev {network.qr}" for guest in network.guests],
               network.gateway)
-        self.sysctl(network.gateway, {"net/ipv4/ip_forward": "1"})
         if self.rules:
             self.add_rules(network)
+            # In Neutron's favour: at benchmark rates closed connections would fill the table in seconds.
+            write_sysctls(network.gateway, {"net/netfilter/nf_conntrack_tcp_timeout_time_wait": "5"})
 
     def add_rules(self, network):
         run("nsenter", f"--net=/run/netns/{network.gateway}", "iptables-restore", "-n", stdin=RULES)
-        # In Neutron's favour: at benchmark rates closed connections would fill the table in seconds.
-        self.sysctl(network.gateway, {"net/netfilter/nf_conntrack_tcp_timeout_time_wait": "5"})
 
     def down(self):
         self.lab.drop_namespaces([n.gateway for n in self.networks] + [g.netns for g in self.guests]
@@ -158,10 +154,9 @@ class World:
             for g in n.guests:
                 ports.append(self._port(n, g.port, g.instance, g.mac, g.address))
                 instances.append(self._instance(g.instance))
-        n = self.networks[0]
         for i in range(extra_ports):
             ports.append(self.extra_port(i))
-            instances.append(self._instance(make_uuid(self.name, "extra-instance", i)))
+            instances.append(self.extra_instance(i))
         return {"format": "metatap-inventory/1", "networks": networks, "subnets": subnets,
                 "routers": routers, "ports": ports, "instances": instances}
 
@@ -170,6 +165,9 @@ class World:
                           make_uuid(self.name, "extra-instance", i),
                           "fa:16:40:%02x:%02x:%02x" % (i >> 16, (i >> 8) & 255, i & 255),
                           "10.0.%d.%d" % (64 + (i >> 8), i & 255))
+
+    def extra_instance(self, i):
+        return self._instance(make_uuid(self.name, "extra-instance", i))
 
     def _port(self, network, port, instance, mac, address):
         return {"id": port, "network_id": network.id, "mac_address": mac, "device_id": instance,
