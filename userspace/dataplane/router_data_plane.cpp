@@ -435,14 +435,11 @@ void RouterDataPlane::apply(const InventoryChange& change) {
   };
   touch(*change.before);
   touch(*change.after);
-  // Routers with an interface on a network that changed.
-  for (const auto* inventory : {change.before.get(), change.after.get()}) {
-    for (const auto& network : networks) {
-      for (const auto& id : index_->ports_of(network)) {
-        if (const auto port = inventory->ports.find(id);
-            port != inventory->ports.end() && port->second->device_owner.starts_with("network:")) {
-          routers.insert(port->second->device_id);
-        }
+  // Routers with an interface on a network that changed; one that lost it is in `change` itself.
+  for (const auto& network : networks) {
+    for (const auto& id : index_->network_owned_ports_of(network)) {
+      if (const auto port = change.after->ports.find(id); port != change.after->ports.end()) {
+        routers.insert(port->second->device_id);
       }
     }
   }

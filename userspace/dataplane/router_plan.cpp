@@ -80,16 +80,24 @@ void PortIndex::apply(const InventoryChange& change) {
 
 void PortIndex::add(const Port& port) {
   by_network_[port.network_id].insert(port.id);
+  if (port.device_owner.starts_with("network:")) {
+    network_owned_[port.network_id].insert(port.id);
+  }
   by_prefix_[std::string(prefix_of(port.id))].insert(port.id);
 }
 
 void PortIndex::remove(const Port& port) {
   erase_from(by_network_, port.network_id, port.id);
+  erase_from(network_owned_, port.network_id, port.id);
   erase_from(by_prefix_, prefix_of(port.id), port.id);
 }
 
 const std::set<std::string>& PortIndex::ports_of(std::string_view network_id) const {
   return find_in(by_network_, network_id);
+}
+
+const std::set<std::string>& PortIndex::network_owned_ports_of(std::string_view network_id) const {
+  return find_in(network_owned_, network_id);
 }
 
 const std::set<std::string>& PortIndex::ports_named(std::string_view id_prefix) const {

@@ -34,6 +34,9 @@ class PortIndex {
 
   [[nodiscard]] const Inventory& inventory() const { return *inventory_; }
   [[nodiscard]] const std::set<std::string>& ports_of(std::string_view network_id) const;
+  /// Of those, the ones that are no guest's: interfaces of routers and DHCP servers.
+  [[nodiscard]] const std::set<std::string>& network_owned_ports_of(
+      std::string_view network_id) const;
   /// Ids that begin with these 11 characters, as device names have them.
   [[nodiscard]] const std::set<std::string>& ports_named(std::string_view id_prefix) const;
   [[nodiscard]] bool has_v6(std::string_view network_id) const;
@@ -44,7 +47,7 @@ class PortIndex {
   void remove(const Port& port);
 
   std::shared_ptr<const Inventory> inventory_;
-  Sets by_network_, by_prefix_, v6_subnets_;
+  Sets by_network_, network_owned_, by_prefix_, v6_subnets_;
 };
 
 /// A guest's port behind a device.

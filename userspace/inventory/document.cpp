@@ -3,9 +3,13 @@
 
 #include <algorithm>
 #include <array>
+#include <deque>
 #include <functional>
+#include <map>
 #include <set>
 #include <unordered_map>
+#include <unordered_set>
+#include <utility>
 
 #include "inventory/address.hpp"
 #include "inventory/hostname.hpp"
@@ -686,24 +690,34 @@ class Scope {
     for_each_difference(
         base.networks, inventory.networks,
         [&](const std::string& id, const auto*, const auto*) { networks_.insert(id); });
-    const auto note = [&](const std::string&, const auto* before, const auto* after) {
-      for (const auto* object : {before, after}) {
-        if (object != nullptr) {
-          networks_.insert(object->network_id);
-        }
-      }
-    };
-    for_each_difference(base.subnets, inventory.subnets, note);
-    for_each_difference(base.ports, inventory.ports, note);
+    for_each_difference(base.subnets, inventory.subnets,
+                        [&](const std::string&, const Subnet* before, const Subnet* after) {
+                          for (const auto* subnet : {before, after}) {
+                            if (subnet != nullptr) {
+                              networks_.insert(subnet->network_id);
+                            }
+                          }
+                        });
+    for_each_difference(base.ports, inventory.ports,
+                        [&](const std::string&, const Port*, const Port* after) {
+                          if (after != nullptr) {
+                            ports_.insert(after);
+                          }
+                        });
   }
   [[nodiscard]] const Inventory* base() const { return base_; }
+  /// Networks that are another than before, or whose subnets are.
   [[nodiscard]] bool has(const std::string& network) const {
-    return base_ == nullptr || networks_.contains(network);
+    return base_ == nullptr || (!networks_.empty() && networks_.contains(network));
   }
+  [[nodiscard]] bool any_network() const { return !networks_.empty(); }
+  /// Ports that are new or another than before.
+  [[nodiscard]] const std::unordered_set<const Port*>& ports() const { return ports_; }
 
  private:
   const Inventory* base_ = nullptr;
   std::set<std::string> networks_;
+  std::unordered_set<const Port*> ports_;
 };
 
 /// Throws Refused where something is referred to that is not there, or claimed twice.
@@ -719,44 +733,60 @@ class Checker {
                "there is no network " + in_quotes(subnet->network_id));
       }
     }
-    for (const auto& [id, port] : inventory_.ports) {
-      if (scope_.has(port->network_id)) {
+    if (scope_.base() == nullptr) {
+      for (const auto& [id, port] : inventory_.ports) {
         check(*port);
+        claim_all(*port);
       }
-      if (port->device) {
-        const auto vlan = port->vlan ? std::to_string(*port->vlan) : std::string();
-        claim(devices_, *port->device + "." + vlan, *port, "/device",
-              [&] { return "device " + *port->device + (vlan.empty() ? "" : ", vlan " + vlan); });
-      }
+    } else {
+      check_change();
     }
     check_ec2_ids();
   }
 
  private:
-  using Claims = std::unordered_map<std::string, const Port*>;
+  /// Something of one port's, which the other may not have as well.
+  struct Claim {
+    const Port* port = nullptr;
+    std::string member;  ///< of the port in the document
+  };
+  /// By network, where it is the network's, and value.
+  using Claims = std::map<std::pair<std::string_view, std::string_view>, Claim>;
 
   [[noreturn]] void refuse(std::string_view table, const std::string& id, std::string_view member,
                            const std::string& reason) const {
     throw Refused{places_.pointer(table, id, member), reason};
   }
-  template <class F>
-  void claim(Claims& claims, std::string what, const Port& port, const std::string& member,
-             F&& name) const {
-    const auto [owner, fresh] = claims.try_emplace(std::move(what), &port);
-    if (!fresh) {
-      refuse("ports", port.id, member, name() + " is port " + owner->second->id + "'s already");
+  [[noreturn]] void refuse_claim(const Port& port, const std::string& member,
+                                 const std::string& what, const Port& owner) const {
+    refuse("ports", port.id, member, what + " is port " + owner.id + "'s already");
+  }
+
+  /// What changed claims first, so that it is at fault; the others, however many, are held against
+  /// the few claims there are.
+  void check_change() {
+    for (const Port* port : scope_.ports()) {
+      check(*port);
+      claim_all(*port);
+    }
+    if (scope_.ports().empty() && !scope_.any_network()) {
+      return;
+    }
+    for (const auto& [id, port] : inventory_.ports) {
+      if (scope_.has(port->network_id)) {
+        check(*port);
+      }
+      if (!scope_.ports().contains(port.get())) {
+        respect(*port);
+      }
     }
   }
 
+  /// What the port says of itself and refers to.
   void check(const Port& port) {
     if (!inventory_.networks.contains(port.network_id)) {
       refuse("ports", port.id, "/network_id", "there is no network " + in_quotes(port.network_id));
     }
-    const auto in_network = [&](const std::string& what) {
-      return what + " of network " + port.network_id;
-    };
-    claim(macs_, port.network_id + " " + port.mac_address, port, "/mac_address",
-          [&] { return in_network(port.mac_address); });
     for (std::size_t index = 0; index < port.fixed_ips.size(); ++index) {
       const auto& fixed = port.fixed_ips[index];
       const auto member = "/fixed_ips/" + std::to_string(index);
@@ -776,8 +806,57 @@ class Checker {
         refuse("ports", port.id, member + "/ip_address",
                fixed.ip_address + " is not within " + subnet->second->cidr);
       }
-      claim(addresses_, port.network_id + " " + fixed.ip_address, port, member + "/ip_address",
-            [&] { return in_network(fixed.ip_address); });
+    }
+  }
+
+  static std::string device_name(const Port& port) {
+    return "device " + *port.device + (port.vlan ? ", vlan " + std::to_string(*port.vlan) : "");
+  }
+  static std::string in_network(const std::string& what, const Port& port) {
+    return what + " of network " + port.network_id;
+  }
+
+  void claim(Claims& claims, std::string_view network, std::string_view value, const Port& port,
+             std::string member, const std::string& what) {
+    const auto [owner, fresh] = claims.try_emplace({network, value}, Claim{&port, member});
+    if (!fresh) {
+      refuse_claim(port, member, what, *owner->second.port);
+    }
+  }
+  void claim_all(const Port& port) {
+    claim(macs_, port.network_id, port.mac_address, port, "/mac_address",
+          in_network(port.mac_address, port));
+    for (std::size_t index = 0; index < port.fixed_ips.size(); ++index) {
+      const auto& address = port.fixed_ips[index].ip_address;
+      claim(addresses_, port.network_id, address, port,
+            "/fixed_ips/" + std::to_string(index) + "/ip_address", in_network(address, port));
+    }
+    if (port.device) {
+      const auto& vlan = vlans_.emplace_back(port.vlan ? std::to_string(*port.vlan) : "");
+      claim(devices_, vlan, *port.device, port, "/device", device_name(port));
+    }
+  }
+
+  /// A port that stays as it is: nothing of its may have been claimed.
+  void respect(const Port& port) const {
+    const auto claimed = [](const Claims& claims, std::string_view network,
+                            std::string_view value) -> const Claim* {
+      const auto found = claims.find({network, value});
+      return found == claims.end() ? nullptr : &found->second;
+    };
+    if (const auto* by = claimed(macs_, port.network_id, port.mac_address)) {
+      refuse_claim(*by->port, by->member, in_network(port.mac_address, port), port);
+    }
+    for (const auto& fixed : port.fixed_ips) {
+      if (const auto* by = claimed(addresses_, port.network_id, fixed.ip_address)) {
+        refuse_claim(*by->port, by->member, in_network(fixed.ip_address, port), port);
+      }
+    }
+    if (port.device && !devices_.empty()) {
+      if (const auto* by = claimed(devices_, port.vlan ? std::to_string(*port.vlan) : "",
+                                   *port.device)) {
+        refuse_claim(*by->port, by->member, device_name(port), port);
+      }
     }
   }
 
@@ -822,6 +901,7 @@ class Checker {
   const Places& places_;
   const Scope& scope_;
   Claims addresses_, macs_, devices_;
+  std::deque<std::string> vlans_;  // as text, for the claims to refer to
 };
 
 /// Objects just read, still open to their defaults.
@@ -834,9 +914,11 @@ struct Fresh {
 void fill_defaults(const Inventory& inventory, const Fresh& fresh, const Places& places) {
   std::unordered_map<std::string_view, std::vector<const Port*>> ports_of;
   for (const auto& instance : fresh.instances) {
-    ports_of.try_emplace(instance->uuid);
+    if (instance->project_id.empty()) {
+      ports_of.try_emplace(instance->uuid);
+    }
   }
-  if (!fresh.instances.empty()) {
+  if (!ports_of.empty()) {
     for (const auto& [id, port] : inventory.ports) {
       if (const auto owner = ports_of.find(port->device_id); owner != ports_of.end()) {
         owner->second.push_back(port.get());
