@@ -113,7 +113,7 @@ struct Options {
   std::uint16_t port = 80, source_port = 0;
   unsigned threads = 1, clients = 1;
   double seconds = 2;
-  bool keep_alive = false;
+  bool keep_alive = false, once = false;
   double timeout = 10;
   // first
   unsigned interval_us = 500;
@@ -225,7 +225,7 @@ class Worker {
         "\r\nUser-Agent: Cloud-Init/bench\r\nAccept-Encoding: gzip, deflate\r\n"
         "Accept: */*\r\nConnection: " +
         (options.keep_alive ? "keep-alive" : "close") + "\r\n\r\n";
-    if (storm) {
+    if (storm && !options.once) {
       for (const char* path : kBoot) {
         requests_.push_back(std::string("GET ") + path + tail);
       }
@@ -745,6 +745,7 @@ int main(int argc, char** argv) {
   load_command->add_flag("--keep-alive", options.keep_alive);
   load_command->add_option("--source-port", options.source_port, "first of the fixed source ports");
   auto* storm_command = app.add_subcommand("storm", "every guest boots at the same moment");
+  storm_command->add_flag("--once", options.once, "one request for --path instead of a whole boot");
   auto* first_command = app.add_subcommand("first", "when does the first answer come");
   first_command->add_option("--interval-us", options.interval_us);
   auto* syn_command = app.add_subcommand("syn", "what a SYN costs on its way");
