@@ -379,7 +379,7 @@ expiration_time = 10
 
     def prime(self):
         """Caches full at the start of each round: others' turns are longer than entries live."""
-        subprocess.run([f"{BIN}/loadgen", "storm", "--once", "--timeout", "60", "--path", PATH, "--guests-file",
+        subprocess.run([f"{BIN}/loadgen", "storm", "--once", "--timeout", "10", "--path", PATH, "--guests-file",
                         self.world.guests_file()], capture_output=True)
 
 
@@ -483,14 +483,12 @@ def cold_start(context, control, systems):
     runners = {}
     for name, system in systems.items():
         how = loadgen("storm", system.world.guests_file(), GENERATOR_THREADS, path=PATH)
-        how["command"] += ["--once", "--timeout", "60"]
+        # A guest that is not served within half a minute counts as failed, and as half a minute.
+        how["command"] += ["--once", "--timeout", "30"]
 
         def runner(system=system, how=how):
             system.restart()
-            one = sample(system, control.pids, **how)
-            if one["failed"]:
-                raise RuntimeError(f"not every guest was served: {one['failures']}")
-            return one
+            return sample(system, control.pids, **how)
         runners[name] = runner
     title = f"whole path, {GUESTS} guests' first requests at once, everything cold"
     results, failures = interleave(title, runners, COLD_ROUNDS)
