@@ -6,9 +6,10 @@ set -euo pipefail
 
 usage() {
   cat <<'TEXT'
-usage: scripts/install-deps.sh [--for build,test,bench,fuzz] [--list] [--check]
+usage: scripts/install-deps.sh [--for build,test,bench,fuzz,openstack] [--list] [--check]
 
-  --for SETS   what to prepare for, comma separated (default: build,test)
+  --for SETS   what to prepare for, comma separated (default: build,test);
+               openstack: the real metadata chain and its control plane, for bench/run.sh --only chain
   --list       print the packages of these sets and stop
   --check      install nothing; print what is missing, exit 1 if anything is
 TEXT
@@ -85,6 +86,17 @@ fuzz_packages='
 clang-19|clang
 libclang-rt-19-dev|libclang-rt-dev
 '
+# Neutron and Nova, and what they cannot do without. Large (about 270 packages), so never a default.
+openstack_packages='
+haproxy
+mariadb-client-core
+mariadb-server-core
+memcached
+neutron-metadata-agent
+neutron-server
+nova-api
+rabbitmq-server
+'
 
 sets=build,test
 mode=install
@@ -107,7 +119,8 @@ for set in "${chosen[@]}"; do
     test) mapfile -t -O "${#wanted[@]}" wanted <<<"${test_packages//[[:space:]]/$'\n'}" ;;
     bench) mapfile -t -O "${#wanted[@]}" wanted <<<"${bench_packages//[[:space:]]/$'\n'}" ;;
     fuzz) mapfile -t -O "${#wanted[@]}" wanted <<<"${fuzz_packages//[[:space:]]/$'\n'}" ;;
-    *) echo "install-deps: no such set: $set (build, test, bench, fuzz)" >&2; exit 2 ;;
+    openstack) mapfile -t -O "${#wanted[@]}" wanted <<<"${openstack_packages//[[:space:]]/$'\n'}" ;;
+    *) echo "install-deps: no such set: $set (build, test, bench, fuzz, openstack)" >&2; exit 2 ;;
   esac
 done
 mapfile -t wanted < <(printf '%s\n' "${wanted[@]}" | sed '/^$/d' | sort -u)
@@ -201,6 +214,36 @@ for name in "${resolved[@]}"; do
   if [ "$name" = linux-tools-common ]; then resolved+=("linux-tools-generic"); fi
 done
 
+# The benchmark starts its own services in a namespace; the machine's must not start, neither now
+# nor at the next boot, and no database is made for them.
+policy=/usr/sbin/policy-rc.d
+restore_policy() {
+  "${sudo[@]}" rm -f "$policy"
+  if [ -e "$policy.metatap" ]; then "${sudo[@]}" mv "$policy.metatap" "$policy"; fi
+}
+deny_services() {
+  if [ -e "$policy" ]; then "${sudo[@]}" mv "$policy" "$policy.metatap"; fi
+  trap restore_policy EXIT
+  printf '#!/bin/sh\nexit 101\n' | "${sudo[@]}" tee "$policy" >/dev/null
+  "${sudo[@]}" chmod 755 "$policy"
+  "${sudo[@]}" debconf-set-selections <<'TEXT'
+neutron-common neutron/configure_db boolean false
+nova-common nova/configure_db boolean false
+nova-common novaapi/configure_db boolean false
+TEXT
+}
+disable_services() {
+  command -v systemctl >/dev/null || return 0
+  local pair
+  for pair in memcached:memcached neutron-metadata-agent:neutron-metadata-agent neutron-server:neutron-api \
+    neutron-server:neutron-rpc-server nova-api:nova-api nova-api:nova-api-metadata rabbitmq-server:rabbitmq-server; do
+    case " ${resolved[*]} " in
+      *" ${pair%%:*} "*) "${sudo[@]}" systemctl disable --quiet "${pair##*:}" 2>/dev/null || true ;;
+    esac
+  done
+}
+if [[ ,$sets, == *,openstack,* ]]; then deny_services; fi
+
 echo "install-deps: installing ${resolved[*]}"
 if ! apt install -y --no-install-recommends "${resolved[@]}" >/tmp/metatap-install-deps.$$ 2>&1; then
   # A mirror may have moved on since the lists were read.
@@ -213,6 +256,7 @@ if ! apt install -y --no-install-recommends "${resolved[@]}" >/tmp/metatap-insta
   }
 fi
 rm -f /tmp/metatap-install-deps.$$
+if [[ ,$sets, == *,openstack,* ]]; then disable_services; fi
 
 # cloud-init is here for its data source classes; it must not take over this machine's next boot.
 case " ${resolved[*]} " in
