@@ -26,10 +26,11 @@ LABELS = {"theirs": "Neutron: haproxy\n+ REDIRECT", "tuned": "haproxy tuned\n+ R
           "router": "metatap\nrouter mode", "listen": "metatap\nno BPF", "tap": "metatap\ntap mode",
           "fused": "metatap tap,\nall stages", "fusedrouter": "metatap router,\nall stages",
           "plain": "no proxy,\nsame path", "limit": "limit:\nveth + server",
+          "chain": "haproxy → agent\n→ nova", "cachedchain": "the same,\ncaches on",
           "api": "metatap API stage", "minimal": "minimal server"}
 COLOURS = {"theirs": "#c1443c", "tuned": "#e0958f", "router": "#1f5fa8", "listen": "#8fb4dc", "tap": "#0f8a7e",
            "fused": "#45b7a8", "fusedrouter": "#5a8fd0", "plain": "#9a9a9a", "limit": "#6c6c6c",
-           "api": "#0f8a7e", "minimal": "#6c6c6c"}
+           "chain": "#c1443c", "cachedchain": "#e0958f", "api": "#0f8a7e", "minimal": "#6c6c6c"}
 
 plt.rcParams.update({"font.size": 10, "axes.spines.top": False, "axes.spines.right": False,
                      "axes.titleweight": "bold", "axes.titlesize": 11, "figure.dpi": 110,

@@ -9,7 +9,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from harness import chain, costs, loads, table  # noqa: E402
+from harness import chain, costs, loads, profile, table  # noqa: E402
 from harness.lab import ROOT, Lab, progress  # noqa: E402
 from harness.systems import ALL, BY_NAME, THREADS, Backend, versions  # noqa: E402
 from harness.world import nova_like_body  # noqa: E402
@@ -19,8 +19,10 @@ SECTIONS = {
     "storm": loads.boot_storm, "cold": loads.cold, "api": loads.api_alone,
     "memory": costs.memory, "start": costs.start, "attach": costs.attach, "change": costs.change,
     "packet": costs.packet, "tenant": costs.tenant, "syn": costs.syn,
-    "chain": chain.whole_path,
+    "profile": profile.where_time_goes, "chain": chain.whole_path,
 }
+# Not in a quick run: one slows what it looks at, the other raises an OpenStack.
+LONG = ("profile", "chain")
 
 QUICK_SECONDS = 0.35
 
@@ -56,7 +58,7 @@ def parse_arguments():
         + "; ".join(f"{system.name} ({system.label})" for system in ALL) + ".")
     parser.add_argument("--quick", action="store_true", help="shorter rounds, fewer systems beside each load; under 10 minutes")
     parser.add_argument("--only", type=some_of("section", list(SECTIONS)), metavar="SECTIONS",
-                        help="only these, comma-separated; default: all, with --quick all but chain, which raises an OpenStack")
+                        help="only these, comma-separated; default: all, with --quick all but " + " and ".join(LONG))
     parser.add_argument("--systems", type=some_of("system", list(BY_NAME)), metavar="SYSTEMS",
                         help="only these, comma-separated")
     parser.add_argument("--rounds", type=between(int, 1, 1000), default=7, help="default 7")
@@ -80,7 +82,7 @@ def main():
         return
     if os.geteuid() != 0:
         sys.exit("bench: needs root: it makes network namespaces and loads BPF programs")
-    sections = arguments.only or [name for name in SECTIONS if name != "chain" or not arguments.quick]
+    sections = arguments.only or [name for name in SECTIONS if name not in LONG or not arguments.quick]
     options = argparse.Namespace(
         quick=arguments.quick, rounds=arguments.rounds,
         seconds=arguments.seconds or (QUICK_SECONDS if arguments.quick else 2.0),

@@ -6,7 +6,7 @@ set -euo pipefail
 
 usage() {
   cat <<'TEXT'
-usage: scripts/install-deps.sh [--for build,test,bench,fuzz,openstack] [--list] [--check]
+usage: scripts/install-deps.sh [--for build,test,bench,profile,fuzz,openstack] [--list] [--check]
 
   --for SETS   what to prepare for, comma separated (default: build,test);
                openstack: the real metadata chain and its control plane, for bench/run.sh --only chain
@@ -86,6 +86,10 @@ fuzz_packages='
 clang-19|clang
 libclang-rt-19-dev|libclang-rt-dev
 '
+profile_packages='
+linux-perf|linux-tools-generic
+strace
+'
 # Neutron and Nova, and what they cannot do without. Large (about 270 packages), so never a default.
 openstack_packages='
 haproxy
@@ -118,9 +122,10 @@ for set in "${chosen[@]}"; do
     build) mapfile -t -O "${#wanted[@]}" wanted <<<"${build_packages//[[:space:]]/$'\n'}" ;;
     test) mapfile -t -O "${#wanted[@]}" wanted <<<"${test_packages//[[:space:]]/$'\n'}" ;;
     bench) mapfile -t -O "${#wanted[@]}" wanted <<<"${bench_packages//[[:space:]]/$'\n'}" ;;
+    profile) mapfile -t -O "${#wanted[@]}" wanted <<<"${profile_packages//[[:space:]]/$'\n'}" ;;
     fuzz) mapfile -t -O "${#wanted[@]}" wanted <<<"${fuzz_packages//[[:space:]]/$'\n'}" ;;
     openstack) mapfile -t -O "${#wanted[@]}" wanted <<<"${openstack_packages//[[:space:]]/$'\n'}" ;;
-    *) echo "install-deps: no such set: $set (build, test, bench, fuzz, openstack)" >&2; exit 2 ;;
+    *) echo "install-deps: no such set: $set (build, test, bench, profile, fuzz, openstack)" >&2; exit 2 ;;
   esac
 done
 mapfile -t wanted < <(printf '%s\n' "${wanted[@]}" | sed '/^$/d' | sort -u)

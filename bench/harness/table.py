@@ -140,8 +140,42 @@ def syn(section):
     return [("One SYN", ["", "ns"], [[title, f"{one['median']:.0f}"] for title, one in section["ns_per_syn"].items()])]
 
 
+def profile(section):
+    out = []
+    for kind, systems in section.get("kinds", {}).items():
+        names = list(systems)
+        head = ["", *[label(name) for name in names]]
+
+        def rows(of, titles):
+            return [[title, *[number(of(systems[name]).get(title), 2) for name in names]] for title in titles]
+
+        def known(of):
+            return list(dict.fromkeys(title for name in names for title in of(systems[name])))
+
+        def calls(one):
+            return one["system_calls"].get("per_request", {})
+
+        def work(one):
+            return one["processor_time"].get("of_which", {})
+
+        def shares(one):
+            return {title: one["processor_time"].get(key) for title, key in
+                    (("the kernel", "kernel"), ("the program's own code", "own"), ("its libraries", "libraries"))}
+        out.append((f"System calls a request, {kind}, {section['clients']} clients", head,
+                    rows(calls, [title for title in known(calls) if title != "others"] + ["others"])
+                    + [["all", *[number(systems[name]["system_calls"].get("total"), 2) for name in names]]]))
+        out.append((f"Percent of the proxy's processor time, {kind}, {section['clients']} clients (parts contain parts)", head,
+                    rows(shares, shares(systems[names[0]])) + rows(work, known(work))))
+        programs = [[f"{label(name)}: {program}", f"{one['per_request']:.1f}", f"{one['ns']:.0f}",
+                     f"{one['ns'] * one['per_request'] / 1e3:.2f}"]
+                    for name in names for program, one in systems[name]["programs"].items() if isinstance(one, dict)]
+        out.append((f"BPF programs, {kind} (the statistics add two clock reads to each run)",
+                    ["", "runs a request", "ns a run", "µs a request"], programs))
+    return out
+
+
 SECTIONS = {"loads": loads, "guests": loads, "routers": loads, "storm": loads, "api": api, "memory": memory, "start": start,
-            "attach": attach, "cold": cold, "change": change, "packet": packet, "tenant": tenant, "syn": syn}
+            "attach": attach, "cold": cold, "change": change, "packet": packet, "tenant": tenant, "syn": syn, "chain": loads, "profile": profile}
 
 
 def tables(report):

@@ -256,8 +256,8 @@ bool AgentStage::ask(const Request& request, boost::asio::io_context& here, Cont
   if (!identity) {
     return false;
   }
-  auto errand = std::make_unique<Errand>(*this, request, question->forwarded_for,
-                                         std::move(*identity), then);
+  auto errand =
+      std::make_unique<Errand>(*this, request, question->forwarded_for, std::move(*identity), then);
   if (!api_.ask(errand->outgoing(), here, *errand)) {
     return false;
   }

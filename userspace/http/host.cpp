@@ -34,7 +34,7 @@ namespace asio = boost::asio;
 namespace intrusive = boost::intrusive;
 
 constexpr int kAcceptBatch = 32;
-constexpr unsigned kLead = 2;         // connections more than another worker has
+constexpr unsigned kLead = 2;       // connections more than another worker has
 constexpr int kPipelineBatch = 16;  // requests answered before others get their turn
 constexpr std::size_t kSpareScratch = 64;
 constexpr std::size_t kSmallBody = 2048;  // copied behind the head: one plain send()
@@ -272,12 +272,12 @@ void Session::Handled::answered(Response result) {
 }
 
 void Session::Handled::spawn() {
-  asio::co_spawn(session.shard_->context, session.visitor_->handle(request),
-                 [this, owner = Resumption(waiter)](const std::exception_ptr& error,
-                                                    Response result) mutable {
-                   owner.release();  // it is still there: answered() resumes it
-                   answered(error ? plain_response(500) : std::move(result));
-                 });
+  asio::co_spawn(
+      session.shard_->context, session.visitor_->handle(request),
+      [this, owner = Resumption(waiter)](const std::exception_ptr& error, Response result) mutable {
+        owner.release();  // it is still there: answered() resumes it
+        answered(error ? plain_response(500) : std::move(result));
+      });
 }
 
 std::optional<Response> Session::answer(const Request& request) {
@@ -584,10 +584,10 @@ bool Host::Shard::accept_batch(const std::shared_ptr<Listener>& listener) {
       serve(listener, std::move(fd), peer);
       continue;
     }
-    asio::post(target.context, [target = target.shared_from_this(), listener, peer,
-                                fd = std::move(fd)]() mutable {
-      target->serve(listener, std::move(fd), peer);
-    });
+    asio::post(target.context,
+               [target = target.shared_from_this(), listener, peer, fd = std::move(fd)]() mutable {
+                 target->serve(listener, std::move(fd), peer);
+               });
   }
   return true;
 }
@@ -667,7 +667,8 @@ void Host::open(unsigned worker, UniqueFd listener, std::string name,
 bool Host::close(std::string_view name) {
   std::vector<const Listener*> closed;
   for (unsigned i = 0; i < shards_.size(); ++i) {
-    workers_.run_on(i, [&] { std::ranges::copy(shards_[i]->close(name), std::back_inserter(closed)); });
+    workers_.run_on(
+        i, [&] { std::ranges::copy(shards_[i]->close(name), std::back_inserter(closed)); });
   }
   // A connection that was being passed on has arrived by now, or finds its listener closed.
   for (unsigned i = 0; i < shards_.size() && !closed.empty(); ++i) {

@@ -17,13 +17,14 @@ namespace metatap::http {
 
 class Watch;
 struct ByReadiness;
-using WatchHook = boost::intrusive::list_base_hook<
-    boost::intrusive::tag<ByReadiness>, boost::intrusive::link_mode<boost::intrusive::auto_unlink>>;
+using WatchHook =
+    boost::intrusive::list_base_hook<boost::intrusive::tag<ByReadiness>,
+                                     boost::intrusive::link_mode<boost::intrusive::auto_unlink>>;
 
 /// The sockets of the hot path, watched for one io_context. Asio calls epoll_ctl each time that one
-/// waits for a descriptor; here a descriptor is registered once, and waiting is a store. All of them
-/// hang in one epoll instance, which itself is a descriptor of Asio's: one trip through Asio serves
-/// everything that is ready at that moment. (Measured in docs/performance.md.)
+/// waits for a descriptor; here a descriptor is registered once, and waiting is a store. All of
+/// them hang in one epoll instance, which itself is a descriptor of Asio's: one trip through Asio
+/// serves everything that is ready at that moment. (Measured in docs/performance.md.)
 ///
 /// A service of the context; used on its thread only.
 class Readiness : public boost::asio::execution_context::service {
@@ -63,8 +64,8 @@ class Readiness : public boost::asio::execution_context::service {
 /// One descriptor that a coroutine may wait for. Try first and wait second: readiness is a hint,
 /// and an edge that came while nobody waited is kept for the next one who does.
 ///
-/// Does not own the descriptor and goes together with it. At most one coroutine waits at a time. One
-/// that still waits when the context ends is destroyed.
+/// Does not own the descriptor and goes together with it. At most one coroutine waits at a time.
+/// One that still waits when the context ends is destroyed.
 class Watch : public WatchHook {
  public:
   explicit Watch(Readiness& readiness) : readiness_(readiness) {}

@@ -200,9 +200,8 @@ class Bridge final : public PlainConnection::Finish {
   Bridge(asio::io_context& context, Handler handler)
       : context_(context), handler_(std::move(handler)) {}
   void finished(Outcome outcome) override {
-    asio::post(context_, [handler = std::move(handler_), outcome]() mutable {
-      std::move(handler)(outcome);
-    });
+    asio::post(context_,
+               [handler = std::move(handler_), outcome]() mutable { std::move(handler)(outcome); });
     delete this;
   }
   void dropped() override { delete this; }
@@ -346,7 +345,8 @@ struct Upstream::Impl {
   awaitable<UniqueFd> connect_unix(asio::io_context& context, std::int64_t deadline);
   awaitable<UniqueFd> connect_tcp(asio::io_context& context, std::int64_t deadline);
   Response response(ResponseReader& reader, bool head) const;
-  /// The response of an exchange that was completed; the connection goes back to the pool if it can.
+  /// The response of an exchange that was completed; the connection goes back to the pool if it
+  /// can.
   Response take_response(Pool& pool, ConnectionPtr connection, bool sent, bool head) const;
 
   const UpstreamOptions options;
@@ -454,8 +454,7 @@ std::optional<Response> Upstream::Impl::write(const Request& request, std::strin
   return std::nullopt;
 }
 
-awaitable<UniqueFd> Upstream::Impl::connect_unix(asio::io_context& context,
-                                                 std::int64_t deadline) {
+awaitable<UniqueFd> Upstream::Impl::connect_unix(asio::io_context& context, std::int64_t deadline) {
   const auto& path = std::get<UnixEndpoint>(options.endpoint).path;
   sockaddr_un address{};
   address.sun_family = AF_UNIX;

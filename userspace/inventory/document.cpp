@@ -853,8 +853,8 @@ class Checker {
       }
     }
     if (port.device && !devices_.empty()) {
-      if (const auto* by = claimed(devices_, port.vlan ? std::to_string(*port.vlan) : "",
-                                   *port.device)) {
+      if (const auto* by =
+              claimed(devices_, port.vlan ? std::to_string(*port.vlan) : "", *port.device)) {
         refuse_claim(*by->port, by->member, device_name(port), port);
       }
     }
