@@ -375,14 +375,16 @@ TEST_P(UpstreamTest, AbandonsWhoWaitsWhenTheContextEnds) {
     }
   });
   create();
+  const Request request;
   Waiting waiting;
   {
     boost::asio::io_context context{1};
-    auto first = boost::asio::co_spawn(context, upstream_->handle({}), boost::asio::use_future);
+    auto first =
+        boost::asio::co_spawn(context, upstream_->handle(request), boost::asio::use_future);
     while (first.wait_for(0s) != std::future_status::ready) {
       context.run_one();
     }
-    ASSERT_TRUE(upstream_->ask({}, context, waiting));
+    ASSERT_TRUE(upstream_->ask(request, context, waiting));
   }
   EXPECT_TRUE(waiting.dropped);
   EXPECT_FALSE(waiting.result);
