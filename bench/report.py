@@ -112,7 +112,7 @@ def headline(section):
         barh(row[0], proxies, lambda s: s["cpu_proxy_us"], f"{what}, 16 clients\nproxy CPU per request (less is better)",
              "µs", versus("cpu_proxy_us"))
         barh(row[1], proxies, lambda s: s["rps"], "\nrequests per second (more is better)", "/s", versus("rps"))
-        barh(row[2], proxies, lambda s: s["latency_us"]["p99"], "\np99 latency (less is better)", "µs")
+        barh(row[2], proxies, lambda s: s["latency_us"]["p99"] / 1e3, "\np99 latency (less is better)", "ms")
     return save(figure, "headline")
 
 

@@ -462,18 +462,16 @@ def loads(context, control, systems):
         seconds = max(options.seconds, 2.0 if clients == 1 else 4.0)
         runners = {}
         for name, system in systems.items():
-            if key.startswith("many"):
-                how = loadgen("load", system.world.guests_file(), GENERATOR_THREADS, clients, seconds, keep_alive,
-                              PATH)
-            else:
-                how = wrk(system.world.guests[0].netns, clients, seconds, keep_alive, PATH,
-                          threads=GENERATOR_THREADS if clients > 1 else 1)
-
-            def runner(system=system, how=how):
+            def runner(seconds, system=system):
                 system.prime()
+                if key.startswith("many"):
+                    how = loadgen("load", system.world.guests_file(), GENERATOR_THREADS, clients, seconds, keep_alive, PATH)
+                else:
+                    how = wrk(system.world.guests[0].netns, clients, seconds, keep_alive, PATH,
+                              threads=GENERATOR_THREADS if clients > 1 else 1)
                 return sample(system, control.pids, **how)
             runners[name] = runner
-        results, failures = interleave(f"whole path, {title}", runners, options.rounds)
+        results, failures = interleave(f"whole path, {title}", runners, options.rounds, seconds)
         out[key] = {"title": f"whole path, {title}", "clients": clients, "keep_alive": keep_alive,
                     **summarise(results, failures, base)}
     return out
@@ -483,16 +481,15 @@ def cold_start(context, control, systems):
     """All guests' first requests at once, after everything that serves them was restarted."""
     runners = {}
     for name, system in systems.items():
-        how = loadgen("storm", system.world.guests_file(), GENERATOR_THREADS, path=PATH)
         # A guest that is not served within half a minute counts as failed, and as half a minute.
-        how["command"] += ["--once", "--timeout", "30"]
+        how = loadgen("storm", system.world.guests_file(), GENERATOR_THREADS, path=PATH, extra=["--once", "--timeout", "30"])
 
-        def runner(system=system, how=how):
+        def runner(_, system=system, how=how):
             system.restart()
             return sample(system, control.pids, **how)
         runners[name] = runner
     title = f"whole path, {GUESTS} guests' first requests at once, everything cold"
-    results, failures = interleave(title, runners, COLD_ROUNDS)
+    results, failures = interleave(title, runners, min(COLD_ROUNDS, context.options.rounds))
     return {"title": title, "guests": GUESTS, **summarise(results, failures, "chain")}
 
 
