@@ -154,12 +154,17 @@ struct Host::Listener {
         fd(std::move(its_fd)),
         watch(Readiness::of(context)) {}
 
-  /// The coroutine that accepts ends when it notices.
-  void close() {
-    closed.store(true, std::memory_order_relaxed);
+  /// The coroutine that accepts ends when it notices. What was accepted may still be on its way to
+  /// another worker.
+  void stop() {
     watch.cancel();
     watch.close();
     fd.reset();
+  }
+  /// The same, and what is on its way is not wanted any more.
+  void close() {
+    closed.store(true, std::memory_order_relaxed);
+    stop();
   }
 
   const std::string name;
@@ -520,7 +525,7 @@ void Host::Shard::abort_from(std::span<const Listener* const> gone) {
 void Host::Shard::close_all() {
   draining = true;
   for (const auto& listener : listeners) {
-    listener->close();
+    listener->stop();
   }
   listeners.clear();
   for (Session& session : sessions) {
@@ -615,7 +620,7 @@ Host::Shard& Host::Shard::least_busy() {
 void Host::Shard::serve(const std::shared_ptr<Listener>& listener, UniqueFd fd,
                         const sockaddr_storage& peer) {
   std::unique_ptr<Visitor> visitor;
-  if (!draining && !listener->closed.load(std::memory_order_relaxed)) {
+  if (!listener->closed.load(std::memory_order_relaxed)) {
     visitor = listener->reception->admit(fd.get(), peer, worker);
     if (!visitor) {
       ++count.refused;
@@ -681,7 +686,14 @@ void Host::stop(std::chrono::milliseconds drain) {
   for (unsigned i = 0; i < shards_.size(); ++i) {
     workers_.run_on(i, [&] { shards_[i]->close_all(); });
   }
-  const auto open = [this] { return counters().open; };
+  // Those on their way to another worker included: each gets its answer.
+  const auto open = [this] {
+    unsigned sum = 0;
+    for (const auto& shard : shards_) {
+      sum += shard->load.load(std::memory_order_relaxed);
+    }
+    return sum;
+  };
   const auto end = std::chrono::steady_clock::now() + drain;
   while (open() != 0 && std::chrono::steady_clock::now() < end) {
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
