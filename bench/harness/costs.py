@@ -576,7 +576,7 @@ def tenant(context):
             runs = {name: Iperf(*system.world.guests[:2], server, extra).run
                     for (name, system), server in zip(systems.items(), servers)}
             out[title] = _tenant_pairs(title, runs, 0.4 if context.options.quick else 2.0,
-                                       10 if context.options.quick else 30)
+                                       8 if context.options.quick else 30)
     finally:
         context.lab.stop(*servers)
         lower(systems)
