@@ -118,13 +118,9 @@ class Handler {
   /// An answer that needs no waiting. The common case of a fused pipeline. nullopt: ask further.
   [[nodiscard]] virtual std::optional<Response> answer(const Request&) { return std::nullopt; }
   /// An answer that must be waited for, but at one place only (a pooled connection, say): spares
-  /// the coroutines of all stages. False: nothing was done, ask handle(). `here`: the context of
-  /// the calling thread.
-  [[nodiscard]] virtual bool ask(const Request& request, boost::asio::io_context& here,
-                                 Continuation& then) {
-    static_cast<void>(request);
-    static_cast<void>(here);
-    static_cast<void>(then);
+  /// the coroutines of all stages. The context is the calling thread's. False: nothing was done,
+  /// ask handle().
+  [[nodiscard]] virtual bool ask(const Request&, boost::asio::io_context&, Continuation&) {
     return false;
   }
   [[nodiscard]] virtual boost::asio::awaitable<Response> handle(const Request& request) = 0;

@@ -22,11 +22,7 @@ class Visitor {
   [[nodiscard]] virtual const Peer& peer() const = 0;
   /// As Handler's: first answer(); if that has none, ask(); if that will not, handle().
   [[nodiscard]] virtual std::optional<Response> answer(const Request& request) = 0;
-  [[nodiscard]] virtual bool ask(const Request& request, boost::asio::io_context& here,
-                                 Continuation& then) {
-    static_cast<void>(request);
-    static_cast<void>(here);
-    static_cast<void>(then);
+  [[nodiscard]] virtual bool ask(const Request&, boost::asio::io_context&, Continuation&) {
     return false;
   }
   [[nodiscard]] virtual boost::asio::awaitable<Response> handle(const Request& request) = 0;
