@@ -8,7 +8,7 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import labkit  # noqa: E402
-import topologies  # noqa: E402
+from labkit import topologies  # noqa: E402
 
 
 def up(args):

@@ -12,7 +12,6 @@ import re
 import secrets
 import select
 import signal
-import socket
 import struct
 import subprocess
 import sys
@@ -21,8 +20,9 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "lab")]
 import labkit  # noqa: E402
+from labkit import BIN  # noqa: E402
+from labkit.process import Readiness  # noqa: E402
 
-BIN = pathlib.Path(os.environ.get("METATAP_BIN", labkit.ROOT / "build/bin"))
 PYTHON = "/usr/bin/python3"
 REASONS = labkit.ROOT / "include/metatap/abi/reasons.def"
 
@@ -148,28 +148,17 @@ class Daemon:
         self.process = None
 
     def start(self, wait=True, seconds=30):
-        self.notify_path.unlink(missing_ok=True)
-        notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        notify.bind(str(self.notify_path))
-        with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(
-                self.arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                start_new_session=True,
-                env={**os.environ, "NOTIFY_SOCKET": str(self.notify_path), **self.environment})
-        if wait:
-            notify.settimeout(0.1)
-            deadline = time.monotonic() + seconds
-            said = b""
-            while b"READY=1" not in said:
+        with Readiness(self.notify_path) as readiness:
+            with open(self.log, "ab") as log:
+                self.process = subprocess.Popen(
+                    self.arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                    start_new_session=True,
+                    env={**os.environ, **readiness.environment, **self.environment})
+            if wait:
                 try:
-                    said += notify.recv(4096)
-                except TimeoutError:
-                    pass
-                assert self.process.poll() is None, \
-                    f"metatapd {self.name} ended with {self.process.returncode}:\n{self.tail()}"
-                assert time.monotonic() < deadline, \
-                    f"metatapd {self.name} is not ready after {seconds} s:\n{self.tail()}"
-        notify.close()
+                    readiness.wait(self.process, seconds)
+                except labkit.LabError as error:
+                    raise AssertionError(f"metatapd {self.name} {error}:\n{self.tail()}") from None
         return self
 
     def tail(self, lines=30):
@@ -207,10 +196,7 @@ class Deployment:
     def __init__(self, lab, form="fused", config=None, arguments=(), **more):
         self.lab, self.form = lab, form
         overlay = lab.state / "test.conf"
-        sections = config or {}
-        overlay.write_text("\n".join(
-            f"[{section}]\n" + "".join(f"{key} = {value}\n" for key, value in options.items())
-            for section, options in sections.items()))
+        overlay.write_text(labkit.config_text(config or {}))
         stages = FORMS.get(form) or [form]
         self.daemons = [
             Daemon(stage.replace(",", "+"), lab.state,

@@ -12,6 +12,7 @@ import time
 import labkit
 import pytest
 import routerkit
+from labkit import neutron
 from mtlab import wait_until
 
 ROUTERS = int(os.environ.get("METATAP_TEST_ROUTERS", "200"))
@@ -75,7 +76,6 @@ def test_recreated_device_leaks_nothing(make_lab, deploy):
     net = lab.plan.networks["net1"]
     device = next(d for d in routerkit.inside(space, "ip", "-o", "link").split()
                   if d.startswith("qr-")).split("@")[0]
-    import neutron
 
     def recreate():
         labkit.ip_batch([f"link del {device}"], space)
@@ -126,7 +126,6 @@ def test_namespace_comes_back_under_the_same_name(make_lab, deploy):
     space, net, guest = routerkit.namespaces_of(lab)[1], lab.plan.networks["net1"], lab["g1"]
     device = next(d for d in routerkit.inside(space, "ip", "-o", "link").split()
                   if d.startswith("qr-")).split("@")[0]
-    import neutron
     times = []
     for _ in range(10):
         labkit.ip_batch([f"netns del {space}", f"netns add {space}"])
