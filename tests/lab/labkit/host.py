@@ -12,7 +12,6 @@ ROOT = pathlib.Path(__file__).resolve().parents[3]
 BIN = pathlib.Path(os.environ.get("METATAP_BIN", ROOT / "build/bin"))
 NETNS = pathlib.Path("/run/netns")
 CLONE_NEWNET = 0x40000000
-PARALLEL = 2 * (os.cpu_count() or 1)
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -22,6 +21,7 @@ class LabError(RuntimeError):
 
 def run(*argv, stdin=None, check=True):
     """A command's output."""
+    argv = [str(word) for word in argv]
     done = subprocess.run(argv, input=stdin, text=True, capture_output=True)
     if check and done.returncode != 0:
         raise LabError(f"{' '.join(argv)}: {(done.stderr or done.stdout).strip()}")
@@ -52,7 +52,7 @@ def ip_batch(lines, namespace=None, force=False):
 
 def together(function, items):
     """One call alone mostly waits for a process to start and for the kernel's locks."""
-    with concurrent.futures.ThreadPoolExecutor(PARALLEL) as pool:
+    with concurrent.futures.ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as pool:
         return list(pool.map(function, items))
 
 
@@ -92,7 +92,5 @@ def write_sysctls(namespace, values):
                 pathlib.Path("/proc/sys", key).write_text(str(value))
 
 
-def namespaces_present(names):
-    """Those of them that exist, in their order."""
-    present = set(os.listdir(NETNS)) if NETNS.is_dir() else set()
-    return [name for name in names if name in present]
+def namespaces_present():
+    return set(os.listdir(NETNS)) if NETNS.is_dir() else set()

@@ -174,7 +174,7 @@ class Lab:
         for file in self.state.glob("*.pid"):
             with contextlib.suppress(ValueError, OSError):
                 pids.append(int(file.read_text()))
-        process.end(pids, alive=lambda pid: process.carries(pid, self.id))
+        process.end(lambda: [pid for pid in pids if process.carries(pid, self.id)])
         shutil.rmtree(f"/sys/fs/bpf/{self.id}", ignore_errors=True)
         devices = [*reversed(plan.links), *[wire[0] for wire in plan.wires]]
         spaces = [*plan.namespaces, f"{self.id}-metatap"]
@@ -183,7 +183,8 @@ class Lab:
             # A tap goes when the last of its file descriptors does, which may take a moment.
             left = [name for name in devices if pathlib.Path("/sys/class/net", name).exists()]
             ip_batch([f"link del {name}" for name in left], force=True)
-            doomed = namespaces_present(spaces)
+            present = namespaces_present()
+            doomed = [name for name in spaces if name in present]
             ip_batch([f"netns del {name}" for name in doomed], force=True)
             if not left and not doomed:
                 break

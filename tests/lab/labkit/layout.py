@@ -3,7 +3,7 @@
 
 import dataclasses
 
-from .host import PARALLEL, inside, ip_batch, run, together, write_sysctls
+from .host import inside, ip_batch, run, together, write_sysctls
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -62,10 +62,7 @@ class Layout:
         self.configure()
 
     def make_devices(self):
-        share = -(-len(self.namespaces) // PARALLEL) or 1
-        together(lambda first: ip_batch([f"netns add {name}" for name in
-                                         self.namespaces[first:first + share]]),
-                 range(0, len(self.namespaces), share))
+        ip_batch([f"netns add {name}" for name in self.namespaces])
         together(lambda item: write_sysctls(*item), [item for item in self.sysctls.items() if item[1]])
         ip_batch(self.host_commands, self.host)
 

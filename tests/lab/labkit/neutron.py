@@ -8,7 +8,6 @@ from .plan import Guest, guest_commands, prefix
 
 METADATA4, METADATA6 = "169.254.169.254", "fe80::a9fe:a9fe"
 ROUTER_LLA = "fe80::1"
-ROUTER_SYSCTLS = {"net/ipv4/ip_forward": 1, "net/ipv6/conf/all/forwarding": 1}
 
 
 def network(plan, name, cidr4, cidr6, gateway=True, tenant=None):
@@ -45,14 +44,18 @@ def guest(plan, name, net, ip4, ip6, mac, *, device_of=None, metadata_via=None, 
     return guest
 
 
+def router_namespace(layout, space, **sysctls):
+    """As the L3 agent leaves it."""
+    return layout.namespace(space, **{"net/ipv4/ip_forward": 1, "net/ipv6/conf/all/forwarding": 1,
+                                      **sysctls})
+
+
 def router(plan, name, **more):
-    """A router's namespace as the L3 agent leaves it."""
     id = plan.uuid("router", name)
     plan.objects.setdefault("routers", []).append({"id": id, "name": name, **more})
-    space = f"qrouter-{id}"
     # Strict filtering, the hardest case.
-    plan.namespace(space, **ROUTER_SYSCTLS, **{"net/ipv4/conf/all/rp_filter": 1,
-                                               "net/ipv4/conf/default/rp_filter": 1})
+    space = router_namespace(plan, f"qrouter-{id}", **{"net/ipv4/conf/all/rp_filter": 1,
+                                                       "net/ipv4/conf/default/rp_filter": 1})
     return id, space
 
 

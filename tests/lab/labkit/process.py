@@ -27,14 +27,14 @@ def carries(pid, mark):
         return False
 
 
-def end(pids, patience=3.0, alive=is_alive):
-    """Asks all at once to end, and kills those that do not within `patience` seconds."""
+def end(living, patience=3.0):
+    """Asks all that `living` names to end, and kills those that do not within `patience` seconds."""
     for number in (signal.SIGTERM, signal.SIGKILL):
-        for pid in filter(alive, pids):
+        for pid in living():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
         deadline = time.monotonic() + patience
-        while any(map(alive, pids)):
+        while living():
             if time.monotonic() > deadline:
                 break
             time.sleep(0.005)
