@@ -4,6 +4,7 @@
 Everything made here has the prefix of this run and goes away in `close()`, also when a test fails.
 """
 
+import contextlib
 import json
 import os
 import pathlib
@@ -89,6 +90,9 @@ class Guest:
         self.send(function, *args, **kwargs)
         return self.receive()
 
+    def address(self, family):
+        return self.spec.ip4 if family == 4 else self.spec.ip6
+
     def get(self, path="/", family=4, **more):
         more.setdefault("device", self.spec.device)
         if self.spec.kind == "vlan":
@@ -102,6 +106,18 @@ class Guest:
             self._worker.stdin.close()
             self._worker.stdout.close()
             self._worker = None
+
+
+def longest_segment(sender, receiver, family, port, size):
+    """So many bytes from guest to guest, which arrive as they were sent; of the frames that carry
+    them the length of the longest."""
+    address = receiver.address(family)
+    receiver.run("serve_bytes", address, port, size)
+    receiver.run("start_sniffing", receiver.device)
+    sent, seen = sender.run("send_bytes", address, port, size)
+    longest = receiver.run("stop_sniffing")
+    assert sent == seen
+    return longest
 
 
 class TestLab(labkit.Lab):
@@ -256,6 +272,20 @@ class Deployment:
             if number < len(names):
                 counts[names[number]] = sum(item["value"] for item in values)
         return counts
+
+
+@contextlib.contextmanager
+def serving(form="fused"):
+    """A lab with metatapd, for the time of a `with` block."""
+    lab = TestLab()
+    try:
+        deployment = Deployment(lab.up(), form)
+        try:
+            yield deployment.start()
+        finally:
+            deployment.close()
+    finally:
+        lab.close()
 
 
 def bpftool(*arguments):

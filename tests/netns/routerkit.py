@@ -7,14 +7,12 @@ import json
 import os
 import pathlib
 import re
-import socket
 import socketserver
 import subprocess
 import threading
-import time
 
 import labkit
-from mtlab import BIN, Daemon, wait_until
+from mtlab import Daemon, wait_until
 
 
 class StubAgent:
