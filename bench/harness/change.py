@@ -50,7 +50,7 @@ class Changes:
         verb = ["apply"] if way == "apply" else ["instance", "add"]
         return [f"{BIN}/metatap", "--socket", self.system.admin_socket, *verb,
                 self.context.workspace.write(f"{self.world.name}-{way}{self.next if way == 'one' else ''}.json",
-                                       json.dumps(what))]
+                                             json.dumps(what))]
 
     def once(self, way):
         command = self.command(way)

@@ -16,7 +16,7 @@ from .world import World
 def _probe(context, guest, interval_us, timeout=20):
     """A guest that asks over and over; returns once it has begun."""
     popen = context.workspace.popen([f"{BIN}/loadgen", "first", "--guest", guest.netns, "--interval-us", str(interval_us),
-                               "--timeout", str(timeout)])
+                                     "--timeout", str(timeout)])
     popen.stdout.readline()
     return popen
 

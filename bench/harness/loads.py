@@ -213,7 +213,7 @@ def api_alone(context):
         raise Unavailable(str(error)) from error
     minimal = Haproxy(workspace, context.backend, context.body_file)  # only as a holder of processes
     minimal.processes = [workspace.start([f"{BIN}/minimal_server", "127.0.0.1", "8776", context.body_file,
-                                    str(THREADS)], api.world.host)]
+                                          str(THREADS)], api.world.host)]
     time.sleep(0.2)
     out = {}
     for path in (PATH, "/latest/meta-data/hostname"):

@@ -5,7 +5,9 @@ import os
 import statistics
 import time
 
-from .resources import kernel_bytes, pss_bytes
+from labkit.process import pss_bytes
+
+from .resources import kernel_bytes
 from .systems import Haproxy, RouterMode, TapMode
 from .workspace import progress
 from .world import World

@@ -78,7 +78,7 @@ class ControlPlane:
     def start(self, name, command, environment=None):
         log = self.logs[name] = self.path(f"{name}.log")
         process = self.workspace.start(command, self.netns, log, None,
-                                 {**os.environ, "HOME": self.folder("home"), **(environment or {})})
+                                       {**os.environ, "HOME": self.folder("home"), **(environment or {})})
         group = Group(process.popen)
         self.workspace.processes[self.workspace.processes.index(process)] = group
         return group
@@ -137,7 +137,7 @@ class ControlPlane:
             "--auth-root-authentication-method=normal")
         sql = "".join(f"CREATE DATABASE IF NOT EXISTS {name} CHARACTER SET utf8;\n" for name in DATABASES)
         init = self.workspace.write("control/init.sql", sql + "CREATE USER IF NOT EXISTS openstack@'%' IDENTIFIED BY "
-                              "'openstack';\nGRANT ALL ON *.* TO openstack@'%';\n")
+                                    "'openstack';\nGRANT ALL ON *.* TO openstack@'%';\n")
         return self.start("mariadbd", ["mariadbd", "--no-defaults", f"--datadir={data}", "--user=root",
                                        f"--socket={self.path('mysql.sock')}", f"--pid-file={self.path('mysql.pid')}",
                                        "--bind-address=127.0.0.1", "--port=3306", "--max-connections=4096",

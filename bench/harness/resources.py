@@ -32,19 +32,6 @@ def host_busy_seconds():
     return (fields[0] + fields[1] + fields[2] + fields[5] + fields[6]) / TICK
 
 
-def pss_bytes(pids):
-    total = 0
-    for pid in pids:
-        try:
-            with open(f"/proc/{pid}/smaps_rollup") as file:
-                for line in file:
-                    if line.startswith("Pss:"):
-                        total += int(line.split()[1]) * 1024
-        except (FileNotFoundError, ProcessLookupError):
-            pass
-    return total
-
-
 def kernel_bytes(cgroup):
     """Kernel memory charged to the cgroup (v1 and v2)."""
     if not cgroup:

@@ -22,7 +22,7 @@ class Backend:
     def __init__(self, workspace, body_file):
         self.socket = workspace.path("backend.sock")
         self.process = workspace.start([f"{BIN}/backend", self.socket, body_file, str(THREADS)])
-        wait_for_file(self.socket, "the backend")
+        wait_for_file(self.socket)
 
     @property
     def pids(self):
@@ -35,12 +35,12 @@ class LogSink:
     def __init__(self, workspace):
         self.path = workspace.path("log.sock")
         self.process = workspace.start(["/usr/bin/python3", "-c",
-                                  "import socket,sys\n"
-                                  "s=socket.socket(socket.AF_UNIX,socket.SOCK_DGRAM)\n"
-                                  "s.bind(sys.argv[1])\n"
-                                  "b=bytearray(65536)\n"
-                                  "while True: s.recv_into(b)\n", self.path])
-        wait_for_file(self.path, "the log's reader")
+                                        "import socket,sys\n"
+                                        "s=socket.socket(socket.AF_UNIX,socket.SOCK_DGRAM)\n"
+                                        "s.bind(sys.argv[1])\n"
+                                        "b=bytearray(65536)\n"
+                                        "while True: s.recv_into(b)\n", self.path])
+        wait_for_file(self.path)
         os.chmod(self.path, 0o666)
 
 
@@ -190,11 +190,11 @@ devices = {self.devices()}
         if not os.path.exists(f"{BIN}/metatapd"):
             raise Unavailable("metatapd is not built")
         self.inventory_file = self.workspace.write(f"{self.world.name}/inventory.json",
-                                             json.dumps(self.world.inventory(extra_ports)))
+                                                   json.dumps(self.world.inventory(extra_ports)))
         config = self.workspace.write(f"{self.world.name}/metatap.conf", self.config())
         self.log = self.workspace.path(self.world.name, "metatapd.log")
         process = self.workspace.start([f"{BIN}/metatapd", "--config-file", config, "--stages", self.stages,
-                                  "--steering", self.steering], self.world.host, self.log, self.cgroup)
+                                        "--steering", self.steering], self.world.host, self.log, self.cgroup)
         self.processes.append(process)
         time.sleep(0.3)
         if process.popen.poll() is not None:

@@ -12,6 +12,7 @@ import labkit
 from labkit import Layout, guest_commands, neutron, rows, write_sysctls
 
 GATEWAY_MAC = "fa:16:3e:00:00:01"
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBenchBenchBenchBenchBenchBenchBenchBenchBenc bench"
 GUEST_SYSCTLS = {
     # A load generator makes more connections a minute than there are ports; a guest does not.
     "net/ipv4/tcp_tw_reuse": "1",
@@ -147,12 +148,11 @@ class World:
         return self._instance(make_uuid(self.name, "extra-instance", i))
 
     def _instance(self, instance):
-        key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBenchBenchBenchBenchBenchBenchBenchBenchBenc bench"
         return {"uuid": instance, "project_id": self.project, "user_id": self.project,
                 "name": "instance-00000001", "display_name": "bench", "hostname": "bench",
                 "launch_index": 0, "availability_zone": "nova", "flavor": {"name": "m1.small"},
-                "image_ref": make_uuid(self.name, "image"), "key_name": "bench", "key_data": key,
-                "keypairs": [{"name": "bench", "type": "ssh", "public_key": key}],
+                "image_ref": make_uuid(self.name, "image"), "key_name": "bench", "key_data": KEY,
+                "keypairs": [{"name": "bench", "type": "ssh", "public_key": KEY}],
                 "metadata": {"role": "bench"}, "root_device_name": "/dev/vda",
                 "security_groups": ["default"],
                 "user_data": base64.b64encode(b"#cloud-config\nruncmd: [true]\n").decode()}
@@ -163,10 +163,9 @@ class World:
 
 def nova_like_body():
     """What a guest asks for first, of the size Nova answers with."""
-    key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBenchBenchBenchBenchBenchBenchBenchBenchBenc bench"
     return json.dumps({
-        "uuid": make_uuid("body"), "meta": {"role": "bench"}, "public_keys": {"bench": key},
-        "keys": [{"name": "bench", "type": "ssh", "data": key}], "hostname": "bench.novalocal",
+        "uuid": make_uuid("body"), "meta": {"role": "bench"}, "public_keys": {"bench": KEY},
+        "keys": [{"name": "bench", "type": "ssh", "data": KEY}], "hostname": "bench.novalocal",
         "name": "bench", "launch_index": 0, "availability_zone": "nova",
         "random_seed": base64.b64encode(os.urandom(512)).decode(), "project_id": make_uuid("project"),
         "devices": []})

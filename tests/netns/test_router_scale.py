@@ -4,7 +4,6 @@
 import json
 import os
 import pathlib
-import re
 import subprocess
 import threading
 import time
@@ -13,6 +12,7 @@ import labkit
 import pytest
 import routerkit
 from labkit import neutron
+from labkit.process import pss_bytes
 from mtlab import wait_until
 
 ROUTERS = int(os.environ.get("METATAP_TEST_ROUTERS", "200"))
@@ -160,11 +160,6 @@ def kernel_bytes():
     return fields["Slab"] + fields["Percpu"] + fields["KernelStack"] + fields["PageTables"]
 
 
-def pss_bytes(pid):
-    text = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
-    return int(re.search(r"^Pss:\s+(\d+)", text, re.M).group(1)) * 1024
-
-
 def settled(measure):
     """The smallest of a few looks, because the rest of the machine is at work as well."""
     values = []
@@ -233,7 +228,7 @@ def test_memory_of_a_thousand_routers(make_lab, bare_namespaces):
             took = time.monotonic() - begin
             time.sleep(2)
             pid = daemon.process.pid
-            return (pss_bytes(pid), settled(kernel_bytes) - idle, sum(routerkit.fds(pid).values()),
+            return (pss_bytes([pid]), settled(kernel_bytes) - idle, sum(routerkit.fds(pid).values()),
                     took)
         finally:
             daemon.stop(seconds=60)

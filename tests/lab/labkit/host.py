@@ -52,6 +52,9 @@ def ip_batch(lines, namespace=None, force=False):
 
 def together(function, items):
     """One call alone mostly waits for a process to start and for the kernel's locks."""
+    items = list(items)
+    if len(items) < 2:
+        return [function(item) for item in items]
     with concurrent.futures.ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as pool:
         return list(pool.map(function, items))
 

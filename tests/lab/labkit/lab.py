@@ -66,7 +66,7 @@ class Lab:
 
     # ---- up
 
-    def up(self, tapwire=None):
+    def up(self):
         if os.geteuid() != 0:
             raise LabError("the lab needs root: it makes namespaces and devices")
         if (self.state / "lab.json").exists():
@@ -77,7 +77,7 @@ class Lab:
         (self.state / "state").mkdir(exist_ok=True)
         self.save()
         try:
-            self._make(tapwire)
+            self._make()
         except BaseException:
             self.down()
             raise
@@ -92,11 +92,11 @@ class Lab:
         write(self.inventory_file, json.dumps(self.plan.inventory(), indent=1) + "\n")
         write(self.config_file, self.plan.metatapd_config(self.state))
 
-    def _make(self, tapwire):
+    def _make(self):
         plan = self.plan
         plan.make_devices()
         if plan.wires:
-            self._start_tapwire(tapwire)
+            self._start_tapwire()
             for wire in plan.wires:
                 self.plug(*wire)
         for name, text in plan.files.items():
@@ -105,14 +105,12 @@ class Lab:
         for name, namespace, argv in plan.processes:
             self.start(name, argv, namespace)
 
-    def _start_tapwire(self, tapwire):
-        program = pathlib.Path(tapwire or BIN)
-        if program.is_dir():
-            program = program / "metatap-tapwire"
+    def _start_tapwire(self):
+        program = BIN / "metatap-tapwire"
         if not program.exists():
             raise LabError(f"{program} is not built (scripts/build.sh)")
         self.start("tapwire", [str(program), str(self.state / "tapwire.sock")])
-        process.wait_for_file(self.state / "tapwire.sock", "tapwire")
+        process.wait_for_file(self.state / "tapwire.sock", self.state / "tapwire.log")
 
     def start(self, name, argv, namespace=None, environment=None):
         """A process of the lab: named, logged, ended by `down`. Its command line must hold the

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Processes of a lab: whether they live, whether they are ready, and how they are ended."""
+"""Processes of a lab: whether they live and are ready, what they take, and how they are ended."""
 
 import contextlib
 import os
@@ -27,6 +27,17 @@ def carries(pid, mark):
         return False
 
 
+def pss_bytes(pids):
+    """Memory of these processes, what they share counted once."""
+    total = 0
+    for pid in pids:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            for line in pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+                if line.startswith("Pss:"):
+                    total += int(line.split()[1]) * 1024
+    return total
+
+
 def end(living, patience=3.0):
     """Asks all that `living` names to end, and kills those that do not within `patience` seconds."""
     for number in (signal.SIGTERM, signal.SIGKILL):
@@ -42,12 +53,13 @@ def end(living, patience=3.0):
             return
 
 
-def wait_for_file(path, what, seconds=5):
-    """A socket or pid file that a process makes once it serves."""
+def wait_for_file(path, log=None, seconds=5):
+    """For a socket that a process makes once it serves; `log` is where it says why it does not."""
     deadline = time.monotonic() + seconds
     while not os.path.exists(path):
         if time.monotonic() > deadline:
-            raise LabError(f"{what} does not start: there is no {path} after {seconds} s")
+            said = pathlib.Path(log).read_text(errors="replace") if log else ""
+            raise LabError(f"there is no {path} after {seconds} s {said}".strip())
         time.sleep(0.005)
 
 
