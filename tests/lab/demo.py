@@ -159,11 +159,8 @@ class Show:
         rows = [["guest", "tenant", "IPv4", "MAC", "IPv6", "behind", "host device"]]
         for guest in self.guests():
             tenant = self.tenant(guest)
-            behind = {"tap": "true TAP", "veth": "veth", "vlan": f"VLAN {guest.vlan} of {guest.parent}"}[guest.kind]
-            behind += f", {guest.queues} queues" if guest.queues > 1 else ""
-            behind += ", no gateway" if guest.link_route else ""
-            rows.append([guest.name, paint(tenant, tenant), guest.ip4, guest.mac, guest.ip6, behind,
-                         guest.host_device])
+            rows.append([guest.name, paint(tenant, tenant), guest.ip4, guest.mac, guest.ip6,
+                         guest.behind, guest.host_device])
         table(rows)
 
     def serve(self):

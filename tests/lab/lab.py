@@ -44,12 +44,7 @@ def status(args):
     rows = [("GUEST", "TENANT", "ADDRESS", "MAC", "BEHIND", "HOST DEVICE", "NAMESPACE")]
     for guest in lab.guests.values():
         net = lab.plan.networks[guest.network]
-        behind = {"tap": "true TAP", "veth": "veth", "vlan": f"VLAN {guest.vlan}"}[guest.kind]
-        if guest.queues > 1:
-            behind += f", {guest.queues} queues"
-        if guest.link_route:
-            behind += ", no gateway"
-        rows.append((guest.name, net.tenant, guest.ip4, guest.mac, behind, guest.host_device,
+        rows.append((guest.name, net.tenant, guest.ip4, guest.mac, guest.behind, guest.host_device,
                      guest.netns))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:

@@ -60,6 +60,13 @@ class Guest:
     instance: dict = dataclasses.field(default_factory=dict)  # overrides; None: unknown to the API
     port: dict = dataclasses.field(default_factory=dict)  # further keys of the port
 
+    @property
+    def behind(self):
+        """What it is attached by, for a person to read."""
+        words = {"tap": "true TAP", "veth": "veth", "vlan": f"VLAN {self.vlan} of {self.parent}"}[self.kind]
+        words += f", {self.queues} queues" if self.queues > 1 else ""
+        return words + (", no gateway" if self.link_route else "")
+
 
 @dataclasses.dataclass
 class Plan(Layout):
