@@ -36,7 +36,7 @@ def guest(plan, name, net, ip4, ip6, mac, *, device_of=None, metadata_via=None, 
         plan.veth(guest.host_device, guest.netns, "eth0", bridge=switch(plan, net), mtu=net.mtu,
                   mac=mac)
     plan.ip(guest.netns, *guest_commands(guest, net))
-    if net.gateway and not guest.link_route:
+    if net.gateway6 and not guest.link_route:
         # As radvd in a Neutron router advertises it.
         plan.ip(guest.netns, f"route add {METADATA6}/128 via {ROUTER_LLA} dev eth0")
     if metadata_via:
@@ -51,6 +51,7 @@ def router_namespace(layout, space, **sysctls):
 
 
 def router(plan, name, **more):
+    """A router, and the namespace that the L3 agent makes for it."""
     id = plan.uuid("router", name)
     plan.objects.setdefault("routers", []).append({"id": id, "name": name, **more})
     # Strict filtering, the hardest case.
