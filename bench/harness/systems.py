@@ -3,11 +3,12 @@
 
 import json
 import os
+import socket
 import subprocess
 import time
 
 from labkit import BIN, ROOT, ip_batch, neutron, run
-from labkit.process import wait_for_file
+from labkit.process import wait_for_socket
 
 from .workspace import Process, Unavailable, unpin
 from .world import GUEST_SYSCTLS, World
@@ -22,7 +23,7 @@ class Backend:
     def __init__(self, workspace, body_file):
         self.socket = workspace.path("backend.sock")
         self.process = workspace.start([f"{BIN}/backend", self.socket, body_file, str(THREADS)])
-        wait_for_file(self.socket)
+        wait_for_socket(self.socket)
 
     @property
     def pids(self):
@@ -40,7 +41,7 @@ class LogSink:
                                         "s.bind(sys.argv[1])\n"
                                         "b=bytearray(65536)\n"
                                         "while True: s.recv_into(b)\n", self.path])
-        wait_for_file(self.path)
+        wait_for_socket(self.path, kind=socket.SOCK_DGRAM)
         os.chmod(self.path, 0o666)
 
 

@@ -110,7 +110,7 @@ class Lab:
         if not program.exists():
             raise LabError(f"{program} is not built (scripts/build.sh)")
         self.start("tapwire", [str(program), str(self.state / "tapwire.sock")])
-        process.wait_for_file(self.state / "tapwire.sock", self.state / "tapwire.log")
+        process.wait_for_socket(self.state / "tapwire.sock", self.state / "tapwire.log")
 
     def start(self, name, argv, namespace=None, environment=None):
         """A process of the lab: named, logged, ended by `down`. Its command line must hold the

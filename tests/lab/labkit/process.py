@@ -53,13 +53,17 @@ def end(living, patience=3.0):
             return
 
 
-def wait_for_file(path, log=None, seconds=5):
-    """For a socket that a process makes once it serves; `log` is where it says why it does not."""
+def wait_for_socket(path, log=None, seconds=5, kind=socket.SOCK_STREAM):
+    """Until somebody listens there: the file alone comes a moment earlier. `log` is where the process
+    says why it does not."""
     deadline = time.monotonic() + seconds
-    while not os.path.exists(path):
+    while True:
+        with socket.socket(socket.AF_UNIX, kind) as probe, contextlib.suppress(OSError):
+            probe.connect(str(path))
+            return
         if time.monotonic() > deadline:
             said = pathlib.Path(log).read_text(errors="replace") if log else ""
-            raise LabError(f"there is no {path} after {seconds} s {said}".strip())
+            raise LabError(f"nobody listens at {path} after {seconds} s {said}".strip())
         time.sleep(0.005)
 
 
