@@ -9,16 +9,17 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from harness import chain, costs, loads, profile, table  # noqa: E402
-from harness.lab import ROOT, Lab, progress  # noqa: E402
+from harness import chain, change, first_answer, loads, memory, packet, profile, table, tenant  # noqa: E402
 from harness.systems import ALL, BY_NAME, THREADS, Backend, versions  # noqa: E402
+from harness.workspace import Workspace, progress  # noqa: E402
 from harness.world import nova_like_body  # noqa: E402
+from labkit import ROOT  # noqa: E402
 
 SECTIONS = {
     "loads": loads.one_guest, "guests": loads.twenty_guests, "routers": loads.many_routers,
     "storm": loads.boot_storm, "cold": loads.cold, "api": loads.api_alone,
-    "memory": costs.memory, "start": costs.start, "attach": costs.attach, "change": costs.change,
-    "packet": costs.packet, "tenant": costs.tenant, "syn": costs.syn,
+    "memory": memory.memory, "start": first_answer.start, "attach": first_answer.attach, "change": change.change,
+    "packet": packet.packet, "tenant": tenant.tenant, "syn": packet.syn,
     "profile": profile.where_time_goes, "chain": chain.whole_path,
 }
 # Not in a quick run: one slows what it looks at, the other raises an OpenStack.
@@ -88,7 +89,7 @@ def main():
         seconds=arguments.seconds or (QUICK_SECONDS if arguments.quick else 2.0),
         systems=arguments.systems)
 
-    lab = Lab()
+    workspace = Workspace()
     started = time.time()
     report = {"format": "metatap-bench/1", "started": datetime.datetime.now(datetime.timezone.utc).isoformat(),
               "command": "bench/run.sh " + " ".join(sys.argv[1:]), "quick": arguments.quick,
@@ -99,9 +100,9 @@ def main():
         ROOT, "bench", "results", datetime.datetime.now().strftime("%Y%m%d-%H%M%S") + ".json"))
     os.makedirs(os.path.dirname(output), exist_ok=True)
     try:
-        body_file = lab.write("body.json", nova_like_body())
-        context = argparse.Namespace(lab=lab, backend=Backend(lab, body_file), body_file=body_file, options=options,
-                                     report=report)
+        body_file = workspace.write("body.json", nova_like_body())
+        context = argparse.Namespace(workspace=workspace, backend=Backend(workspace, body_file), body_file=body_file,
+                                     options=options, report=report)
         for position, name in enumerate(sections, 1):
             progress(f"[{time.time() - started:5.0f} s] {name} ({position} of {len(sections)})")
             begun = time.time()
@@ -117,7 +118,7 @@ def main():
                 json.dump(report, file, indent=1)
             os.replace(output + ".part", output)
     finally:
-        lab.close()
+        workspace.close()
         if os.path.exists(output + ".part"):
             os.unlink(output + ".part")
     report["took_seconds"] = round(time.time() - started, 1)

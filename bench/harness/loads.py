@@ -7,9 +7,12 @@ import os
 import statistics
 import time
 
-from .lab import BIN, Unavailable, batch, progress
+from labkit import BIN
+
+from .workspace import Unavailable, progress
 from .measure import generator, interleave, loadgen, medians, paired_ratio, requests, sample
 from .systems import BY_NAME, SECRET, THREADS, FusedTap, Haproxy
+from .world import World
 
 PATH = "/openstack/2018-08-27/meta_data.json"
 QUICK = ["theirs", "tuned", "router", "tap", "fused", "limit"]
@@ -22,7 +25,7 @@ def raise_systems(context, names, tag, networks, guests):
     for name in names:
         if context.options.systems and name not in context.options.systems:
             continue
-        system = BY_NAME[name](context.lab, context.backend, context.body_file)
+        system = BY_NAME[name](context.workspace, context.backend, context.body_file)
         progress(f"  raising {name}: {networks} network(s) of {guests} guest(s)", end="")
         begun = time.time()
         try:
@@ -158,11 +161,11 @@ def cold(context):
         for number in range(context.options.rounds):
             for name, system in systems.items():
                 progress(f"  {guests} guests, all cold, round {number + 1}/{context.options.rounds}, {name}", end="")
-                context.lab.stop(*system.processes)
+                context.workspace.stop(*system.processes)
                 system.processes = []
                 system.serve()
                 system.check(system.world.guests[-1:])  # it is there; this guest asks no more
-                askers = context.lab.write("cold.guests", "".join(g.netns + "\n" for g in system.world.guests[:-1]))
+                askers = context.workspace.write("cold.guests", "".join(g.netns + "\n" for g in system.world.guests[:-1]))
                 how = loadgen("storm", askers, GENERATOR_THREADS, path=PATH, extra=["--once"])
                 one = sample(system, context.backend.pids, **how)
                 times.setdefault(name, []).append(one["last_seconds"] * 1e3 if not one["failed"] else None)
@@ -185,32 +188,32 @@ class ApiStage(FusedTap):
         return super().config() + f"[api]\nmetadata_workers = {THREADS}\n"
 
     def up(self, tag, networks=1, guests=1):
-        from .world import World
-        self.world = World(self.lab, f"{self.name}{tag}", networks, guests, False, False)
-        self.lab.add_namespaces([self.world.host])
-        batch(["link set lo up"], self.world.host)
+        self.world = World(self.workspace, f"{self.name}{tag}", networks, guests, False, False)
+        layout = self.world.layout()
+        layout.namespace(self.world.host)
+        self.workspace.make(layout)
         self.serve()
         return self
 
     def headers(self):
         guest = self.world.guests[0]
-        signature = hmac.new(SECRET.encode(), guest.instance.encode(), hashlib.sha256).hexdigest()
-        return [f"X-Instance-ID: {guest.instance}", f"X-Tenant-ID: {self.world.project}",
-                f"X-Instance-ID-Signature: {signature}", f"X-Forwarded-For: {guest.address}"]
+        signature = hmac.new(SECRET.encode(), guest.instance_id.encode(), hashlib.sha256).hexdigest()
+        return [f"X-Instance-ID: {guest.instance_id}", f"X-Tenant-ID: {self.world.project}",
+                f"X-Instance-ID-Signature: {signature}", f"X-Forwarded-For: {guest.ip4}"]
 
 
 def api_alone(context):
     options = context.options
-    lab = context.lab
-    api = ApiStage(lab, context.backend, context.body_file)
+    workspace = context.workspace
+    api = ApiStage(workspace, context.backend, context.body_file)
     try:
         api.up("e")
     except Exception as error:
         api.down()
         raise Unavailable(str(error)) from error
-    minimal = Haproxy(lab, context.backend, context.body_file)  # only as a holder of processes
-    minimal.processes = [lab.start([f"{BIN}/minimal_server", "127.0.0.1", "8776", context.body_file,
-                                    str(THREADS)], api.world.host)]
+    minimal = Haproxy(workspace, context.backend, context.body_file)  # only as a holder of processes
+    minimal.processes = [workspace.start([f"{BIN}/minimal_server", "127.0.0.1", "8776", context.body_file,
+                                          str(THREADS)], api.world.host)]
     time.sleep(0.2)
     out = {}
     for path in (PATH, "/latest/meta-data/hostname"):
@@ -232,6 +235,6 @@ def api_alone(context):
                 out[f"{os.path.basename(path)}-{'keep' if keep_alive else 'new'}-{clients}"] = {
                     "title": title, "clients": clients, "keep_alive": keep_alive, **entry}
     for process in minimal.processes:
-        lab.stop(process)
+        workspace.stop(process)
     api.down()
     return {"loads": out, "generator": f"{generator(options.seconds)}, {GENERATOR_THREADS} thread(s)"}

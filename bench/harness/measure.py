@@ -7,7 +7,10 @@ import statistics
 import subprocess
 import time
 
-from .lab import BIN, ROOT, cpu_seconds, host_busy_seconds, inside, progress
+from labkit import BIN, ROOT, inside
+
+from .resources import cpu_seconds, host_busy_seconds
+from .workspace import progress
 
 WRK_SCRIPT = os.path.join(ROOT, "bench", "wrk.lua")
 SATURATED = 0.95

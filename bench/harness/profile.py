@@ -10,10 +10,12 @@ import shutil
 import subprocess
 import time
 
-from .costs import _programs
-from .lab import Unavailable, progress, run
+from labkit import run
+
 from .loads import GENERATOR_THREADS, PATH, lower, raise_systems
 from .measure import loadgen, sample
+from .packet import programs_of
+from .workspace import Unavailable, progress
 
 CLIENTS = 16
 SECONDS = 3
@@ -100,7 +102,7 @@ def processor_time(system, backend_pids, keep_alive, file):
 
 def programs(system, backend_pids, keep_alive):
     """Nanoseconds a run and runs a request of our programs."""
-    ids = {name: number for name, number in _programs(system).items() if name.startswith("mt_")}
+    ids = {name: number for name, number in programs_of(system).items() if name.startswith("mt_")}
     if not ids:
         return {}
     old = run("sysctl", "-n", "kernel.bpf_stats_enabled").strip()
@@ -144,8 +146,8 @@ def where_time_goes(context):
                 entry = out.setdefault(kind, {})[name] = {}
                 pids = context.backend.pids
                 for what, look in (
-                        ("system_calls", lambda s=system, k=keep_alive: system_calls(s, pids, k, context.lab.path("strace.txt"))),
-                        ("processor_time", lambda s=system, k=keep_alive: processor_time(s, pids, k, context.lab.path("perf.data"))),
+                        ("system_calls", lambda s=system, k=keep_alive: system_calls(s, pids, k, context.workspace.path("strace.txt"))),
+                        ("processor_time", lambda s=system, k=keep_alive: processor_time(s, pids, k, context.workspace.path("perf.data"))),
                         ("programs", lambda s=system, k=keep_alive: programs(s, pids, k) if s.family == "ours" else {})):
                     try:
                         entry[what] = look()

@@ -3,10 +3,14 @@
 
 import json
 import os
+import socket
 import subprocess
 import time
 
-from .lab import BIN, ROOT, Process, Unavailable, batch, run, unpin, write_sysctls
+from labkit import BIN, ROOT, ip_batch, neutron, run
+from labkit.process import wait_for_socket
+
+from .workspace import Process, Unavailable, unpin
 from .world import GUEST_SYSCTLS, World
 
 SECRET = "bench-shared-secret"
@@ -16,14 +20,10 @@ THREADS = 2  # Neutron starts haproxy with nbthread 2; everybody gets as many
 class Backend:
     """The constant agent behind every proxy."""
 
-    def __init__(self, lab, body_file):
-        self.socket = lab.path("backend.sock")
-        self.process = lab.start([f"{BIN}/backend", self.socket, body_file, str(THREADS)])
-        for _ in range(400):
-            if os.path.exists(self.socket):
-                return
-            time.sleep(0.005)
-        raise RuntimeError("the backend did not start")
+    def __init__(self, workspace, body_file):
+        self.socket = workspace.path("backend.sock")
+        self.process = workspace.start([f"{BIN}/backend", self.socket, body_file, str(THREADS)])
+        wait_for_socket(self.socket)
 
     @property
     def pids(self):
@@ -33,19 +33,16 @@ class Backend:
 class LogSink:
     """Where the tuned haproxy logs to: a socket that is read."""
 
-    def __init__(self, lab):
-        self.path = lab.path("log.sock")
-        self.process = lab.start(["/usr/bin/python3", "-c",
-                                  "import socket,sys\n"
-                                  "s=socket.socket(socket.AF_UNIX,socket.SOCK_DGRAM)\n"
-                                  "s.bind(sys.argv[1])\n"
-                                  "b=bytearray(65536)\n"
-                                  "while True: s.recv_into(b)\n", self.path])
-        for _ in range(400):
-            if os.path.exists(self.path):
-                os.chmod(self.path, 0o666)
-                return
-            time.sleep(0.005)
+    def __init__(self, workspace):
+        self.path = workspace.path("log.sock")
+        self.process = workspace.start(["/usr/bin/python3", "-c",
+                                        "import socket,sys\n"
+                                        "s=socket.socket(socket.AF_UNIX,socket.SOCK_DGRAM)\n"
+                                        "s.bind(sys.argv[1])\n"
+                                        "b=bytearray(65536)\n"
+                                        "while True: s.recv_into(b)\n", self.path])
+        wait_for_socket(self.path, kind=socket.SOCK_DGRAM)
+        os.chmod(self.path, 0o666)
 
 
 class System:
@@ -54,8 +51,8 @@ class System:
     qrouter = False
     rules = False
 
-    def __init__(self, lab, backend, body_file):
-        self.lab = lab
+    def __init__(self, workspace, backend, body_file):
+        self.workspace = workspace
         self.backend = backend
         self.body_file = body_file
         self.world = None
@@ -64,7 +61,7 @@ class System:
 
     def up(self, tag, networks=1, guests=1):
         self.tag = tag
-        self.world = World(self.lab, f"{self.name}{tag}", networks, guests, self.qrouter, self.rules)
+        self.world = World(self.workspace, f"{self.name}{tag}", networks, guests, self.qrouter, self.rules)
         self.world.up()
         self.serve()
         self.check()
@@ -90,7 +87,7 @@ class System:
         return [pid for process in self.processes for pid in process.pids]
 
     def down(self):
-        self.lab.stop(*self.processes)
+        self.workspace.stop(*self.processes)
         self.processes = []
         if self.world:
             self.world.down()
@@ -104,54 +101,25 @@ class Haproxy(System):
     qrouter = rules = True
 
     def config(self, network, pidfile):
-        return f"""global
-    log         /dev/log local0 info
-    log-tag     haproxy-metadata-proxy-{network.router}
-    user        nobody
-    group       nogroup
-    maxconn     1024
-    nbthread    2
-    pidfile     {pidfile}
-    daemon
-
-defaults
-    log global
-    mode http
-    option httplog
-    option dontlognull
-    option http-server-close
-    option forwardfor
-    retries                 3
-    timeout http-request    30s
-    timeout connect         30s
-    timeout client          32s
-    timeout server          32s
-    timeout http-keep-alive 30s
-
-listen listener
-    bind :::9697
-    server metadata {self.backend.socket}
-    http-request del-header X-Neutron-Network-ID
-    http-request set-header X-Neutron-Router-ID {network.router}
-"""
+        return neutron.haproxy_config(network.router, neutron.ROUTER_BINDS, "router", self.backend.socket, pidfile)
 
     def spawn(self, network):
-        pidfile = self.lab.path(self.world.name, f"{network.router}.pid.haproxy")
-        config = self.lab.write(f"{self.world.name}/{network.router}.conf", self.config(network, pidfile))
-        log = self.lab.path(self.world.name, "haproxy.log")
+        pidfile = self.workspace.path(self.world.name, f"{network.router}.pid.haproxy")
+        config = self.workspace.write(f"{self.world.name}/{network.router}.conf", self.config(network, pidfile))
+        log = self.workspace.path(self.world.name, "haproxy.log")
         environment = dict(os.environ, PROCESS_TAG=f"haproxy-{network.router}")
-        launcher = self.lab.start(["haproxy", "-f", config], network.gateway, log, self.cgroup, environment)
+        launcher = self.workspace.start(["haproxy", "-f", config], network.router_netns, log, self.cgroup, environment)
         return launcher, pidfile
 
     def adopt(self, launcher, pidfile):
         """haproxy goes to the background by itself and leaves its pid in the file."""
         code = launcher.popen.wait(30)
-        self.lab.processes.remove(launcher)
+        self.workspace.processes.remove(launcher)
         if code != 0:
             raise Unavailable(f"haproxy ended with {code}: {self.last_words()}")
         with open(pidfile) as file:
             process = Process(launcher.popen, [int(line) for line in file.read().split()])
-        self.lab.processes.append(process)
+        self.workspace.processes.append(process)
         self.processes.append(process)
 
     def serve(self):
@@ -163,7 +131,7 @@ listen listener
 
     def last_words(self):
         try:
-            with open(self.lab.path(self.world.name, "haproxy.log")) as file:
+            with open(self.workspace.path(self.world.name, "haproxy.log")) as file:
                 return file.read()[-400:]
         except OSError:
             return ""
@@ -178,8 +146,8 @@ class TunedHaproxy(Haproxy):
     sink = None
 
     def config(self, network, pidfile):
-        if TunedHaproxy.sink is None or TunedHaproxy.sink.process not in self.lab.processes:
-            TunedHaproxy.sink = LogSink(self.lab)
+        if TunedHaproxy.sink is None or TunedHaproxy.sink.process not in self.workspace.processes:
+            TunedHaproxy.sink = LogSink(self.workspace)
         return (super().config(network, pidfile)
                 .replace("/dev/log local0 info", f"{TunedHaproxy.sink.path} local0 info")
                 .replace("nbthread    2", f"nbthread    {THREADS}")
@@ -193,13 +161,13 @@ class Metatap(System):
 
     def config(self):
         world = self.world
-        state = self.lab.path(world.name, "state", "")
-        run_path = self.lab.path(world.name, "run", "")
+        state = self.workspace.path(world.name, "state", "")
+        run_path = self.workspace.path(world.name, "run", "")
         fused = "api" in self.stages
         return f"""[DEFAULT]
 state_path = {state.rstrip('/')}
 run_path = {run_path.rstrip('/')}
-metadata_proxy_socket = {self.lab.path(world.name, 'agent.sock') if fused else self.backend.socket}
+metadata_proxy_socket = {self.workspace.path(world.name, 'agent.sock') if fused else self.backend.socket}
 metadata_proxy_shared_secret = {SECRET}
 metadata_workers = {THREADS}
 [proxy]
@@ -222,12 +190,12 @@ devices = {self.devices()}
     def serve(self, extra_ports=0):
         if not os.path.exists(f"{BIN}/metatapd"):
             raise Unavailable("metatapd is not built")
-        self.inventory_file = self.lab.write(f"{self.world.name}/inventory.json",
-                                             json.dumps(self.world.inventory(extra_ports)))
-        config = self.lab.write(f"{self.world.name}/metatap.conf", self.config())
-        self.log = self.lab.path(self.world.name, "metatapd.log")
-        process = self.lab.start([f"{BIN}/metatapd", "--config-file", config, "--stages", self.stages,
-                                  "--steering", self.steering], self.world.host, self.log, self.cgroup)
+        self.inventory_file = self.workspace.write(f"{self.world.name}/inventory.json",
+                                                   json.dumps(self.world.inventory(extra_ports)))
+        config = self.workspace.write(f"{self.world.name}/metatap.conf", self.config())
+        self.log = self.workspace.path(self.world.name, "metatapd.log")
+        process = self.workspace.start([f"{BIN}/metatapd", "--config-file", config, "--stages", self.stages,
+                                        "--steering", self.steering], self.world.host, self.log, self.cgroup)
         self.processes.append(process)
         time.sleep(0.3)
         if process.popen.poll() is not None:
@@ -235,7 +203,7 @@ devices = {self.devices()}
 
     @property
     def admin_socket(self):
-        return self.lab.path(self.world.name, "run", "admin.sock")
+        return self.workspace.path(self.world.name, "run", "admin.sock")
 
     def pin(self, *parts):
         return os.path.join("/sys/fs/bpf", self.world.name, *parts)
@@ -245,7 +213,7 @@ devices = {self.devices()}
             pins, namespace = self.pin(), f"{self.world.name}md"
             super().down()
             unpin(pins)
-            self.lab.drop_namespaces([namespace])
+            self.workspace.drop_namespaces([namespace])
         else:
             super().down()
 
@@ -291,10 +259,10 @@ class Plain(System):
 
     def serve(self):
         for network in self.world.networks:
-            batch(["addr add 169.254.169.254/32 dev lo"], network.gateway)
-            self.processes.append(self.lab.start(
+            ip_batch(["addr add 169.254.169.254/32 dev lo"], network.router_netns)
+            self.processes.append(self.workspace.start(
                 [f"{BIN}/minimal_server", "169.254.169.254", "80", self.body_file, str(THREADS)],
-                network.gateway))
+                network.router_netns))
 
 
 class Limit(System):
@@ -304,24 +272,26 @@ class Limit(System):
 
     def up(self, tag, networks=1, guests=1):
         self.tag = tag
-        self.world = World(self.lab, f"{self.name}{tag}", networks, guests, False, False)
+        self.world = World(self.workspace, f"{self.name}{tag}", networks, guests, False, False)
         world = self.world
-        self.lab.add_namespaces([world.host])
-        batch(["link set lo up", "addr add 169.254.169.254/32 dev lo"], world.host)
-        self.lab.add_namespaces([g.netns for g in world.guests])
+        layout = world.layout()
+        layout.namespace(world.host)
+        layout.ip(world.host, "addr add 169.254.169.254/32 dev lo")
         for i, guest in enumerate(world.guests):
-            guest.address = f"10.{i >> 8}.{i & 255}.2"
-            batch([f"link add v{i} type veth peer name eth0 netns {guest.netns}",
-                   f"addr add 10.{i >> 8}.{i & 255}.1/24 dev v{i}", f"link set v{i} up"], world.host)
-            batch(["link set lo up", f"addr add {guest.address}/24 dev eth0", "link set eth0 up",
-                   f"route add default via 10.{i >> 8}.{i & 255}.1"], guest.netns)
-            write_sysctls(guest.netns, GUEST_SYSCTLS)
+            subnet = f"10.{i >> 8}.{i & 255}"
+            guest.ip4 = f"{subnet}.2"
+            layout.namespace(guest.netns, **GUEST_SYSCTLS)
+            layout.on_host(f"link add v{i} type veth peer name eth0 netns {guest.netns}",
+                           f"addr add {subnet}.1/24 dev v{i}", f"link set v{i} up")
+            layout.ip(guest.netns, f"addr add {guest.ip4}/24 dev eth0", "link set eth0 up",
+                      f"route add default via {subnet}.1")
+        self.workspace.make(layout)
         self.serve()
         self.check()
         return self
 
     def serve(self):
-        self.processes.append(self.lab.start(
+        self.processes.append(self.workspace.start(
             [f"{BIN}/minimal_server", "169.254.169.254", "80", self.body_file, str(THREADS)],
             self.world.host))
 
@@ -332,7 +302,7 @@ BY_NAME = {system.name: system for system in ALL}
 
 def first_line(*command):
     try:
-        return (run(*command, check=False) or "").splitlines()[0].strip()
+        return run(*command, check=False).splitlines()[0].strip()
     except (IndexError, OSError):
         return None
 
@@ -367,5 +337,5 @@ def versions():
             # With "-dirty" at its end: more than the commit was measured.
             "metatap": first_line("git", "-c", f"safe.directory={ROOT}", "-C", ROOT, "describe", "--always",
                                   "--dirty", "--exclude=*"),
-            "binaries": None if BIN == os.path.join(ROOT, "build", "bin") else BIN,
+            "binaries": None if BIN == ROOT / "build/bin" else str(BIN),
             "dev_log": os.path.exists("/dev/log")}

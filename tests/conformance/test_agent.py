@@ -15,6 +15,7 @@ import time
 
 import mtlab
 import pytest
+from labkit import inside, neutron
 
 SECRET = "s3cret"
 NETWORK, ROUTER = "11111111-1111-4111-8111-111111111111", "51111111-1111-4111-8111-111111111111"
@@ -43,28 +44,15 @@ INVENTORY = {
          "fixed_ips": [{"subnet_id": "21111111-1111-4111-8111-111111111111",
                         "ip_address": "10.77.0.254"}]}],
     "instances": [{"uuid": INSTANCE, "project_id": PROJECT, "display_name": "one"}]}
-# The two forms Neutron's agents write, after the contract: limits, timeouts, headers, bind.
-HAPROXY = """
-global
-    maxconn 1024
-    nbthread 2
-defaults
-    mode http
-    option dontlognull
-    option http-server-close
-    option forwardfor
-    retries 3
-    timeout http-request 30s
-    timeout connect 30s
-    timeout client 32s
-    timeout server 32s
-    timeout http-keep-alive 30s
-listen listener
-    bind {bind}
-    http-request del-header {other}
-    http-request set-header {header} {value}
-    server metadata {socket}
-"""
+DHCP_BINDS = (f"{neutron.METADATA4}:80",)
+
+
+def haproxy_in(namespace, folder, id, binds, kind, socket):
+    """One that Neutron's agents would start there, in the foreground."""
+    config = folder / f"haproxy-{secrets.token_hex(3)}.cfg"
+    config.write_text(neutron.haproxy_config(id, binds, kind, socket, folder / "haproxy.pid",
+                                             user="root", group="root"))
+    return subprocess.Popen([*inside(namespace), "haproxy", "-db", "-f", str(config)])
 
 
 class Stage:
@@ -120,13 +108,8 @@ def namespace():
 def haproxy(namespace, tmp_path):
     running = []
 
-    def start(stage, bind, header, value):
-        other = "X-Neutron-Router-ID" if "Network" in header else "X-Neutron-Network-ID"
-        path = tmp_path / f"haproxy{len(running)}.cfg"
-        path.write_text(HAPROXY.format(bind=bind, header=header, value=value, other=other,
-                                       socket=stage.socket))
-        running.append(subprocess.Popen(["nsenter", f"--net=/run/netns/{namespace}", "haproxy",
-                                         "-db", "-f", str(path)]))
+    def start(stage, id, binds, kind):
+        running.append(haproxy_in(namespace, tmp_path, id, binds, kind, stage.socket))
     yield start
     for process in running:
         process.terminate()
@@ -137,8 +120,8 @@ def ask(namespace, source, url, *more):
     """(status, body) of a request from that address, tried until haproxy listens."""
     for _ in range(100):
         done = subprocess.run(
-            ["nsenter", f"--net=/run/netns/{namespace}", "curl", "-sg", "--noproxy", "*",
-             "--interface", source, "-w", "\n%{http_code}", *more, url],
+            [*inside(namespace), "curl", "-sg", "--noproxy", "*", "--interface", source, "-w",
+             "\n%{http_code}", *more, url],
             capture_output=True, timeout=30)
         if done.returncode != 7:
             break
@@ -170,14 +153,14 @@ needs_haproxy = pytest.mark.skipif(not shutil.which("haproxy") or os.geteuid() !
 
 
 @needs_haproxy
-@pytest.mark.parametrize("bind,header,value,base,source", [
-    ("169.254.169.254:80", "X-Neutron-Network-ID", NETWORK, "http://169.254.169.254", ADDRESS),
-    (":::9697 v4v6", "X-Neutron-Router-ID", ROUTER, "http://169.254.169.254:9697", ADDRESS),
-    (":::9697 v4v6", "X-Neutron-Router-ID", ROUTER, "http://[::1]:9697", ADDRESS6),
-    ("169.254.169.254:80", "X-OVN-Network-ID", NETWORK, "http://169.254.169.254", ADDRESS),
+@pytest.mark.parametrize("id,binds,kind,base,source", [
+    (NETWORK, DHCP_BINDS, "network", "http://169.254.169.254", ADDRESS),
+    (ROUTER, neutron.ROUTER_BINDS, "router", "http://169.254.169.254:9697", ADDRESS),
+    (ROUTER, neutron.ROUTER_BINDS, "router", "http://[::1]:9697", ADDRESS6),
+    (NETWORK, DHCP_BINDS, "ovn", "http://169.254.169.254", ADDRESS),
 ], ids=["dhcp", "router", "router-v6", "ovn"])
-def test_behind_neutrons_haproxy(stage, haproxy, namespace, bind, header, value, base, source):
-    haproxy(stage("agent,api"), bind, header, value)
+def test_behind_neutrons_haproxy(stage, haproxy, namespace, id, binds, kind, base, source):
+    haproxy(stage("agent,api"), id, binds, kind)
     leaves = crawl(namespace, source, base)
     assert leaves["/latest/meta-data/local-ipv4"] == ADDRESS.encode()
     assert leaves["/latest/meta-data/hostname"].startswith(b"one")
@@ -202,7 +185,7 @@ def test_behind_neutrons_haproxy(stage, haproxy, namespace, bind, header, value,
 
 @needs_haproxy
 def test_an_unknown_address_is_404_for_every_accept(stage, haproxy, namespace):
-    haproxy(stage("agent,api"), "169.254.169.254:80", "X-Neutron-Network-ID", NETWORK)
+    haproxy(stage("agent,api"), NETWORK, DHCP_BINDS, "network")
     base = "http://169.254.169.254/latest/meta-data/"
     status, body = ask(namespace, "127.0.0.1", base)
     assert (status, len(body)) == (404, 154)

@@ -12,7 +12,8 @@ import subprocess
 
 import mtlab
 import pytest
-from test_agent import HAPROXY, namespace  # noqa: F401 (a fixture)
+from labkit import inside, run
+from test_agent import DHCP_BINDS, haproxy_in, namespace  # noqa: F401 (a fixture)
 
 SAMPLE = pathlib.Path(__file__).resolve().parents[1] / "data/nova-sample"
 SECRET = "peers-shared-secret"
@@ -57,24 +58,19 @@ file = {SAMPLE}/inventory.json
 vendordata_jsonfile_path = {SAMPLE}/vendordata.json
 newest_openstack_version = 2020-10-14
 """)
-    haproxy_config = tmp_path / "haproxy.cfg"
-    haproxy_config.write_text(HAPROXY.format(
-        bind="169.254.169.254:80", header="X-Neutron-Network-ID", value=network,
-        other="X-Neutron-Router-ID", socket=tmp_path / "metadata_proxy"))
-    inside = ["nsenter", f"--net=/run/netns/{namespace}"]
-    subprocess.run([*inside, "ip", "addr", "add", f"{address}/32", "dev", "lo"], check=True)
+    run(*inside(namespace), "ip", "addr", "add", f"{address}/32", "dev", "lo")
     recorded = [json.loads(line)
                 for line in (SAMPLE / "crawl" / f"{name}.jsonl").read_text().splitlines()]
     daemon = mtlab.Daemon("haproxy-replay", tmp_path,
                           ["--config-file", config, "--stages", "agent,api"]).start()
-    haproxy = subprocess.Popen([*inside, "haproxy", "-db", "-f", str(haproxy_config)])
+    haproxy = haproxy_in(namespace, tmp_path, network, DHCP_BINDS, "network",
+                         tmp_path / "metadata_proxy")
     try:
         def listens():
-            return ":80 " in subprocess.run([*inside, "ss", "-Hltn"], capture_output=True,
-                                            text=True).stdout
+            return ":80 " in run(*inside(namespace), "ss", "-Hltn")
         mtlab.wait_until(listens, 10, "haproxy listens")
         done = subprocess.run(
-            [*inside, mtlab.PYTHON, "-c", CRAWLER], capture_output=True, text=True, timeout=120,
+            [*inside(namespace), mtlab.PYTHON, "-c", CRAWLER], capture_output=True, text=True, timeout=120,
             input=json.dumps([address, [[row["m"], row["p"]] for row in recorded]]), check=True)
     finally:
         haproxy.terminate()

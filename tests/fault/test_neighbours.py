@@ -16,16 +16,8 @@ STABLE = "/openstack/2012-08-10/meta_data.json"
 @pytest.fixture()
 def split():
     """Three processes, which can be killed one by one."""
-    lab = mtlab.TestLab()
-    deployment = None
-    try:
-        lab.up()
-        deployment = mtlab.Deployment(lab, "split").start()
+    with mtlab.serving("split") as deployment:
         yield deployment
-    finally:
-        if deployment:
-            deployment.close()
-        lab.close()
 
 
 @pytest.mark.parametrize("stage", ["agent", "api"])

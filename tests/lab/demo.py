@@ -20,7 +20,8 @@ import urllib.request
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import labkit  # noqa: E402
-import topologies  # noqa: E402
+from labkit import topologies  # noqa: E402
+from labkit.process import Readiness  # noqa: E402
 
 PYTHON = "/usr/bin/python3"
 CRAWLER = labkit.ROOT / "tests/conformance/cloudinit_crawl.py"
@@ -112,7 +113,6 @@ def missing_of_machine():
 class Show:
     def __init__(self, args):
         self.args = args
-        self.bin = pathlib.Path(os.environ.get("METATAP_BIN", labkit.ROOT / "build/bin"))
         self.lab = labkit.Lab(args.id)
         self.daemons = []
 
@@ -123,8 +123,8 @@ class Show:
         return self.lab.plan.networks[guest.network].tenant
 
     def inside(self, guest, *command, timeout=60):
-        return subprocess.run(["nsenter", f"--net=/run/netns/{guest.netns}", *command],
-                              capture_output=True, text=True, timeout=timeout)
+        return subprocess.run([*labkit.inside(guest.netns), *command], capture_output=True,
+                              text=True, timeout=timeout)
 
     def curl(self, guest, url):
         options = ["curl", "-sS", "--max-time", "3", "--noproxy", "*", "-g"]
@@ -134,27 +134,17 @@ class Show:
         return done.stdout if done.returncode == 0 else paint(done.stderr.strip(), "red")
 
     def start_daemon(self, *arguments):
-        notify_path = self.lab.state / "notify"
-        notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        notify_path.unlink(missing_ok=True)
-        notify.bind(str(notify_path))
-        notify.settimeout(0.1)
-        os.environ["NOTIFY_SOCKET"] = str(notify_path)
         started = time.monotonic()
         name = "-".join(["metatapd", *arguments[1::2]])
-        daemon = self.lab.start(name, [str(self.bin / "metatapd"), "--config-file",
-                                       str(self.lab.config_file), *arguments])
-        self.daemons.append(daemon)
-        del os.environ["NOTIFY_SOCKET"]
-        said = b""
-        while b"READY=1" not in said:
+        with Readiness(self.lab.state / "notify") as readiness:
+            daemon = self.lab.start(name, [str(labkit.BIN / "metatapd"), "--config-file",
+                                           str(self.lab.config_file), *arguments],
+                                    environment=readiness.environment)
+            self.daemons.append(daemon)
             try:
-                said += notify.recv(4096)
-            except TimeoutError:
-                pass
-            if daemon.poll() is not None or time.monotonic() - started > 30:
-                raise labkit.LabError("metatapd does not start:\n" + self.log_tail(name))
-        notify.close()
+                readiness.wait(daemon)
+            except labkit.LabError as error:
+                raise labkit.LabError(f"metatapd {error}:\n{self.log_tail(name)}") from None
         return daemon.pid, time.monotonic() - started
 
     def log_tail(self, name="metatapd"):
@@ -165,15 +155,12 @@ class Show:
     def raise_lab(self):
         chapter("The lab", "Two tenants on one host. red1 and blue1 have the same IPv4 and IPv6 address, the same MAC and\n"
                 "so the same link-local address; nothing in their packets tells them apart.")
-        self.lab.up(self.bin)
+        self.lab.up()
         rows = [["guest", "tenant", "IPv4", "MAC", "IPv6", "behind", "host device"]]
         for guest in self.guests():
             tenant = self.tenant(guest)
-            behind = {"tap": "true TAP", "veth": "veth", "vlan": f"VLAN {guest.vlan} of {guest.parent}"}[guest.kind]
-            behind += f", {guest.queues} queues" if guest.queues > 1 else ""
-            behind += ", no gateway" if guest.link_route else ""
-            rows.append([guest.name, paint(tenant, tenant), guest.ip4, guest.mac, guest.ip6, behind,
-                         guest.host_device])
+            rows.append([guest.name, paint(tenant, tenant), guest.ip4, guest.mac, guest.ip6,
+                         guest.behind, guest.host_device])
         table(rows)
 
     def serve(self):
@@ -324,7 +311,7 @@ class Show:
         """Namespaces and taps work, BPF does not: listeners in the routers' own namespaces."""
         chapter("Without BPF: metatapd --steering=listen", "Neutron's layout: three routers whose tenants chose the same subnet and the same guest\n"
                 "address. The one process holds a plain listener in each router's namespace.")
-        self.lab = labkit.Lab(self.args.id, "router", routers=3).up(self.bin)
+        self.lab = labkit.Lab(self.args.id, "router", routers=3).up()
         pid, seconds = self.start_daemon("--steering", "listen")
         say(f"ready after {seconds * 1000:.0f} ms, one process (pid {pid})")
         # Routers are followed, not waited for: ready means that the daemon is.

@@ -8,7 +8,7 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import labkit  # noqa: E402
-import topologies  # noqa: E402
+from labkit import topologies  # noqa: E402
 
 
 def up(args):
@@ -44,12 +44,7 @@ def status(args):
     rows = [("GUEST", "TENANT", "ADDRESS", "MAC", "BEHIND", "HOST DEVICE", "NAMESPACE")]
     for guest in lab.guests.values():
         net = lab.plan.networks[guest.network]
-        behind = {"tap": "true TAP", "veth": "veth", "vlan": f"VLAN {guest.vlan}"}[guest.kind]
-        if guest.queues > 1:
-            behind += f", {guest.queues} queues"
-        if guest.link_route:
-            behind += ", no gateway"
-        rows.append((guest.name, net.tenant, guest.ip4, guest.mac, behind, guest.host_device,
+        rows.append((guest.name, net.tenant, guest.ip4, guest.mac, guest.behind, guest.host_device,
                      guest.netns))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:

@@ -4,6 +4,7 @@
 Everything made here has the prefix of this run and goes away in `close()`, also when a test fails.
 """
 
+import contextlib
 import json
 import os
 import pathlib
@@ -12,7 +13,6 @@ import re
 import secrets
 import select
 import signal
-import socket
 import struct
 import subprocess
 import sys
@@ -21,8 +21,9 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "lab")]
 import labkit  # noqa: E402
+from labkit import BIN  # noqa: E402
+from labkit.process import Readiness  # noqa: E402
 
-BIN = pathlib.Path(os.environ.get("METATAP_BIN", labkit.ROOT / "build/bin"))
 PYTHON = "/usr/bin/python3"
 REASONS = labkit.ROOT / "include/metatap/abi/reasons.def"
 
@@ -89,6 +90,9 @@ class Guest:
         self.send(function, *args, **kwargs)
         return self.receive()
 
+    def address(self, family):
+        return self.spec.ip4 if family == 4 else self.spec.ip6
+
     def get(self, path="/", family=4, **more):
         more.setdefault("device", self.spec.device)
         if self.spec.kind == "vlan":
@@ -102,6 +106,18 @@ class Guest:
             self._worker.stdin.close()
             self._worker.stdout.close()
             self._worker = None
+
+
+def longest_segment(sender, receiver, family, port, size):
+    """So many bytes from guest to guest, which arrive as they were sent; of the frames that carry
+    them the length of the longest."""
+    address = receiver.address(family)
+    receiver.run("serve_bytes", address, port, size)
+    receiver.run("start_sniffing", receiver.device)
+    sent, seen = sender.run("send_bytes", address, port, size)
+    longest = receiver.run("stop_sniffing")
+    assert sent == seen
+    return longest
 
 
 class TestLab(labkit.Lab):
@@ -148,28 +164,17 @@ class Daemon:
         self.process = None
 
     def start(self, wait=True, seconds=30):
-        self.notify_path.unlink(missing_ok=True)
-        notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        notify.bind(str(self.notify_path))
-        with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(
-                self.arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                start_new_session=True,
-                env={**os.environ, "NOTIFY_SOCKET": str(self.notify_path), **self.environment})
-        if wait:
-            notify.settimeout(0.1)
-            deadline = time.monotonic() + seconds
-            said = b""
-            while b"READY=1" not in said:
+        with Readiness(self.notify_path) as readiness:
+            with open(self.log, "ab") as log:
+                self.process = subprocess.Popen(
+                    self.arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                    start_new_session=True,
+                    env={**os.environ, **readiness.environment, **self.environment})
+            if wait:
                 try:
-                    said += notify.recv(4096)
-                except TimeoutError:
-                    pass
-                assert self.process.poll() is None, \
-                    f"metatapd {self.name} ended with {self.process.returncode}:\n{self.tail()}"
-                assert time.monotonic() < deadline, \
-                    f"metatapd {self.name} is not ready after {seconds} s:\n{self.tail()}"
-        notify.close()
+                    readiness.wait(self.process, seconds)
+                except labkit.LabError as error:
+                    raise AssertionError(f"metatapd {self.name} {error}:\n{self.tail()}") from None
         return self
 
     def tail(self, lines=30):
@@ -207,10 +212,7 @@ class Deployment:
     def __init__(self, lab, form="fused", config=None, arguments=(), **more):
         self.lab, self.form = lab, form
         overlay = lab.state / "test.conf"
-        sections = config or {}
-        overlay.write_text("\n".join(
-            f"[{section}]\n" + "".join(f"{key} = {value}\n" for key, value in options.items())
-            for section, options in sections.items()))
+        overlay.write_text(labkit.config_text(config or {}))
         stages = FORMS.get(form) or [form]
         self.daemons = [
             Daemon(stage.replace(",", "+"), lab.state,
@@ -270,6 +272,20 @@ class Deployment:
             if number < len(names):
                 counts[names[number]] = sum(item["value"] for item in values)
         return counts
+
+
+@contextlib.contextmanager
+def serving(form="fused"):
+    """A lab with metatapd, for the time of a `with` block."""
+    lab = TestLab()
+    try:
+        deployment = Deployment(lab.up(), form)
+        try:
+            yield deployment.start()
+        finally:
+            deployment.close()
+    finally:
+        lab.close()
 
 
 def bpftool(*arguments):

@@ -7,14 +7,12 @@ import json
 import os
 import pathlib
 import re
-import socket
 import socketserver
 import subprocess
 import threading
-import time
 
 import labkit
-from mtlab import BIN, Daemon, wait_until
+from mtlab import Daemon, wait_until
 
 
 class StubAgent:
@@ -56,8 +54,8 @@ class StubAgent:
 
 def inside(namespace, *argv, check=True):
     """A command's output in a namespace. Not by `ip netns exec`, which hides the BPF filesystem."""
-    return subprocess.run(["nsenter", f"--net=/run/netns/{namespace}", *argv], check=check,
-                          text=True, capture_output=True).stdout
+    return subprocess.run([*labkit.inside(namespace), *argv], check=check, text=True,
+                          capture_output=True).stdout
 
 
 def has_listener(namespace, address="240.254.98.254:80"):
@@ -98,9 +96,7 @@ def wait_steered(lab, devices, seconds=10):
 def daemon_of(lab, stages="dataplane,proxy,agent,api", name="fused", arguments=(), config=None,
               **more):
     overlay = lab.state / f"test-{name}.conf"
-    overlay.write_text("\n".join(
-        f"[{section}]\n" + "".join(f"{key} = {value}\n" for key, value in options.items())
-        for section, options in (config or {}).items()))
+    overlay.write_text(labkit.config_text(config or {}))
     return Daemon(name, lab.state, ["--config-file", lab.config_file, "--config-file", overlay,
                                     "--stages", stages, *arguments], **more)
 

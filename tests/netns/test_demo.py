@@ -74,10 +74,9 @@ def test_keep_leaves_it_running(name):
     assert process.returncode == 0, output
     assert "Left running" in output
     lab = mtlab.labkit.Lab.load(name)
-    done = subprocess.run(["nsenter", f"--net=/run/netns/{lab.guest('red1').netns}", "curl", "-sS",
-                           "--max-time", "5", "http://169.254.169.254/latest/meta-data/hostname"],
-                          capture_output=True, text=True)
-    assert done.stdout == "red1.novalocal"
+    told = mtlab.labkit.run(*mtlab.labkit.inside(lab.guest("red1").netns), "curl", "-sS", "--max-time",
+                            "5", "http://169.254.169.254/latest/meta-data/hostname")
+    assert told == "red1.novalocal"
     lab.down()
     time.sleep(0.2)
     assert left_of(name) == []

@@ -14,16 +14,8 @@ STABLE = "/openstack/2012-08-10/meta_data.json"
 @pytest.fixture()
 def served():
     """A lab for each test: they pull cables."""
-    lab = mtlab.TestLab()
-    deployment = None
-    try:
-        lab.up()
-        deployment = mtlab.Deployment(lab).start()
+    with mtlab.serving() as deployment:
         yield deployment
-    finally:
-        if deployment:
-            deployment.close()
-        lab.close()
 
 
 def who(guest, **more):

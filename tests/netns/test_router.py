@@ -2,6 +2,7 @@
 """Guests behind Neutron's routers: whose metadata they get, by which headers, and beside what."""
 
 import json
+import pathlib
 import signal
 import subprocess
 import time
@@ -224,7 +225,7 @@ def test_an_open_socket_does_not_keep_a_namespace_alive(make_lab, deploy):
     cable = next(link for link in lab.plan.links if link.startswith("qh-"))
     assert (labkit.NETNS / name).exists()
     subprocess.run(["ip", "netns", "del", name], check=True)
-    wait_until(lambda: not (labkit.pathlib.Path("/sys/class/net") / cable).exists(), 2,
+    wait_until(lambda: not (pathlib.Path("/sys/class/net") / cable).exists(), 2,
                "the namespace is released")
     wait_until(lambda: len(routerkit.links_of(lab)) == 2, 2, "its links are unpinned")
     assert lab["g1"].get(HOSTNAME).text == "g1.novalocal"

@@ -4,7 +4,6 @@
 import json
 import os
 import pathlib
-import re
 import subprocess
 import threading
 import time
@@ -12,6 +11,8 @@ import time
 import labkit
 import pytest
 import routerkit
+from labkit import neutron
+from labkit.process import pss_bytes
 from mtlab import wait_until
 
 ROUTERS = int(os.environ.get("METATAP_TEST_ROUTERS", "200"))
@@ -45,6 +46,21 @@ def fetch_all(lab, names, families=(4, 6)):
     return results
 
 
+def port_of(space):
+    """A router's port on its network."""
+    return next(word for word in routerkit.inside(space, "ip", "-o", "link").split()
+                if word.startswith("qr-")).split("@")[0]
+
+
+def cable(lab, guest, space, device):
+    """The cable between a router and its only guest, as the lab made it first."""
+    net = lab.plan.networks[guest.network]
+    labkit.ip_batch([f"link add {device} netns {space} type veth peer name eth0 address "
+                     f"{guest.mac} netns {guest.netns}"])
+    labkit.ip_batch([f"link set {device} up", *neutron.addresses(net, device)], space)
+    labkit.ip_batch(labkit.guest_commands(guest, net), guest.netns)
+
+
 def test_every_guest_of_many_routers_gets_its_own(make_lab, deploy):
     lab = make_lab("router", routers=ROUTERS)
     begin = time.monotonic()
@@ -72,17 +88,11 @@ def test_recreated_device_leaks_nothing(make_lab, deploy):
     pid = deployment.data_plane.process.pid
     # Two guests behind routers that are left alone are the load; the third one's cable goes.
     guest, space = lab["g1"], routerkit.namespaces_of(lab)[1]
-    net = lab.plan.networks["net1"]
-    device = next(d for d in routerkit.inside(space, "ip", "-o", "link").split()
-                  if d.startswith("qr-")).split("@")[0]
-    import neutron
+    device = port_of(space)
 
     def recreate():
         labkit.ip_batch([f"link del {device}"], space)
-        labkit.ip_batch([f"link add {device} netns {space} type veth peer name eth0 address "
-                         f"{guest.mac} netns {guest.netns}"])
-        labkit.ip_batch([f"link set {device} up", *neutron.addresses(net, device)], space)
-        labkit.ip_batch(labkit.guest_commands(lab.guest("g1"), net), guest.netns)
+        cable(lab, guest, space, device)
 
     def counts():
         return {"fds": sum(routerkit.fds(pid).values()),
@@ -123,19 +133,14 @@ def test_namespace_comes_back_under_the_same_name(make_lab, deploy):
     lab = make_lab("router", routers=2)
     deployment = deploy(lab)
     routerkit.wait_steered(lab, 3)
-    space, net, guest = routerkit.namespaces_of(lab)[1], lab.plan.networks["net1"], lab["g1"]
-    device = next(d for d in routerkit.inside(space, "ip", "-o", "link").split()
-                  if d.startswith("qr-")).split("@")[0]
-    import neutron
+    space, guest = routerkit.namespaces_of(lab)[1], lab["g1"]
+    device = port_of(space)
     times = []
     for _ in range(10):
         labkit.ip_batch([f"netns del {space}", f"netns add {space}"])
         labkit.ip_batch(["link set lo up"], space)
-        labkit.ip_batch([f"link del eth0"], guest.netns, force=True)
-        labkit.ip_batch([f"link add {device} netns {space} type veth peer name eth0 address "
-                         f"{guest.mac} netns {guest.netns}"])
-        labkit.ip_batch([f"link set {device} up", *neutron.addresses(net, device)], space)
-        labkit.ip_batch(labkit.guest_commands(lab.guest("g1"), net), guest.netns)
+        labkit.ip_batch(["link del eth0"], guest.netns, force=True)
+        cable(lab, guest, space, device)
         begin = time.monotonic()
         wait_until(lambda: guest.run("attempt", HOSTNAME, 4, 0.2) == 200, 5, "served again", 0.001)
         times.append(time.monotonic() - begin)
@@ -153,11 +158,6 @@ def kernel_bytes():
         key, value = line.split(":")
         fields[key] = int(value.split()[0]) * 1024
     return fields["Slab"] + fields["Percpu"] + fields["KernelStack"] + fields["PageTables"]
-
-
-def pss_bytes(pid):
-    text = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
-    return int(re.search(r"^Pss:\s+(\d+)", text, re.M).group(1)) * 1024
 
 
 def settled(measure):
@@ -228,7 +228,7 @@ def test_memory_of_a_thousand_routers(make_lab, bare_namespaces):
             took = time.monotonic() - begin
             time.sleep(2)
             pid = daemon.process.pid
-            return (pss_bytes(pid), settled(kernel_bytes) - idle, sum(routerkit.fds(pid).values()),
+            return (pss_bytes([pid]), settled(kernel_bytes) - idle, sum(routerkit.fds(pid).values()),
                     took)
         finally:
             daemon.stop(seconds=60)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A network node: routers whose tenants all chose the same subnet and the same guest address."""
 
-import neutron
+from .. import neutron
 
 DESCRIPTION = "a network node: Neutron's routers, all with the same subnet"
 OPTIONS = {
@@ -16,7 +16,7 @@ def build(plan):
     count = plan.options["routers"]
     plan.devices = [f"{plan.id}-none"]  # no guest is behind a tap of this host
     plan.config["dataplane"] = {"slots": str(max(4096, 8 * count))}
-    socket = plan.options["socket"] or f"/run/metatap-lab/{plan.id}/run/metadata_proxy"
+    socket = plan.options["socket"] or str(plan.state / "run/metadata_proxy")
     for n in range(count):
         id, space = neutron.router(plan, f"r{n}")
         net = neutron.network(plan, f"net{n}", "10.0.0.0/24", "fd00:10::/64", tenant=f"tenant{n}")

@@ -5,7 +5,7 @@ build(plan), which fills in a labkit.Plan."""
 import importlib
 import pathlib
 
-from labkit import LabError
+from ..host import LabError
 
 
 def names():
@@ -15,7 +15,7 @@ def names():
 def module(name):
     if name not in names():
         raise LabError(f"no topology '{name}'; there are: {', '.join(names())}")
-    return importlib.import_module(f"topologies.{name}")
+    return importlib.import_module(f"{__name__}.{name}")
 
 
 def build(plan):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Networks with a DHCP namespace: one isolated, one that has a router as well."""
 
-import neutron
+from .. import neutron
 
 DESCRIPTION = "DHCP namespaces: an isolated network, and one beside a router"
 OPTIONS = {
@@ -14,7 +14,7 @@ OPTIONS = {
 def build(plan):
     plan.devices = [f"{plan.id}-none"]
     plan.config["dataplane"] = {"slots": "4096"}
-    socket = plan.options["socket"] or f"/run/metatap-lab/{plan.id}/run/metadata_proxy"
+    socket = plan.options["socket"] or str(plan.state / "run/metadata_proxy")
 
     # No router: 169.254.169.254 is asked for on the link, or by the route of option 121.
     island = neutron.network(plan, "island", "192.168.7.0/24", "fd00:7::/64", gateway=False)
