@@ -37,7 +37,7 @@ void append_random_seed(std::string& out) {
   if (pool.used == pool.bytes.size()) {
     if (RAND_bytes(pool.bytes.data(), static_cast<int>(pool.bytes.size())) != 1) {
       // A guest must never get a predictable seed, and there is nothing left to try.
-      log::critical("the random number generator failed");
+      log::error("the random number generator failed");
       std::abort();
     }
     pool.used = 0;

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // The daemon: reads its options and runs the stages it was asked for.
-#include <spdlog/sinks/stdout_sinks.h>
-
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <filesystem>
@@ -50,9 +48,7 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", std::string("metatapd ") + METATAP_VERSION);
   CLI11_PARSE(app, argc, argv);
 
-  spdlog::set_default_logger(spdlog::stderr_logger_mt("metatapd"));
-  spdlog::set_pattern("%Y-%m-%d %H:%M:%S.%e %L %v");
-  spdlog::set_level(spdlog::level::from_str(level));
+  metatap::log::set_level(level);
 
   if (files.empty() && directory.empty() && std::filesystem::exists("/etc/metatap/metatapd.conf")) {
     files.emplace_back("/etc/metatap/metatapd.conf");
@@ -82,7 +78,7 @@ int main(int argc, char** argv) {
       return kExitFailure;
     }
   } catch (const std::exception& error) {
-    metatap::log::critical("unexpected: {}", error.what());
+    metatap::log::error("unexpected: {}", error.what());
     return kExitFailure;
   }
   return 0;
