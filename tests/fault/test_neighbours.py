@@ -97,6 +97,101 @@ def test_agent_that_misbehaves(stubbed, answer, status):
     assert deployment.data_plane.running
 
 
+class Talker(socketserver.ThreadingMixIn):
+    """An agent or API that keeps its connections, tells each request who asked, and after the
+    first answer on a connection says what nobody asked for."""
+
+    daemon_threads = True
+    STOLEN = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nstolen"
+    UNASKED = {
+        "second response": STOLEN,
+        "timeout": b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 6\r\n\r\nstolen",
+        "interim": b"HTTP/1.1 100 Continue\r\n\r\n" + STOLEN,
+        "rubbish": b"stolen\r\n\r\n",
+        "end": b"",
+    }
+
+    def start(self, who):
+        """`who`: the header that names the guest."""
+        self.who, self.unasked, self.pause, self.said = who, None, 0, 0
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+        return self
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self):
+            server, data = self.server, b""
+            while True:
+                while b"\r\n\r\n" not in data:
+                    more = self.request.recv(65536)
+                    if not more:
+                        return
+                    data += more
+                head, _, data = data.partition(b"\r\n\r\n")
+                method = head.split()[0]
+                asked = next(line.split(b": ")[1] for line in head.split(b"\r\n")
+                             if line.lower().startswith(server.who + b":"))
+                answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(asked)
+                self.request.sendall(answer + (b"" if method == b"HEAD" else asked))
+                if server.unasked is None:
+                    continue
+                time.sleep(server.pause)
+                server.said += 1
+                self.request.sendall(server.UNASKED[server.unasked])
+                if server.unasked == "end":
+                    return
+
+    def close(self):
+        self.shutdown()
+        self.server_close()
+
+
+class LocalTalker(Talker, socketserver.UnixStreamServer):
+    pass
+
+
+class TcpTalker(Talker, socketserver.TCPServer):
+    allow_reuse_address = True
+
+
+@pytest.fixture(scope="module")
+def talking_agent(make_lab, deploy):
+    lab = make_lab()
+    deployment = deploy(lab, "dataplane,proxy", config={"proxy": {"workers": 1}})
+    path = lab.state / "run/metadata_proxy"
+    path.unlink(missing_ok=True)
+    agent = LocalTalker(str(path), Talker.Handler).start(b"x-forwarded-for")
+    yield deployment, agent, lambda guest: guest.ip4
+    agent.close()
+
+
+@pytest.fixture(scope="module")
+def talking_api(make_lab, deploy):
+    lab = make_lab()
+    api = TcpTalker(("127.0.0.1", lab.plan.api_port()), Talker.Handler).start(b"x-instance-id")
+    yield (deploy(lab, "dataplane,proxy,agent", config={"proxy": {"workers": 1}}), api,
+           lambda guest: guest.instance_id)
+    api.close()
+
+
+@pytest.mark.parametrize("pause", [0, 0.03], ids=["at-once", "late"])
+@pytest.mark.parametrize("unasked", Talker.UNASKED)
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("neighbour", ["talking_agent", "talking_api"])
+def test_no_guest_gets_what_another_one_or_nobody_asked_for(request, neighbour, method, unasked,
+                                                            pause):
+    deployment, talker, identity = request.getfixturevalue(neighbour)
+    red, other = deployment.lab["red1"], deployment.lab["red2"]
+    assert identity(red) != identity(other)
+    talker.unasked, talker.pause, before = unasked, pause, talker.said
+    for _ in range(5):
+        assert red.get("/", method=method).status == 200
+        time.sleep(pause + 0.02)
+        answer = other.get("/")
+        assert (answer.status, answer.text) == (200, identity(other))
+        time.sleep(pause + 0.02)
+    assert talker.said > before
+
+
 def test_half_open_and_idle_connections_of_one_guest_do_not_starve_another(split):
     red, blue = split.lab["red1"], split.lab["blue1"]
     assert red.run("hoard", 2000) > 0

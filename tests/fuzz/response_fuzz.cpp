@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What an upstream sends, in any pieces: never a crash, and the same response however it was cut.
+// What an upstream sends, in any pieces: never a crash, and the same response however it was cut;
+// and the connection is used again only when the response took the last byte.
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
@@ -33,7 +34,8 @@ std::string read(ResponseReader& reader, std::string_view bytes, bool head, std:
     return "failed";
   }
   return std::to_string(reader.status()) + '\1' +
-         std::string(reader.header("Content-Type").value_or("")) + '\1' + reader.take_body();
+         std::string(reader.header("Content-Type").value_or("")) + '\1' +
+         (reader.keep_alive() && bytes.empty() ? '+' : '-') + reader.take_body();
 }
 
 }  // namespace

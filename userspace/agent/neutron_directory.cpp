@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/neutron_directory.hpp"
 
+#include <algorithm>
 #include <array>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
@@ -208,9 +209,30 @@ class NeutronDirectory::Impl : public std::enable_shared_from_this<Impl> {
   }
 
   static void want_fields(NeutronClient::Query& query) {
-    for (const auto* field : {"id", "device_id", "project_id", "tenant_id"}) {
+    for (const auto* field :
+         {"id", "network_id", "mac_address", "fixed_ips", "device_id", "project_id", "tenant_id"}) {
       query.emplace_back("fields", field);
     }
+  }
+
+  /// Whether a port is what was asked for: an answer to another question, or of a server that does
+  /// not know a filter, must not become somebody's identity.
+  static bool answers(const json& port, const Question& question,
+                      const std::vector<std::string>& networks) {
+    if (!question.port_id.empty()) {
+      return text_of(port, "id") == question.port_id;
+    }
+    if (std::ranges::find(networks, text_of(port, "network_id")) == networks.end()) {
+      return false;
+    }
+    if (question.locator->is_mac()) {
+      return Locator::of_mac(text_of(port, "mac_address")) == question.locator;
+    }
+    const auto addresses = port.find("fixed_ips");
+    return addresses != port.end() && addresses->is_array() &&
+           std::ranges::any_of(*addresses, [&](const json& address) {
+             return Locator::of_fixed_ip(text_of(address, "ip_address")) == question.locator;
+           });
   }
 
   asio::awaitable<Result<Identity>> ask(const Question& question) {
@@ -263,6 +285,11 @@ class NeutronDirectory::Impl : public std::enable_shared_from_this<Impl> {
         co_return unless_refused(ports.error());
       }
       found.insert(found.end(), ports->begin(), ports->end());
+    }
+    if (std::ranges::any_of(found, [&](const json& port) {
+          return !port.is_object() || !answers(port, question, networks);
+        })) {
+      co_return fail(ErrorCode::unavailable, "Neutron's answer is not to our question");
     }
     if (found.size() != 1) {
       co_return fail(ErrorCode::not_found,

@@ -547,7 +547,7 @@ Detached Host::Shard::accept(std::shared_ptr<Shard> self, std::shared_ptr<Listen
   };
   while (listener->fd) {
     if (listener->watch.is_open() ||
-        listener->watch.open(listener->fd.get(), Watch::Kind::listener)) {
+        listener->watch.open(listener->fd.get(), Watch::Trigger::level)) {
       co_await listener->watch.readable();
       if (!listener->fd || self->accept_batch(listener)) {
         continue;

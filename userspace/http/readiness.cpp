@@ -38,8 +38,11 @@ void Readiness::shutdown() {
   ended_ = true;
   while (!waiting_.empty()) {
     Watch& watch = waiting_.front();
-    watch.unlink();
-    std::exchange(watch.waiter_, {}).destroy();  // and the watch with it
+    watch.end_rest();
+    if (watch.waiter_) {
+      watch.unlink();
+      std::exchange(watch.waiter_, {}).destroy();  // and the watch with it
+    }
   }
 }
 
@@ -73,6 +76,12 @@ void Readiness::arm() {
                     });
 }
 
+void Readiness::disarm_if_idle() {
+  if (waiting_.empty() && armed_ && !ended_) {
+    epoll_.cancel();
+  }
+}
+
 void Readiness::serve() {
   serving_ = true;
   // More than one at once: others have probably come meanwhile. A lone one is not worth the look.
@@ -99,11 +108,12 @@ std::size_t Readiness::serve_batch() {
   return static_cast<std::size_t>(count);
 }
 
-bool Watch::open(int fd, Kind kind) {
+bool Watch::open(int fd, Trigger trigger) {
   fd_ = fd;
-  kind_ = kind;
+  trigger_ = trigger;
   seen_ = 0;
-  registered_ = kReading | (kind == Kind::connection ? static_cast<std::uint32_t>(EPOLLET) : 0);
+  hung_up_ = false;
+  registered_ = kReading | (trigger == Trigger::edge ? static_cast<std::uint32_t>(EPOLLET) : 0);
   if (!readiness_.control(EPOLL_CTL_ADD, *this, registered_)) {
     fd_ = -1;
   }
@@ -114,11 +124,15 @@ void Watch::close() {
   if (fd_ < 0) {
     return;
   }
-  if (kind_ == Kind::listener) {
+  if (trigger_ == Trigger::level) {
     readiness_.control(EPOLL_CTL_DEL, *this, 0);
   }
   readiness_.forget(*this);
   fd_ = -1;
+  if (alarm_ != nullptr) {
+    end_rest();
+    readiness_.disarm_if_idle();
+  }
 }
 
 void Watch::cancel() {
@@ -127,8 +141,22 @@ void Watch::cancel() {
   }
   unlink();
   boost::asio::post(readiness_.context_, Resumption(std::exchange(waiter_, {})));
-  if (readiness_.waiting_.empty() && readiness_.armed_) {
-    readiness_.epoll_.cancel();
+  readiness_.disarm_if_idle();
+}
+
+bool Watch::rest(Alarm& alarm) {
+  if (hung_up_ || (seen_ & told(EPOLLIN)) != 0) {
+    return false;
+  }
+  alarm_ = &alarm;
+  readiness_.waiting_.push_back(*this);
+  readiness_.arm();
+  return true;
+}
+
+void Watch::end_rest() {
+  if (std::exchange(alarm_, nullptr) != nullptr) {
+    unlink();
   }
 }
 
@@ -152,6 +180,12 @@ void Watch::wait(std::coroutine_handle<> waiter, std::uint32_t events) {
 }
 
 void Watch::happened(std::uint32_t events) {
+  hung_up_ = hung_up_ || (events & (kAlways | EPOLLRDHUP)) != 0;
+  if (alarm_ != nullptr && (events & told(EPOLLIN)) != 0) {
+    unlink();
+    std::exchange(alarm_, nullptr)->disturbed();
+    return;
+  }
   if (waiter_ && (events & wanted_) != 0) {
     seen_ |= events & ~wanted_;
     resume();

@@ -48,6 +48,8 @@ class Readiness : public boost::asio::execution_context::service {
   /// The watch goes: no event that was fetched for it may reach it.
   void forget(const Watch& watch);
   void arm();
+  /// Nobody waits any more, so that the context can run out of work.
+  void disarm_if_idle();
   void serve();
   std::size_t serve_batch();
 
@@ -73,15 +75,15 @@ class Watch : public WatchHook {
   Watch& operator=(const Watch&) = delete;
   ~Watch() { close(); }
 
-  enum class Kind : std::uint8_t {
-    connection,  ///< edge-triggered: read until there is nothing more; the kernel forgets it with
-                 ///< the descriptor, of which there is no copy
-    listener,    ///< level-triggered: what is left is told of again; may have copies
+  enum class Trigger : std::uint8_t {
+    edge,   ///< read until there is nothing more; the kernel forgets it with the descriptor, of
+            ///< which there is no copy: close() only right before the descriptor is closed
+    level,  ///< what is left is told of again; may have copies, and close() takes it out
   };
   /// False when the kernel has no memory for another one.
-  [[nodiscard]] bool open(int fd, Kind kind = Kind::connection);
+  [[nodiscard]] bool open(int fd, Trigger trigger = Trigger::edge);
   [[nodiscard]] bool is_open() const { return fd_ >= 0; }
-  /// To be called right before the descriptor is closed. Who waits is not woken by this.
+  /// A coroutine that waits is not woken by this.
   void close();
   /// Wakes who waits, from the context's loop and not from here.
   void cancel();
@@ -100,6 +102,20 @@ class Watch : public WatchHook {
   [[nodiscard]] Wait readable() { return {*this, EPOLLIN}; }
   [[nodiscard]] Wait writable() { return {*this, EPOLLOUT}; }
 
+  /// Who is told once that a resting watch has something to read: bytes, the end or an error.
+  class Alarm {
+   public:
+    virtual void disturbed() = 0;
+
+   protected:
+    ~Alarm() = default;
+  };
+  /// While no coroutine waits. False when something has been seen already.
+  [[nodiscard]] bool rest(Alarm& alarm);
+  void end_rest();
+  /// Whether the peer's end or an error has been seen, be it read or not.
+  [[nodiscard]] bool hung_up() const { return hung_up_; }
+
  private:
   friend class Readiness;
   bool take(std::uint32_t events);
@@ -113,8 +129,10 @@ class Watch : public WatchHook {
 
   Readiness& readiness_;
   std::coroutine_handle<> waiter_;
+  Alarm* alarm_ = nullptr;
   int fd_ = -1;
-  Kind kind_ = Kind::connection;
+  Trigger trigger_ = Trigger::edge;
+  bool hung_up_ = false;
   std::uint32_t registered_ = 0, wanted_ = 0, seen_ = 0;
 };
 

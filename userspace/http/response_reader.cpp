@@ -14,6 +14,19 @@ constexpr std::size_t kBuffer = 4096;
 constexpr std::size_t kHeadLimit = 64 * 1024;
 constexpr std::size_t kFieldLimit = 200;
 
+/// RFC 9110 5.6.2.
+bool is_token(std::string_view text) {
+  return !text.empty() && std::ranges::all_of(text, [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+           std::string_view("!#$%&'*+-.^_`|~").find(c) != std::string_view::npos;
+  });
+}
+
+/// A line that two readers might cut differently.
+bool ambiguous(std::string_view line) {
+  return line.find_first_of(std::string_view("\r\0", 2)) != std::string_view::npos;
+}
+
 std::string_view trim(std::string_view text) {
   const auto first = text.find_first_not_of(" \t");
   if (first == std::string_view::npos) {
@@ -40,7 +53,7 @@ void ResponseReader::begin(bool head) {
   at_ = end_ = body_size_ = left_ = head_bytes_ = 0;
   body_.clear();
   part_ = Part::status;
-  started_ = chunked_ = false;
+  started_ = chunked_ = close_ = false;
   keep_alive_ = true;
   status_ = 0;
   content_length_.reset();
@@ -114,7 +127,8 @@ std::optional<std::string_view> ResponseReader::line() {
 
 bool ResponseReader::status_line(std::string_view text) {
   // HTTP/1.x SP 3DIGIT [SP reason]
-  if (text.size() < 12 || !(text.starts_with("HTTP/1.0 ") || text.starts_with("HTTP/1.1 ")) ||
+  if (ambiguous(text) || text.size() < 12 ||
+      !(text.starts_with("HTTP/1.0 ") || text.starts_with("HTTP/1.1 ")) ||
       (text.size() > 12 && text[12] != ' ')) {
     return false;
   }
@@ -123,21 +137,19 @@ bool ResponseReader::status_line(std::string_view text) {
     return false;
   }
   status_ = *code;
-  keep_alive_ = text[7] == '1';
+  http_1_0_ = text[7] == '0';
+  keep_alive_ = !http_1_0_;
   return true;
 }
 
 bool ResponseReader::field(std::string_view text) {
   const auto colon = text.find(':');
-  if (colon == 0 || colon == std::string_view::npos || fields_.size() == kFieldLimit) {
-    return false;
-  }
   const auto name = text.substr(0, colon);
-  const auto value = trim(text.substr(colon + 1));
-  if (name.find_first_of(" \t") != std::string_view::npos ||
-      value.find_first_of(std::string_view("\r\0", 2)) != std::string_view::npos) {
-    return false;
+  if (colon == std::string_view::npos || !is_token(name) || ambiguous(text) ||
+      fields_.size() == kFieldLimit) {
+    return false;  // the continuation of a folded line as well: its name begins with a space
   }
+  const auto value = trim(text.substr(colon + 1));
   if (iequals(name, "Content-Length")) {
     const auto length = number<std::size_t>(value);
     if (!length || (content_length_ && *content_length_ != *length)) {
@@ -145,16 +157,13 @@ bool ResponseReader::field(std::string_view text) {
     }
     content_length_ = length;
   } else if (iequals(name, "Transfer-Encoding")) {
-    if (chunked_ || !iequals(value, "chunked")) {
+    if (chunked_ || http_1_0_ || !iequals(value, "chunked")) {
       return false;
     }
     chunked_ = true;
   } else if (iequals(name, "Connection")) {
-    if (icontains(value, "close")) {
-      keep_alive_ = false;
-    } else if (icontains(value, "keep-alive")) {
-      keep_alive_ = true;
-    }
+    close_ = close_ || icontains(value, "close");
+    keep_alive_ = !close_ && (keep_alive_ || icontains(value, "keep-alive"));
   }
   const std::size_t start = text_.size();
   text_ += name;
@@ -169,13 +178,19 @@ bool ResponseReader::head_done() {
     fields_.clear();
     content_length_.reset();
     chunked_ = false;
+    close_ = false;
     part_ = Part::status;
     return status_ != 101;
+  }
+  if (chunked_ && content_length_) {
+    return false;  // whom the body ends for is a matter of taste: a smuggler's
+  }
+  if (status_ == 204 && (chunked_ || content_length_.value_or(0) != 0)) {
+    keep_alive_ = false;  // it has no body, and says that one follows
   }
   if (head_ || status_ == 204 || status_ == 304) {
     part_ = Part::done;
   } else if (chunked_) {
-    content_length_.reset();
     part_ = Part::chunk_size;
   } else if (content_length_) {
     if (*content_length_ > body_limit_) {
@@ -230,11 +245,12 @@ ResponseReader::State ResponseReader::parse() {
           return end_ - at_ > kBuffer ? State::failed : State::need_more;
         }
         const auto size = number<std::size_t>(trim(text->substr(0, text->find(';'))), 16);
-        if (!size || *size > body_limit_ - body_.size()) {
+        if (!size || ambiguous(*text) || *size > body_limit_ - body_.size()) {
           return State::failed;
         }
         left_ = *size;
         part_ = left_ == 0 ? Part::trailer : Part::chunk;
+        head_bytes_ = 0;
         break;
       }
       case Part::chunk: {
@@ -261,11 +277,17 @@ ResponseReader::State ResponseReader::parse() {
       }
       case Part::trailer: {
         const auto text = line();
+        if (head_bytes_ + (text ? 0 : end_ - at_) > kBuffer) {
+          return State::failed;
+        }
         if (!text) {
-          return end_ - at_ > kBuffer ? State::failed : State::need_more;
+          return State::need_more;
         }
         if (text->empty()) {
           part_ = Part::done;
+        } else if (ambiguous(*text) || !is_token(text->substr(0, text->find(':'))) ||
+                   text->find(':') == std::string_view::npos) {
+          return State::failed;
         }
         break;
       }
@@ -281,7 +303,7 @@ ResponseReader::State ResponseReader::parse() {
     }
   }
   if (at_ != end_) {
-    keep_alive_ = false;  // bytes nobody asked for
+    keep_alive_ = false;  // what follows belongs to nobody
   }
   return State::complete;
 }

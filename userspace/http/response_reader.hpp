@@ -13,6 +13,10 @@ namespace metatap::http {
 /// Reads one response from an upstream, taking what real ones send: CRLF or bare LF, HTTP/1.0 or
 /// 1.1 status lines, interim 1xx answers, bodies by Content-Length, chunked, or up to the end of
 /// the connection. (Neutron's agent since 2025.1 writes its own errors with bare LF.)
+///
+/// What leaves open where the body ends fails: Content-Length beside Transfer-Encoding, two lengths
+/// or one that is not a plain number, a coding but chunked alone, chunks in HTTP/1.0, folded lines,
+/// CR or NUL within a line. Bytes after the end are no failure, but spoil the connection.
 class ResponseReader {
  public:
   enum class State : std::uint8_t { need_more, complete, failed };
@@ -68,7 +72,8 @@ class ResponseReader {
   std::size_t body_size_ = 0;  // of body_, what is received
   std::size_t left_ = 0;       // of a sized body or chunk
   Part part_ = Part::status;
-  bool started_ = false, chunked_ = false, keep_alive_ = true;
+  bool started_ = false, http_1_0_ = false, chunked_ = false;
+  bool keep_alive_ = true, close_ = false;
   std::size_t head_bytes_ = 0;
   unsigned status_ = 0;
   std::optional<std::size_t> content_length_;

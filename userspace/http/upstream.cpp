@@ -3,6 +3,7 @@
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -54,7 +55,15 @@ struct Outcome {
 };
 
 /// A connected socket. Tries first and waits second.
-class Connection : public Deadlines::Entry {
+///
+/// Between two exchanges it rests, and then the peer has nothing to say: whatever comes belongs to
+/// nobody, and would be taken for the next answer, another guest's. So a resting connection is
+/// watched and closed as soon as it can be read; and as what has arrived may not have been told
+/// yet, the kernel is asked once more before the next exchange. (0.15 us and the system call, about
+/// 1 % of a proxied request. Only asking epoll would leave out what came since the loop last
+/// looked, which under load is a whole batch ago.) What comes after the request has left cannot be
+/// told from its answer by any means of HTTP/1.1.
+class Connection : public Deadlines::Entry, Watch::Alarm {
  public:
   Connection(asio::io_context& context, std::size_t body_limit) : reader(body_limit) {
     Deadlines::of(context).add(*this);
@@ -68,31 +77,58 @@ class Connection : public Deadlines::Entry {
   /// Whether the deadline passed; a timed-out connection is not used again.
   [[nodiscard]] bool timed_out() const { return timed_out_; }
   void begin(std::int64_t deadline, bool head) {
-    idle_ = false;
     expire_at(deadline);
     reader.begin(head);
   }
-  void rest(std::chrono::milliseconds longest) {
-    idle_ = true;
-    expire_after(longest);
+
+  /// Begins to rest. False when the peer has said more than was asked, or nothing more will come.
+  [[nodiscard]] bool rest(std::chrono::milliseconds longest) {
+    resting_ = reader.keep_alive() && watch(*this);
+    if (resting_) {
+      expire_after(longest);
+    }
+    return resting_;
+  }
+  [[nodiscard]] bool resting() const { return resting_; }
+  /// For the next exchange, if it still rests and nothing has come meanwhile.
+  [[nodiscard]] bool wake() {
+    if (!std::exchange(resting_, false)) {
+      return false;
+    }
+    return silent(unwatch());
   }
 
   ResponseReader reader;
+
+ protected:
+  /// Whether the kernel has neither bytes, nor the end, nor an error for us.
+  static bool silent(int fd) {
+    pollfd asked{fd, POLLIN | POLLRDHUP, 0};
+    return ::poll(&asked, 1, 0) == 0;
+  }
 
  private:
   /// Who waits for it, if anybody does, is to be woken.
   virtual void cancel() = 0;
   virtual void close() = 0;
+  /// `alarm` is told what can be read from now on; false if something can already.
+  [[nodiscard]] virtual bool watch(Watch::Alarm& alarm) = 0;
+  /// Returns the socket.
+  virtual int unwatch() = 0;
   void expired() final {
     timed_out_ = true;
-    if (idle_) {
+    if (std::exchange(resting_, false)) {
       close();
     } else {
       cancel();
     }
   }
+  void disturbed() final {
+    resting_ = false;
+    close();
+  }
 
-  bool timed_out_ = false, idle_ = false;
+  bool timed_out_ = false, resting_ = false;
 };
 
 /// Without TLS: the hot path.
@@ -127,10 +163,18 @@ class PlainConnection final : public Connection {
     watch_.close();
     fd_.reset();
   }
+  bool watch(Watch::Alarm& alarm) override {
+    return (drained_ || silent(fd_.get())) && watch_.rest(alarm);
+  }
+  int unwatch() override {
+    watch_.end_rest();
+    return fd_.get();
+  }
 
   asio::io_context& context_;
   UniqueFd fd_;
   Watch watch_;
+  bool drained_ = true;  // the last read found the end of what was there
 };
 
 Detached PlainConnection::run(std::string_view request, bool reused, Finish& its_finish) {
@@ -178,6 +222,7 @@ Detached PlainConnection::run(std::string_view request, bool reused, Finish& its
     while (outcome.state == ResponseReader::State::need_more) {
       const auto space = reader.space();
       const ssize_t got = ::recv(fd_.get(), space.data(), space.size(), 0);
+      drained_ = got < static_cast<ssize_t>(space.size());
       if (got > 0) {
         outcome.state = reader.received(static_cast<std::size_t>(got));
       } else if (got == 0) {
@@ -223,7 +268,9 @@ class TlsConnection final : public Connection {
  public:
   TlsConnection(TcpSocket socket, asio::ssl::context& tls, std::size_t body_limit)
       : Connection(static_cast<asio::io_context&>(socket.get_executor().context()), body_limit),
-        stream_(std::move(socket), tls) {}
+        stream_(std::move(socket), tls),
+        watch_(Readiness::of(
+            static_cast<asio::io_context&>(stream_.next_layer().get_executor().context()))) {}
 
   awaitable<bool> handshake(const TcpEndpoint& endpoint, bool verify) {
     if (verify) {
@@ -271,11 +318,27 @@ class TlsConnection final : public Connection {
     stream_.next_layer().cancel(ignored);
   }
   void close() override {
+    watch_.close();
     error_code ignored;
     stream_.next_layer().close(ignored);
   }
+  /// What was read from the socket already: decrypted, or on its way through OpenSSL. Asio keeps
+  /// nothing else, as all it read fits in there.
+  bool unread() {
+    SSL* const ssl = stream_.native_handle();
+    return SSL_has_pending(ssl) == 1 || BIO_ctrl_pending(SSL_get_rbio(ssl)) != 0;
+  }
+  bool watch(Watch::Alarm& alarm) override {
+    return !unread() && watch_.open(stream_.next_layer().native_handle(), Watch::Trigger::level) &&
+           watch_.rest(alarm);
+  }
+  int unwatch() override {
+    watch_.close();
+    return stream_.next_layer().native_handle();
+  }
 
   TlsStream stream_;
+  Watch watch_;  // of the socket under it, while it rests; goes before it
 };
 
 using ConnectionPtr = std::unique_ptr<Connection>;
@@ -294,10 +357,12 @@ struct Pool {
   ~Pool();
 
   ConnectionPtr take();
-  void give(ConnectionPtr connection, std::chrono::milliseconds longest) {
-    connection->rest(longest);
-    std::erase_if(idle, [](const auto& old) { return old->timed_out(); });
-    idle.push_back(std::move(connection));
+  /// Keeps it if it can be used again and there is room.
+  void give(ConnectionPtr connection, const UpstreamOptions& options) {
+    std::erase_if(idle, [](const auto& old) { return !old->resting(); });
+    if (idle.size() < options.idle_per_worker && connection->rest(options.idle)) {
+      idle.push_back(std::move(connection));
+    }
   }
 
   std::vector<ConnectionPtr> idle;
@@ -309,7 +374,7 @@ ConnectionPtr Pool::take() {
   while (!idle.empty()) {
     auto connection = std::move(idle.back());
     idle.pop_back();
-    if (!connection->timed_out()) {
+    if (connection->wake()) {
       return connection;
     }
   }
@@ -331,6 +396,12 @@ asio::execution_context::id Pools::id;
 
 bool repeatable(const Request& request) {
   return request.method == "GET" || request.method == "HEAD";
+}
+
+/// Whether the server had given up a connection that rested, before our request reached it. With
+/// 408 it says so to nobody in particular.
+bool was_stale(const Outcome& outcome, const ResponseReader& reader) {
+  return outcome.state == ResponseReader::State::complete ? reader.status() == 408 : reader.empty();
 }
 
 }  // namespace
@@ -635,9 +706,8 @@ Upstream::~Upstream() = default;
 Response Upstream::Impl::take_response(Pool& pool, ConnectionPtr connection, bool sent,
                                        bool head) const {
   auto result = response(connection->reader, head);
-  if (options.keep_alive && connection->reader.keep_alive() && sent &&
-      pool.idle.size() < options.idle_per_worker) {
-    pool.give(std::move(connection), options.idle);
+  if (options.keep_alive && sent) {
+    pool.give(std::move(connection), options);
   }
   return result;
 }
@@ -653,15 +723,15 @@ void Errand::finished(Outcome outcome) {
   if (wire.capacity() <= kSpareRequest && pool.spare.size() < impl->options.idle_per_worker) {
     pool.spare.push_back(std::move(self));
   }
-  if (outcome.state == ResponseReader::State::complete) {
-    then.answered(impl->take_response(pool, std::move(connection), outcome.sent, head));
-  } else if (connection->timed_out()) {
+  if (connection->timed_out() && outcome.state != ResponseReader::State::complete) {
     ++pool.counts->timeouts;
     then.answered(timed_out_response());
-  } else if (connection->reader.empty()) {  // closed while it was idle
+  } else if (was_stale(outcome, connection->reader)) {
     --pool.counts->requests;
     ++pool.counts->retried;
     then.unanswered();
+  } else if (outcome.state == ResponseReader::State::complete) {
+    then.answered(impl->take_response(pool, std::move(connection), outcome.sent, head));
   } else {
     ++pool.counts->invalid;
     then.answered(invalid_response());
@@ -687,7 +757,7 @@ bool Upstream::ask(const Request& request, asio::io_context& here, Continuation&
   if (impl_->write(request, errand->wire)) {
     errand->wire.clear();
     pool.spare.push_back(std::move(errand));
-    pool.give(std::move(connection), impl_->options.idle);
+    pool.give(std::move(connection), impl_->options);
     return false;  // handle() says why not
   }
   ++pool.counts->requests;
@@ -730,17 +800,17 @@ awaitable<Response> Upstream::handle(const Request& request) {
     }
     connection->begin(deadline, head);
     const auto outcome = co_await connection->exchange(wire, reused);
-    if (outcome.state == ResponseReader::State::complete) {
-      co_return impl->take_response(pool, std::move(connection), outcome.sent, head);
-    }
-    if (connection->timed_out()) {
+    if (connection->timed_out() && outcome.state != ResponseReader::State::complete) {
       ++counts.timeouts;
       co_return timed_out_response();
     }
-    if (reused && connection->reader.empty()) {  // closed while idle: nobody acted on the request
+    if (reused && was_stale(outcome, connection->reader)) {
       ++counts.retried;
       may_reuse = false;
       continue;
+    }
+    if (outcome.state == ResponseReader::State::complete) {
+      co_return impl->take_response(pool, std::move(connection), outcome.sent, head);
     }
     ++counts.invalid;
     co_return invalid_response();

@@ -42,8 +42,10 @@ struct UpstreamOptions {
 ///
 /// A request leaves in one write (head and body together) over a pooled connection; pools are per
 /// worker. Requests with side effects (other than GET and HEAD) take a fresh connection, others
-/// are repeated once when a pooled connection turns out to be closed. A UNIX socket whose backlog
-/// is full is waited for. Responses: HTTP/1.0 or 1.1, CRLF or bare LF, by length, chunked or to
+/// are repeated once when a pooled connection turns out to be closed. A pooled connection on which
+/// anything arrives unasked is closed, and so is one whose response did not end where its framing
+/// says: no request is answered by what was meant for another. A UNIX socket whose backlog is full
+/// is waited for. Responses: HTTP/1.0 or 1.1, CRLF or bare LF, by length, chunked or to
 /// the end of the connection.
 ///
 /// Sends exactly the headers of the Request, plus Host (if absent), Content-Length and Connection.

@@ -46,6 +46,7 @@ class FakeCloud : public Handler {
   std::vector<json> sign_ins;
   std::vector<std::string> questions;
   std::size_t page = 0;  ///< elements in one; 0: all
+  bool deaf = false;     ///< tells of all ports, whatever the filter
   struct Port {
     std::string id, network, address, mac, device, project, owner = "compute:nova";
   };
@@ -124,14 +125,18 @@ class FakeCloud : public Handler {
     };
     json found = json::array();
     for (const auto& port : ports) {
-      if (fits("id", port.id) && fits("network_id", port.network) &&
-          fits("fixed_ips", "ip_address=" + port.address) && fits("mac_address", port.mac) &&
-          fits("device_id", port.device) && fits("device_owner", port.owner)) {
-        found.push_back({{"id", port.id},
-                         {"network_id", port.network},
-                         {"device_id", port.device},
-                         {"project_id", port.project},
-                         {"tenant_id", port.project}});
+      if (deaf ||
+          (fits("id", port.id) && fits("network_id", port.network) &&
+           fits("fixed_ips", "ip_address=" + port.address) && fits("mac_address", port.mac) &&
+           fits("device_id", port.device) && fits("device_owner", port.owner))) {
+        found.push_back(
+            {{"id", port.id},
+             {"network_id", port.network},
+             {"mac_address", port.mac},
+             {"fixed_ips", json::array({json{{"subnet_id", "s"}, {"ip_address", port.address}}})},
+             {"device_id", port.device},
+             {"project_id", port.project},
+             {"tenant_id", port.project}});
       }
     }
     json body;
@@ -223,6 +228,18 @@ TEST_F(Neutron, IsNeverWidened) {
   EXPECT_EQ(find(one).error().code, ErrorCode::not_found) << "two ports with one address";
   EXPECT_EQ(find({.network_id = "n1", .router_id = "r", .address = "10.0.0.1"}).error().code,
             ErrorCode::not_found);
+}
+
+TEST_F(Neutron, TakesNoAnswerToAnotherQuestion) {
+  open();
+  cloud.deaf = true;
+  cloud.ports.resize(1);
+  EXPECT_EQ(instance(one), "vm-1");
+  EXPECT_EQ(find({.network_id = "n1", .address = "10.0.0.9"}).error().code, ErrorCode::unavailable);
+  EXPECT_EQ(find({.network_id = "n2", .address = "10.0.0.1"}).error().code, ErrorCode::unavailable);
+  EXPECT_EQ(find({.network_id = "n1", .address = "fe80::f816:3eff:fe00:9"}).error().code,
+            ErrorCode::unavailable);
+  EXPECT_EQ(find({.port_id = "p9"}).error().code, ErrorCode::unavailable);
 }
 
 TEST_F(Neutron, SignsInByPassword) {

@@ -164,7 +164,7 @@ TEST_F(ReadinessTest, AListenerWithCopiesIsForgotten) {
   Pair pair(context_), other(context_);
   const UniqueFd copy(::dup(other.ours.get()));
   Watch watch(Readiness::of(context_));
-  ASSERT_TRUE(watch.open(copy.get(), Watch::Kind::listener));
+  ASSERT_TRUE(watch.open(copy.get(), Watch::Trigger::level));
   watch.close();
   // Its file is still open; an event for the watch that went would find nobody.
   other.say("x");

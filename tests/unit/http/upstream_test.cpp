@@ -164,13 +164,15 @@ TEST_P(UpstreamTest, KeepsConnections) {
 }
 
 TEST_P(UpstreamTest, RepeatsWhatFoundAClosedConnection) {
-  script([&](int fd, int) {  // closes after each answer without saying so
+  script([&](int fd, int number) {  // closes when asked a second time
     Script::one_read(fd);
     Script::say(fd, kOk);
+    if (number < 3) {
+      Script::one_read(fd);
+    }
   });
   for (int i = 0; i < 4; ++i) {
     EXPECT_EQ(ask().status, 200U);
-    std::this_thread::sleep_for(5ms);
   }
   EXPECT_EQ(upstream_->counters().retried, 3U);
   EXPECT_EQ(ask({.method = "POST", .body = "x"}).status, 200U);

@@ -10,10 +10,10 @@
 #include <boost/asio/streambuf.hpp>
 #include <boost/asio/use_future.hpp>
 #include <boost/asio/write.hpp>
-#include <cstdlib>
 #include <future>
 
 #include "http/upstream.hpp"
+#include "unit/http/certificate.hpp"
 #include "unit/http/support.hpp"
 
 namespace metatap::http {
@@ -26,11 +26,7 @@ using namespace metatap::testing;
 class TlsTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    const std::string command =
-        "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=metatap-test -addext "
-        "subjectAltName=IP:127.0.0.1 -keyout " +
-        key_ + " -out " + certificate_ + " 2>/dev/null";
-    if (std::system(command.c_str()) != 0) {
+    if (!made_.made()) {
       GTEST_SKIP() << "no openssl program to make a certificate with";
     }
     tls_.use_certificate_chain_file(certificate_);
@@ -83,8 +79,8 @@ class TlsTest : public ::testing::Test {
     return answer.get();
   }
 
-  TemporaryDirectory directory_;
-  const std::string key_ = directory_.file("key.pem"), certificate_ = directory_.file("cert.pem");
+  const Certificate made_;
+  const std::string &key_ = made_.key(), &certificate_ = made_.file();
   const Request request_;
   asio::io_context context_;
   asio::ip::tcp::acceptor acceptor_{context_, {asio::ip::address_v4::loopback(), 0}};
