@@ -151,6 +151,7 @@ class Daemon:
         self.notify_path.unlink(missing_ok=True)
         notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         notify.bind(str(self.notify_path))
+        self.notify_path.chmod(0o666)  # also for a daemon of another user
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
                 self.arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log,

@@ -278,6 +278,16 @@ void show(admin::Registry& registry, const proxy::ProxyStage& proxy) {
   });
 }
 
+void show(admin::Registry& registry, const agent::AgentStage& agent) {
+  registry.add_status("agent",
+                      [&agent] { return Json{{"refused_port_tags", agent.refused_tags()}}; });
+  registry.add_metrics([&agent](Metrics& metrics) {
+    metrics.counter("agent_refused_port_tags_total",
+                    "Requests whose port tag was not signed with the agent's key", {},
+                    static_cast<double>(agent.refused_tags()));
+  });
+}
+
 void show(admin::Registry& registry, const api::ApiStage& api) {
   registry.add_status("api", [&api] {
     const auto stats = api.stats();
