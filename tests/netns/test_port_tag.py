@@ -166,7 +166,7 @@ def test_a_tag_through_neutrons_haproxy_is_refused_and_hurts_nobody_else(lab):
     place = [("X-Neutron-Network-ID", lab.plan.networks[guest.network].id),
              ("X-Forwarded-For", guest.ip4)]
     claim = ("X-Metatap-Port-ID", victim.port_id)
-    with Split(lab, "agent") as split:
+    with Split(lab, "proxy") as split:  # the agent last: the admin socket is its
         status, _, body = split.at_the_agents_socket(*place)
         assert status == 200 and json.loads(body)["uuid"] == guest.instance_id
         for forged in ([claim], [claim, ("X-Metatap-Port-Signature", "0" * 64)],
@@ -176,6 +176,11 @@ def test_a_tag_through_neutrons_haproxy_is_refused_and_hurts_nobody_else(lab):
             status, headers, body = split.at_the_agents_socket(*place, *forged)
             assert status == 503 and headers["Retry-After"], forged
             assert victim.instance_id not in body and guest.instance_id not in body
+        admin = lab.state / "run/admin.sock"
+        shown = json.loads(mtlab.metatap(admin, "status", "--json").stdout)
+        assert shown["agent"] == {"refused_port_tags": 7}
+        findings = json.loads(mtlab.metatap(admin, "doctor", "--json", check=False).stdout)
+        assert any("port_tag_key" in finding["advice"] for finding in findings)
         # Another name, which nobody reads.
         status, _, body = split.at_the_agents_socket(*place, ("X_Metatap_Port_ID", victim.port_id))
         assert status == 200 and json.loads(body)["uuid"] == guest.instance_id
@@ -202,7 +207,10 @@ def test_a_key_that_cannot_be_believed_is_an_error_at_start(lab, stages):
         daemon = mtlab.Daemon("refused", lab.state,
                               ["--config-file", lab.config_file, "--stages", stages])
         daemon.start(wait=False)
-        assert daemon.process.wait(15) != 0
+        try:
+            assert daemon.process.wait(15) != 0
+        finally:
+            daemon.stop()
         status, error = check(lab, stages)
         assert status != 0
         for text in (daemon.tail(), error):

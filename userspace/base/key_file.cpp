@@ -97,6 +97,10 @@ Status make_key_file(const std::filesystem::path& file) {
   if (written != static_cast<ssize_t>(bytes.size())) {
     return fail_errno(written < 0 ? errno : ENOSPC, step);
   }
+  // The name must not outlive a crash of the host that the bytes do not.
+  if (::fdatasync(draft.fd()) != 0) {
+    return fail_errno(errno, step);
+  }
   if (!draft.publish(file) && errno != EEXIST) {
     return fail_errno(errno, step);
   }
