@@ -10,9 +10,9 @@
 #include <memory>
 #include <string>
 
-#include "api/auth.hpp"
 #include "api/random_seed.hpp"
 #include "api/stage.hpp"
+#include "base/hmac.hpp"
 
 namespace {
 
@@ -83,7 +83,7 @@ std::unique_ptr<ApiStage> stage_of(std::shared_ptr<const Inventory> inventory) {
 struct Asker {
   explicit Asker(std::size_t n, std::string_view path) : uuid(uuid_of(n)) {
     project = "84db5c77d1b755f193cb8f0e36fc65" + std::to_string(10 + n % 50);
-    signature = api::sign(kSecret, uuid);
+    signature = sign(kSecret, uuid);
     headers = {Header{"Host", "127.0.0.1:8775"}, Header{"X-Forwarded-For", "10.0.0.5"},
                Header{"X-Instance-ID", uuid}, Header{"X-Tenant-ID", project},
                Header{"X-Instance-ID-Signature", {signature.data(), signature.size()}}};
@@ -95,7 +95,7 @@ struct Asker {
   Asker(const Asker&) = delete;
   Asker& operator=(const Asker&) = delete;
   std::string uuid, project;
-  api::Signature signature;
+  Signature signature;
   std::array<Header, 5> headers;
   Peer peer;
   Request request;

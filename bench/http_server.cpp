@@ -78,7 +78,8 @@ int serve_proxy(metatap::http::Workers& workers, const metatap::http::TcpEndpoin
   options.metadata_proxy_socket = socket;
   options.max_connections_per_port = options.max_connections_per_network;
   const auto upstream = std::move(*metatap::http::Upstream::create(options.upstream()));
-  metatap::proxy::ProxyStage stage(workers, *upstream, options);
+  metatap::proxy::ProxyStage stage(workers, *upstream, options,
+                                   metatap::PortTagKey(std::string(32, 'k')));
   const auto resolver = std::make_shared<OnePort>();
   for (unsigned i = 0; i < workers.size(); ++i) {
     auto fd = metatap::http::listen_tcp(endpoint);

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <sys/types.h>
-
 #include <array>
 #include <boost/asio/awaitable.hpp>
 #include <memory>
@@ -28,8 +26,6 @@ struct Header {
 /// Who sent the request to this stage: the previous stage, never the guest.
 struct Peer {
   bool in_process = false;   ///< the fused pipeline; trusted like ourselves
-  std::optional<uid_t> uid;  ///< UNIX socket: SO_PEERCRED
-  std::optional<pid_t> pid;  ///< UNIX socket: SO_PEERCRED
   std::string_view address;  ///< TCP: the peer's address as text, no port
 };
 

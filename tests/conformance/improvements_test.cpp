@@ -12,8 +12,8 @@
 #include <string>
 #include <vector>
 
-#include "api/auth.hpp"
 #include "api/stage.hpp"
+#include "base/hmac.hpp"
 
 namespace metatap::api {
 namespace {

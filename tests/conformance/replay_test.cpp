@@ -10,8 +10,8 @@
 #include <regex>
 #include <sstream>
 
-#include "api/auth.hpp"
 #include "api/stage.hpp"
+#include "base/hmac.hpp"
 #include "inventory/document.hpp"
 
 namespace metatap::api {

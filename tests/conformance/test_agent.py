@@ -169,11 +169,14 @@ def test_behind_neutrons_haproxy(stage, haproxy, namespace, id, binds, kind, bas
     assert ask(namespace, source, base + "/openstack/latest/nothing")[0] == 404
     # Spoofed identities change nothing; the guest's own X-Forwarded-For makes two, which is 400.
     spoof = ["-H", "X-Instance-ID: forged", "-H", "X-Tenant-ID: forged",
-             "-H", "X-Metatap-Port-ID: 32222222-1111-4111-8111-111111111111",
              "-H", "X_Neutron_Network_ID: forged"]
     status, body = ask(namespace, source, base + "/openstack/latest/meta_data.json", *spoof)
     assert (status, json.loads(body)["uuid"]) == (200, INSTANCE)
     assert ask(namespace, source, base + "/", "-H", "X-Forwarded-For: 10.77.0.254")[0] == 400
+    # A port tag, which only our own proxy can sign, is refused: that guest's own affair.
+    tag = ["-H", "X-Metatap-Port-ID: 32222222-1111-4111-8111-111111111111"]
+    for forged in (tag, [*tag, "-H", "X-Metatap-Port-Signature: " + "0" * 64]):
+        assert ask(namespace, source, base + "/openstack/latest/meta_data.json", *forged)[0] == 503
     password = base + "/openstack/latest/password"
     assert ask(namespace, source, password, "-d", "c2VjcmV0")[0] == 200
     assert ask(namespace, source, password) == (200, b"c2VjcmV0")

@@ -8,12 +8,12 @@
 #include <string>
 #include <string_view>
 
-#include "api/auth.hpp"
 #include "api/base64.hpp"
 #include "api/json.hpp"
 #include "api/network_model.hpp"
 #include "api/path.hpp"
 #include "api/stage.hpp"
+#include "base/hmac.hpp"
 
 namespace {
 
@@ -44,7 +44,7 @@ api::ApiStage& stage() {
 }
 
 void ask(std::string_view target, std::string_view rest) {
-  static const api::Signature signature = api::sign(kSecret, "u");
+  static const Signature signature = sign(kSecret, "u");
   const std::string_view method = rest.substr(0, rest.find('\n'));
   const std::array headers{Header{"X-Instance-ID", "u"}, Header{"X-Tenant-ID", "p"},
                            Header{"X-Instance-ID-Signature", {signature.data(), signature.size()}},

@@ -65,6 +65,7 @@ def claims_of(lab, other):
             ("X-Neutron-Router-ID", net.id), ("X-Metadata-Provider", net.id),
             ("X-Metadata-Provider-Signature", "0" * 64),
             ("X-Metatap-Port-ID", other.port_id), ("X-Metatap-Port", other.port_id),
+            ("X-Metatap-Port-Signature", "0" * 64),
             ("Forwarded", f"for={other.ip4}"), ("X-Real-IP", other.ip4)]
 
 

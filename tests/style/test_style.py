@@ -56,7 +56,8 @@ BEAST = re.compile(r"^boost/beast")
 
 
 def layer_of(include):
-    return include.split("/")[0] if "/" in include else None
+    """Headers of ours end in .hpp; <sys/stat.h> is the system's."""
+    return include.split("/")[0] if "/" in include and include.endswith(".hpp") else None
 
 
 def forbidden(layer, include):
@@ -126,6 +127,8 @@ def test_the_layering_rules_bite():
     assert forbidden("proxy", "agent/agent.hpp")
     assert forbidden("agent", "metatap_bpf.skel.h")
     assert not forbidden("dataplane", "bpf/libbpf.h")
+    assert forbidden("base", "sys/netns.hpp")
+    assert not forbidden("base", "sys/stat.h")
     assert not forbidden("proxy", "http/server.hpp")
 
 

@@ -79,7 +79,7 @@ Error error_in(const Response& response) {
 asio::awaitable<Response> exchange(http::Upstream& upstream, std::string_view method,
                                    std::string_view target, std::string_view body) {
   const std::array headers{Header{"Host", "metatap"}, Header{"Accept", "application/json"}};
-  const Peer ourselves{.in_process = true, .uid = {}, .pid = {}, .address = {}};
+  const Peer ourselves{.in_process = true, .address = {}};
   Request request;
   request.method = method;
   request.target = target;

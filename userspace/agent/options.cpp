@@ -105,7 +105,6 @@ Result<AgentOptions> AgentOptions::from(const Config& config) {
   seconds = 60;
   read.integer("agent", "nova_timeout", seconds, 1, 3600);
   options.nova_timeout = std::chrono::seconds(seconds);
-  options.trusted_uid = ::geteuid();
   if (!read.status()) {
     return tl::make_unexpected(read.status().error());
   }

@@ -37,7 +37,6 @@ struct AgentOptions {
   DirectorySource directory = DirectorySource::inventory;
   /// Told to guests when the directory or the API cannot be asked now.
   std::chrono::seconds retry_after{1};
-  uid_t trusted_uid = 0;  ///< whose port tag is believed; from(): the user we run as
 
   static Result<AgentOptions> from(const Config& config);
 };

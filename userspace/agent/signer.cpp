@@ -2,31 +2,15 @@
 #include "agent/signer.hpp"
 
 #include <openssl/crypto.h>
-#include <openssl/evp.h>
-#include <openssl/hmac.h>
 
 #include <mutex>
+
+#include "base/hmac.hpp"
 
 namespace metatap::agent {
 namespace {
 
 constexpr std::size_t kMostPerShard = 8192;
-
-std::string hex_hmac(std::string_view key, std::string_view message) {
-  std::array<unsigned char, EVP_MAX_MD_SIZE> digest;
-  unsigned size = 0;
-  HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()),
-       reinterpret_cast<const unsigned char*>(message.data()), message.size(), digest.data(),
-       &size);
-  constexpr std::string_view kDigits = "0123456789abcdef";
-  std::string text;
-  text.reserve(std::size_t{size} * 2);
-  for (unsigned at = 0; at < size; ++at) {
-    text += kDigits[digest[at] >> 4];
-    text += kDigits[digest[at] & 0xf];
-  }
-  return text;
-}
 
 }  // namespace
 
@@ -51,7 +35,8 @@ std::string Signer::sign(std::string_view instance_id) const {
       return found->second;
     }
   }
-  auto signature = hex_hmac(secret_, instance_id);
+  const Signature computed = metatap::sign(secret_, instance_id);
+  std::string signature(computed.begin(), computed.end());
   const std::unique_lock lock(shard.mutex);
   if (shard.signatures.size() >= kMostPerShard) {
     shard.signatures.clear();

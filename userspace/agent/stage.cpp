@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/stage.hpp"
 
-#include <sys/stat.h>
-
 #include <array>
 #include <utility>
 
@@ -23,16 +21,6 @@ std::string_view trimmed(std::string_view text) {
              : text.substr(first, text.find_last_not_of(" \t") - first + 1);
 }
 
-/// Whether a process runs the program we run. Neutron's haproxy may run as our user, and passes on
-/// whatever headers a guest sends; only our own proxy removes them.
-bool runs_our_program(pid_t pid) {
-  struct stat ours{};
-  struct stat theirs{};
-  const auto link = "/proc/" + std::to_string(pid) + "/exe";
-  return pid > 0 && ::stat("/proc/self/exe", &ours) == 0 && ::stat(link.c_str(), &theirs) == 0 &&
-         ours.st_dev == theirs.st_dev && ours.st_ino == theirs.st_ino;
-}
-
 /// What the request says of one kind. Two headers that say something are one too many, be they
 /// equal: a proxy sends one.
 struct Said {
@@ -40,11 +28,14 @@ struct Said {
   int times = 0;
 
   void add(std::string_view text) {
-    text = trimmed(text);
-    if (!text.empty()) {
-      value = text;
-      ++times;
+    if (!trimmed(text).empty()) {
+      take(text);
     }
+  }
+  /// Also when it says nothing.
+  void take(std::string_view text) {
+    value = trimmed(text);
+    ++times;
   }
 };
 
@@ -123,20 +114,22 @@ class AgentStage::Errand final : public Continuation {
 };
 
 AgentStage::AgentStage(Directory& directory, Handler& api, Signer signer,
-                       const AgentOptions& options)
+                       const AgentOptions& options, std::optional<PortTagKey> key)
     : directory_(directory),
       api_(api),
       signer_(std::move(signer)),
-      trusted_uid_(options.trusted_uid),
+      tags_(std::move(key)),
       retry_after_(std::to_string(options.retry_after.count())) {}
 
 Result<std::unique_ptr<AgentStage>> AgentStage::create(Directory& directory, Handler& api,
-                                                       const AgentOptions& options) {
+                                                       const AgentOptions& options,
+                                                       std::optional<PortTagKey> key) {
   auto signer = Signer::with(options.metadata_proxy_shared_secret);
   if (!signer) {
     return tl::make_unexpected(std::move(signer.error()));
   }
-  return std::unique_ptr<AgentStage>(new AgentStage(directory, api, std::move(*signer), options));
+  return std::unique_ptr<AgentStage>(
+      new AgentStage(directory, api, std::move(*signer), options, std::move(key)));
 }
 
 tl::expected<AgentStage::Question, Response> AgentStage::read(const Request& request) const {
@@ -144,6 +137,7 @@ tl::expected<AgentStage::Question, Response> AgentStage::read(const Request& req
   Said router;
   Said address;
   Said port;
+  Said signature;
   for (const auto& header : request.headers) {
     // One look at the length and letter spares most comparisons.
     if (header.name.size() < 15 || (header.name.front() | 0x20) != 'x') {
@@ -156,18 +150,22 @@ tl::expected<AgentStage::Question, Response> AgentStage::read(const Request& req
       network.add(header.value);
     } else if (iequals(header.name, "X-Neutron-Router-ID")) {
       router.add(header.value);
-    } else if (iequals(header.name, "X-Metatap-Port-ID")) {
-      port.add(header.value);
+    } else if (iequals(header.name, kPortIdHeader)) {
+      port.take(header.value);
+    } else if (iequals(header.name, kPortSignatureHeader)) {
+      signature.take(header.value);
     }
   }
-  const auto* peer = request.peer;
-  const bool ourselves =
-      port.times > 0 && peer != nullptr &&
-      (peer->in_process || (peer->uid == trusted_uid_ && runs_our_program(peer->pid.value_or(0))));
-  if (!ourselves) {
-    port = {};
+  const DirectoryQuery query{.port_id = port.value,
+                             .network_id = network.value,
+                             .router_id = router.value,
+                             .address = address.value};
+  const bool tagged = port.times + signature.times > 0;
+  if (tagged && (port.times > 1 || signature.times > 1 ||
+                 !tags_.believe(query, signature.value, request.peer->in_process))) {
+    return tl::make_unexpected(refused(request, tags_.refuse()));
   }
-  if (network.times + router.times > 1 || port.times > 1) {
+  if (network.times + router.times > 1) {
     return tl::make_unexpected(error_page(request, 404));
   }
   if (network.times + router.times + port.times == 0) {
@@ -178,11 +176,7 @@ tl::expected<AgentStage::Question, Response> AgentStage::read(const Request& req
     return tl::make_unexpected(error_page(
         request, 400, "The request must name its origin by one address in X-Forwarded-For."));
   }
-  return Question{.query = {.port_id = port.value,
-                            .network_id = network.value,
-                            .router_id = router.value,
-                            .address = address.value},
-                  .forwarded_for = address.value};
+  return Question{.query = query, .forwarded_for = address.value};
 }
 
 Response AgentStage::refused(const Request& request, const Error& error) const {

@@ -2,9 +2,11 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "agent/options.hpp"
+#include "agent/port_tags.hpp"
 #include "agent/signer.hpp"
 #include "metatap/directory.hpp"
 #include "metatap/exchange.hpp"
@@ -17,9 +19,14 @@ namespace metatap::agent {
 /// It takes a network id (X-Neutron-Network-ID or X-OVN-Network-ID) or a router id
 /// (X-Neutron-Router-ID) and one address in X-Forwarded-For. Both ids: 404, as in Neutron. Neither,
 /// or no or several or an unparsable address: 400, where Neutron answered 500 by accident.
-/// X-Metatap-Port-ID names the port itself; it is believed from ourselves only (the same process,
-/// or a UNIX peer of our own user that runs our own program), and then the lookup is one read of a
-/// table.
+///
+/// X-Metatap-Port-ID names the port itself, and then the lookup is one read of a table. From the
+/// same process it is believed as it is; else X-Metatap-Port-Signature must sign it, the network or
+/// router and the address with our key (base/port_tag.hpp). A tag that cannot be believed is
+/// answered 503 with Retry-After, logged (a line a minute at most) and counted, never looked up by
+/// address instead: no signature or a wrong one, one without a tag, either of them twice (be they
+/// equal) or empty. The names count in any case; X_Metatap_Port_ID is another name, which nobody
+/// writes and nobody reads.
 ///
 /// The API's 200 passes with its body and content type, 400, 403, 404, 409, 500, 502, 503 and 504
 /// with their status and Retry-After alone (an API's error text is not for guests); any other
@@ -28,21 +35,25 @@ namespace metatap::agent {
 /// Thread-safe. `directory` and `api` outlive it.
 class AgentStage final : public Handler {
  public:
-  /// Refuses an empty shared secret.
+  /// Refuses an empty shared secret. `key`: what a proxy in another process signs port tags with.
   static Result<std::unique_ptr<AgentStage>> create(Directory& directory, Handler& api,
-                                                    const AgentOptions& options);
+                                                    const AgentOptions& options,
+                                                    std::optional<PortTagKey> key = {});
 
   [[nodiscard]] std::optional<Response> answer(const Request& request) override;
   [[nodiscard]] bool ask(const Request& request, boost::asio::io_context& here,
                          Continuation& then) override;
   [[nodiscard]] boost::asio::awaitable<Response> handle(const Request& request) override;
+  /// Requests whose port tag could not be believed.
+  [[nodiscard]] std::uint64_t refused_tags() const { return tags_.refused(); }
 
  private:
   class Outgoing;
   class Errand;
   struct Question;
 
-  AgentStage(Directory& directory, Handler& api, Signer signer, const AgentOptions& options);
+  AgentStage(Directory& directory, Handler& api, Signer signer, const AgentOptions& options,
+             std::optional<PortTagKey> key);
 
   [[nodiscard]] tl::expected<Question, Response> read(const Request& request) const;
   [[nodiscard]] boost::asio::awaitable<Response> call(const Request& outgoing);
@@ -52,7 +63,7 @@ class AgentStage final : public Handler {
   Directory& directory_;
   Handler& api_;
   Signer signer_;
-  uid_t trusted_uid_;
+  PortTags tags_;
   std::string retry_after_;
 };
 

@@ -6,9 +6,9 @@
 #include <string_view>
 #include <vector>
 
-#include "api/auth.hpp"
 #include "api/layout.hpp"
 #include "api/pool.hpp"
+#include "base/hmac.hpp"
 #include "metatap/model.hpp"
 
 namespace metatap::api {

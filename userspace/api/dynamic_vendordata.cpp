@@ -161,7 +161,7 @@ asio::awaitable<Result<Json>> DynamicVendordata::ask_one(const Target& target,
   const std::array headers{
       Header{"Host", target.parts.authority}, Header{"Content-Type", "application/json"},
       Header{"Accept", "application/json"}, Header{"User-Agent", "openstack-nova-vendordata"}};
-  const Peer self{.in_process = true, .uid = {}, .pid = {}, .address = {}};
+  const Peer self{.in_process = true, .address = {}};
   Request request;
   request.method = "POST";
   request.target = target.parts.target;

@@ -26,6 +26,7 @@
 #include "apps/views.hpp"
 #include "base/config.hpp"
 #include "base/log.hpp"
+#include "base/port_tag.hpp"
 #include "dataplane/core.hpp"
 #include "dataplane/options.hpp"
 #include "dataplane/router_data_plane.hpp"
@@ -111,6 +112,7 @@ struct Daemon::Impl {
   agent::NeutronOptions neutron_options;
   agent::OvnOptions ovn_options;
   proxy::ProxyOptions proxy_options;
+  PortTagOptions port_tag_options;
   dataplane::DataPlaneOptions dataplane_options;
   dataplane::RouterOptions router_options;
 
@@ -139,6 +141,8 @@ struct Daemon::Impl {
   std::unique_ptr<admin::AdminServer> admin;
 
   Status read_options();
+  [[nodiscard]] bool port_tag_crosses_a_socket() const;
+  [[nodiscard]] Result<std::optional<PortTagKey>> port_tag_key() const;
   Status start();
   Status start_inventory();
   Status start_api();
@@ -162,10 +166,16 @@ Status Daemon::Impl::read_options() {
   }
   run_path = *path;
   // All of them, whatever runs here: a typing error should not wait for the stage to be moved.
-  for (const auto& status : {read(config, inventory_options), read(config, api_options),
-                             read(config, agent_options), read(config, proxy_options),
-                             read(config, dataplane_options), read(config, router_options)}) {
+  for (const auto& status :
+       {read(config, inventory_options), read(config, api_options), read(config, agent_options),
+        read(config, proxy_options), read(config, port_tag_options),
+        read(config, dataplane_options), read(config, router_options)}) {
     if (!status) {
+      return status;
+    }
+  }
+  if (port_tag_crosses_a_socket()) {
+    if (auto status = PortTagKey::check(port_tag_options); !status) {
       return status;
     }
   }
@@ -179,6 +189,21 @@ Status Daemon::Impl::read_options() {
       return read(config, ovn_options);
   }
   return {};
+}
+
+/// Whether the agent's socket lies between our proxy and our agent.
+bool Daemon::Impl::port_tag_crosses_a_socket() const {
+  return options.proxy ? !options.agent && !proxy_options.neutron_agent : options.agent;
+}
+
+/// None where proxy and agent are joined in memory, or one of them is Neutron's.
+Result<std::optional<PortTagKey>> Daemon::Impl::port_tag_key() const {
+  if (!port_tag_crosses_a_socket()) {
+    return std::nullopt;
+  }
+  return PortTagKey::open(port_tag_options).map([](PortTagKey key) {
+    return std::optional(std::move(key));
+  });
 }
 
 Status Daemon::Impl::start_inventory() {
@@ -253,7 +278,11 @@ Status Daemon::Impl::start_agent() {
     to_api = std::move(*upstream);
     next = to_api.get();
   }
-  auto stage = agent::AgentStage::create(*directory, *next, agent_options);
+  auto key = port_tag_key();
+  if (!key) {
+    return tl::make_unexpected(std::move(key.error()));
+  }
+  auto stage = agent::AgentStage::create(*directory, *next, agent_options, std::move(*key));
   if (!stage) {
     return tl::make_unexpected(std::move(stage.error()));
   }
@@ -275,7 +304,11 @@ Status Daemon::Impl::start_proxy() {
     to_agent = std::move(*upstream);
     next = to_agent.get();
   }
-  proxy = std::make_unique<proxy::ProxyStage>(*workers, *next, proxy_options);
+  auto key = port_tag_key();
+  if (!key) {
+    return tl::make_unexpected(std::move(key.error()));
+  }
+  proxy = std::make_unique<proxy::ProxyStage>(*workers, *next, proxy_options, std::move(*key));
   return {};
 }
 
@@ -315,6 +348,9 @@ Status Daemon::Impl::start_admin() {
   }
   if (neutron_directory != nullptr) {
     show(registry, *neutron_directory);
+  }
+  if (agent) {
+    show(registry, *agent);
   }
   if (to_agent) {
     show(registry, *to_agent, "agent");

@@ -278,6 +278,25 @@ void show(admin::Registry& registry, const proxy::ProxyStage& proxy) {
   });
 }
 
+void show(admin::Registry& registry, const agent::AgentStage& agent) {
+  registry.add_status("agent",
+                      [&agent] { return Json{{"refused_port_tags", agent.refused_tags()}}; });
+  registry.add_metrics([&agent](Metrics& metrics) {
+    metrics.counter("agent_refused_port_tags_total",
+                    "Requests whose port tag was not signed with the agent's key", {},
+                    static_cast<double>(agent.refused_tags()));
+  });
+  registry.add_findings([&agent]() -> std::vector<admin::Finding> {
+    if (agent.refused_tags() == 0) {
+      return {};
+    }
+    return {{admin::Finding::Severity::warning, "agent",
+             std::to_string(agent.refused_tags()) +
+                 " requests had a port tag that is not signed with our key",
+             "give proxy and agent the same key: [DEFAULT] port_tag_key, or the same run_path"}};
+  });
+}
+
 void show(admin::Registry& registry, const api::ApiStage& api) {
   registry.add_status("api", [&api] {
     const auto stats = api.stats();

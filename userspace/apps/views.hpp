@@ -4,6 +4,7 @@
 #include "admin/registry.hpp"
 #include "agent/neutron_directory.hpp"
 #include "agent/ovn_feed.hpp"
+#include "agent/stage.hpp"
 #include "api/stage.hpp"
 #include "dataplane/router_data_plane.hpp"
 #include "dataplane/tap_data_plane.hpp"
@@ -20,6 +21,7 @@ void show(admin::Registry& registry, const dataplane::RouterDataPlane& router);
 void show(admin::Registry& registry, const agent::OvnFeed& ovn);
 void show(admin::Registry& registry, const agent::NeutronDirectory& neutron);
 void show(admin::Registry& registry, const proxy::ProxyStage& proxy);
+void show(admin::Registry& registry, const agent::AgentStage& agent);
 void show(admin::Registry& registry, const api::ApiStage& api);
 /// A server that another process speaks to; `stage` is "agent" or "api".
 void show(admin::Registry& registry, const http::Server& server, std::string_view stage);

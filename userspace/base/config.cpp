@@ -88,8 +88,8 @@ std::string_view trimmed(std::string_view text) {
 }
 
 bool is_secret(std::string_view name) {
-  constexpr std::array<std::string_view, 6> kWords{"password",   "passwd", "secret",
-                                                   "passphrase", "token",  "encryption_key"};
+  constexpr std::array<std::string_view, 7> kWords{
+      "password", "passwd", "secret", "passphrase", "token", "encryption_key", "tag_key"};
   return std::ranges::any_of(
       kWords, [&](std::string_view word) { return boost::algorithm::icontains(name, word); });
 }

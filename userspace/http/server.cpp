@@ -17,7 +17,7 @@ namespace {
 /// Everybody may come in; all talk to the same handler.
 class Guest final : public Visitor {
  public:
-  Guest(Handler& handler, int fd, const sockaddr_storage& address) : handler_(handler) {
+  Guest(Handler& handler, const sockaddr_storage& address) : handler_(handler) {
     if (address.ss_family == AF_INET || address.ss_family == AF_INET6) {
       const auto* const raw =
           address.ss_family == AF_INET
@@ -26,13 +26,6 @@ class Guest final : public Visitor {
       if (::inet_ntop(address.ss_family, raw, text_.data(), static_cast<socklen_t>(text_.size())) !=
           nullptr) {
         peer_.address = text_.data();
-      }
-    } else {
-      ucred credentials{};
-      socklen_t size = sizeof credentials;
-      if (::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size) == 0) {
-        peer_.uid = credentials.uid;
-        peer_.pid = credentials.pid;
       }
     }
   }
@@ -58,9 +51,9 @@ class Guest final : public Visitor {
 class OpenDoor final : public Reception {
  public:
   explicit OpenDoor(Handler& handler) : handler_(handler) {}
-  [[nodiscard]] std::unique_ptr<Visitor> admit(int fd, const sockaddr_storage& peer,
+  [[nodiscard]] std::unique_ptr<Visitor> admit(int, const sockaddr_storage& peer,
                                                unsigned) override {
-    return std::make_unique<Guest>(handler_, fd, peer);
+    return std::make_unique<Guest>(handler_, peer);
   }
 
  private:

@@ -23,7 +23,7 @@ class Server {
   ~Server();
 
   /// TCP: one SO_REUSEPORT listener per worker. UNIX: one listening socket that all workers accept
-  /// from; the client's credentials (SO_PEERCRED) reach the handler in Request::peer.
+  /// from.
   [[nodiscard]] Status listen(const Endpoint& endpoint);
   /// The port of the first TCP listener, for endpoints that asked for port 0.
   [[nodiscard]] std::uint16_t port() const { return port_; }

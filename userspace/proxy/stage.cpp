@@ -17,7 +17,7 @@ namespace {
 /// So many connections beyond a cap still get an answer before the next ones are reset.
 constexpr unsigned kOverflow = 64;
 
-const Peer kOurselves{.in_process = true, .uid = {}, .pid = {}, .address = {}};
+const Peer kOurselves{.in_process = true, .address = {}};
 
 Response busy(std::string_view detail) {
   auto response = http::plain_response(503, detail);
@@ -74,7 +74,8 @@ class ProxyStage::GuestSession final : public http::Visitor {
       add("X-Neutron-Network-ID", origin.network_id);
     }
     if (!origin.port_id.empty() && !shared_->options.neutron_agent) {
-      add("X-Metatap-Port-ID", origin.port_id);
+      add(kPortIdHeader, origin.port_id);
+      sign();
     }
     ++counters_.connections;
   }
@@ -135,6 +136,19 @@ class ProxyStage::GuestSession final : public http::Visitor {
  private:
   void add(std::string_view name, std::string_view value) { headers_[count_++] = {name, value}; }
 
+  /// What is signed is the connection's, so that its requests cost no signature.
+  void sign() {
+    if (shared_->key) {
+      const Origin& origin = *caller_.origin;
+      const bool router = origin.path == Path::router;
+      signature_ = shared_->key->sign({.port_id = origin.port_id,
+                                       .network_id = router ? "" : origin.network_id,
+                                       .router_id = router ? origin.router_id : "",
+                                       .address = caller_.address});
+      add(kPortSignatureHeader, {signature_.data(), signature_.size()});
+    }
+  }
+
   void rebuild(const Request& request) {
     std::size_t count = count_;
     outgoing_.target = request.target;
@@ -156,7 +170,8 @@ class ProxyStage::GuestSession final : public http::Visitor {
   WorkerCounters& counters_;
   Caller caller_;
   LoadShare port_, network_;
-  std::array<Header, 5> headers_;
+  Signature signature_{};
+  std::array<Header, 6> headers_;
   std::size_t count_ = 0;
   Request outgoing_;
   std::string target_;
@@ -233,15 +248,18 @@ class ProxyStage::Door final : public http::Reception {
   std::shared_ptr<const CallerResolver> resolver_;
 };
 
-ProxyStage::Shared::Shared(Handler& its_next, ProxyOptions its_options, unsigned workers)
+ProxyStage::Shared::Shared(Handler& its_next, ProxyOptions its_options,
+                           std::optional<PortTagKey> its_key, unsigned workers)
     : next(its_next),
       options(std::move(its_options)),
+      key(std::move(its_key)),
       ports(options.rate_limit),
       networks(options.rate_limit),
       counters(workers) {}
 
-ProxyStage::ProxyStage(http::Workers& workers, Handler& next, ProxyOptions options)
-    : shared_(std::make_shared<Shared>(next, std::move(options), workers.size())),
+ProxyStage::ProxyStage(http::Workers& workers, Handler& next, ProxyOptions options,
+                       std::optional<PortTagKey> key)
+    : shared_(std::make_shared<Shared>(next, std::move(options), std::move(key), workers.size())),
       host_(workers, shared_->options.limits) {}
 
 ProxyStage::~ProxyStage() = default;

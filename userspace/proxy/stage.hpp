@@ -3,9 +3,11 @@
 
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "base/port_tag.hpp"
 #include "http/host.hpp"
 #include "http/workers.hpp"
 #include "metatap/exchange.hpp"
@@ -21,9 +23,10 @@ namespace metatap::proxy {
 ///
 /// The request for the next stage is built anew from method, target, body and our own headers, as
 /// Neutron's proxies name them: X-Forwarded-For, and X-Neutron-Router-ID on the router path or
-/// X-Neutron-Network-ID on the others; X-Metatap-Port-ID when the port is known. Of the guest's
-/// headers only Accept goes on (it selects the form of an error page). So nothing a guest writes
-/// can speak for another.
+/// X-Neutron-Network-ID on the others; X-Metatap-Port-ID when the port is known, with
+/// X-Metatap-Port-Signature when the agent is another process and not Neutron's, which gets
+/// neither. Of the guest's headers only Accept goes on (it selects the form of an error page). So
+/// nothing a guest writes can speak for another.
 ///
 /// A connection without an owner is reset. One whose owner is revoked is reset at its next request.
 /// More than max_connections_per_port of one port, or _per_network of one network, are answered
@@ -32,7 +35,10 @@ namespace metatap::proxy {
 /// Any thread may call. The workers and `next` must outlive the stage.
 class ProxyStage final : public GuestFrontend {
  public:
-  ProxyStage(http::Workers& workers, Handler& next, ProxyOptions options);
+  /// `key`: signs the port tag for a `next` that leads to another process; in this one no tag needs
+  /// a signature.
+  ProxyStage(http::Workers& workers, Handler& next, ProxyOptions options,
+             std::optional<PortTagKey> key = {});
   ~ProxyStage() override;
 
   void open(GuestListener listener) override;
@@ -48,9 +54,11 @@ class ProxyStage final : public GuestFrontend {
   class Door;
   /// What all sessions share; lives as long as the last of them.
   struct Shared {
-    Shared(Handler& its_next, ProxyOptions its_options, unsigned workers);
+    Shared(Handler& its_next, ProxyOptions its_options, std::optional<PortTagKey> its_key,
+           unsigned workers);
     Handler& next;
     const ProxyOptions options;
+    const std::optional<PortTagKey> key;
     LoadTable ports, networks;
     std::vector<WorkerCounters> counters;
   };

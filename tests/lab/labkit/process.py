@@ -75,6 +75,7 @@ class Readiness:
         self.environment = {"NOTIFY_SOCKET": str(path)}
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(str(path))
+        pathlib.Path(path).chmod(0o666)  # also for a process of another user
         self._socket.settimeout(0.1)
 
     def wait(self, process, seconds=30):

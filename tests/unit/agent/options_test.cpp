@@ -27,7 +27,6 @@ TEST(Options, DefaultsAreNeutronsButForTheStatePath) {
   EXPECT_EQ(options.metadata_proxy_socket, "/var/lib/metatap/metadata_proxy");
   EXPECT_EQ(options.metadata_backlog, 4096);
   EXPECT_EQ(options.directory, DirectorySource::inventory);
-  EXPECT_EQ(options.trusted_uid, ::geteuid());
 }
 
 TEST(Options, ReadsAMetadataAgentIni) {

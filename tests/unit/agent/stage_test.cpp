@@ -3,7 +3,6 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include "agent/inventory_directory.hpp"
 #include "unit/agent/support.hpp"
@@ -26,6 +25,16 @@ constexpr std::string_view kOther = "22222222-aaaa-4aaa-8aaa-000000000002";
 constexpr std::string_view kRouter = "33333333-aaaa-4aaa-8aaa-000000000003";
 constexpr std::string_view kPort = "44444444-aaaa-4aaa-8aaa-000000000004";
 
+/// What proxy and agent share.
+PortTagKey key() {
+  return PortTagKey("0123456789abcdef0123456789abcdef");
+}
+
+std::string signature_of(const DirectoryQuery& tag) {
+  const Signature signature = key().sign(tag);
+  return {signature.begin(), signature.end()};
+}
+
 using Headers = std::vector<std::pair<std::string, std::string>>;
 
 /// A request and the memory behind it.
@@ -41,7 +50,7 @@ struct Asking {
   }
   Headers pairs_;
   std::vector<Header> headers_;
-  Peer peer{.uid = 1, .pid = 2};
+  Peer peer;
   Request request;
 };
 
@@ -69,8 +78,7 @@ class Stage : public testing::Test {
              "project1", "network:router_interface"));
     directory.set(inventory);
     options.metadata_proxy_shared_secret = "secret";
-    options.trusted_uid = 1000;
-    stage = AgentStage::create(directory, api, options).value();
+    stage = AgentStage::create(directory, api, options, key()).value();
   }
   void put(std::shared_ptr<const Port> made) { inventory.ports[made->id] = std::move(made); }
   Response ask(const Asking& asking) {
@@ -203,7 +211,6 @@ TEST_F(Stage, WhatNamesNoOriginIs400) {
       {{"X-Neutron-Network-ID", network},
        {"X-Forwarded-For", "192.168.1.1"},
        {"x-forwarded-for", "192.168.1.1"}},
-      {{"X-Metatap-Port-ID", std::string(kPort)}, {"X-Forwarded-For", "192.168.1.1"}},
   };
   for (const auto& question : questions) {
     EXPECT_EQ(instance_asked(Asking(question)), "");
@@ -211,21 +218,119 @@ TEST_F(Stage, WhatNamesNoOriginIs400) {
   }
 }
 
-TEST_F(Stage, ThePortTagIsBelievedFromOurselvesOnly) {
-  Asking asking({{"X-Metatap-Port-ID", std::string(kPort)},
-                 {"X-Neutron-Network-ID", std::string(kOther)},
-                 {"X-Forwarded-For", "192.168.1.1"}});
-  EXPECT_EQ(instance_asked(asking), "uuid2") << "a stranger's tag was believed";
-  asking.peer = {.uid = 1000};
-  EXPECT_EQ(instance_asked(asking), "uuid2");
-  asking.peer = {.uid = 1000, .pid = 1};
-  EXPECT_EQ(instance_asked(asking), "uuid2") << "another program of our user was believed";
-  asking.peer = {.uid = 1000, .pid = ::getpid()};
-  EXPECT_EQ(instance_asked(asking), "uuid1");
-  asking.peer = {.in_process = true};
-  EXPECT_EQ(instance_asked(asking), "uuid1");
-  asking.peer = {.address = "192.0.2.1"};
-  EXPECT_EQ(instance_asked(asking), "uuid2") << "a TCP peer's tag was believed";
+/// A tag for kPort in the network of another tenant, who has the same address: whoever does not
+/// believe it but goes on would answer as that other one.
+class Tag : public Stage {
+ protected:
+  const DirectoryQuery tag{
+      .port_id = kPort, .network_id = kOther, .router_id = {}, .address = "192.168.1.1"};
+  const Headers place{{"X-Neutron-Network-ID", std::string(kOther)},
+                      {"X-Forwarded-For", "192.168.1.1"}};
+
+  Asking with(Headers more) const {
+    more.insert(more.end(), place.begin(), place.end());
+    return Asking(more);
+  }
+  void expect_refused(const Asking& asking, const std::string& what) {
+    const auto before = stage->refused_tags();
+    api.seen.clear();
+    const auto response = ask(asking);
+    EXPECT_EQ(response.status, 503U) << what;
+    EXPECT_THAT(response.headers, ElementsAre(Pair("Retry-After", "1"))) << what;
+    EXPECT_THAT(api.seen, IsEmpty()) << what;
+    EXPECT_EQ(stage->refused_tags(), before + 1) << what;
+  }
+};
+
+TEST_F(Tag, IsBelievedWithOurSignatureOrInOurProcess) {
+  const std::string port(kPort);
+  EXPECT_EQ(instance_asked(with(
+                {{"X-Metatap-Port-ID", port}, {"X-Metatap-Port-Signature", signature_of(tag)}})),
+            "uuid1");
+  EXPECT_EQ(instance_asked(with({{"x-metatap-port-id", port},
+                                 {"X-METATAP-PORT-SIGNATURE", " " + signature_of(tag) + " "}})),
+            "uuid1");
+  Asking fused({{"X-Metatap-Port-ID", port}, place[0], place[1]});
+  fused.peer = {.in_process = true};
+  EXPECT_EQ(instance_asked(fused), "uuid1");
+  EXPECT_EQ(stage->refused_tags(), 0U);
+}
+
+TEST_F(Tag, IsRefusedWithAnyOtherSignature) {
+  const std::string port(kPort);
+  const auto signed_as = [&](DirectoryQuery other) {
+    return with({{"X-Metatap-Port-ID", port}, {"X-Metatap-Port-Signature", signature_of(other)}});
+  };
+  expect_refused(with({{"X-Metatap-Port-ID", port}}), "none");
+  expect_refused(with({{"X-Metatap-Port-ID", port}, {"X-Metatap-Port-Signature", ""}}), "empty");
+  auto other = tag;
+  other.port_id = "other";
+  expect_refused(signed_as(other), "of another port");
+  other = tag;
+  other.network_id = kNetwork;
+  expect_refused(signed_as(other), "of another network");
+  other = tag;
+  std::swap(other.network_id, other.router_id);
+  expect_refused(signed_as(other), "of a router with the network's id");
+  other = tag;
+  other.address = "192.168.1.2";
+  expect_refused(signed_as(other), "of another address");
+  other = {.port_id = "44444444-aaaa-4aaa-8aaa-00000000000",
+           .network_id = "422222222",
+           .router_id = {},
+           .address = tag.address};
+  expect_refused(signed_as(other), "whose parts begin elsewhere");
+  auto text = signature_of(tag);
+  text.back() = text.back() == '0' ? '1' : '0';
+  expect_refused(with({{"X-Metatap-Port-ID", port}, {"X-Metatap-Port-Signature", text}}),
+                 "one digit off");
+  const Signature stranger = PortTagKey(std::string(32, 'x')).sign(tag);
+  expect_refused(with({{"X-Metatap-Port-ID", port},
+                       {"X-Metatap-Port-Signature", {stranger.begin(), stranger.end()}}}),
+                 "with another key");
+}
+
+TEST_F(Tag, IsRefusedWhenItIsNotOneTag) {
+  const std::pair<std::string, std::string> id{"X-Metatap-Port-ID", std::string(kPort)};
+  const std::pair<std::string, std::string> none{"X-Metatap-Port-ID", ""};
+  const std::pair<std::string, std::string> proof{"X-Metatap-Port-Signature", signature_of(tag)};
+  expect_refused(with({id, id, proof}), "two equal ids");
+  expect_refused(with({id, none, proof}), "one and an empty one");
+  expect_refused(with({none, id, proof}), "an empty one and one");
+  expect_refused(with({id, proof, proof}), "two signatures");
+  expect_refused(with({proof}), "a signature alone");
+  expect_refused(with({none}), "an empty id");
+  auto empty = tag;
+  empty.port_id = {};
+  expect_refused(with({none, {"X-Metatap-Port-Signature", signature_of(empty)}}),
+                 "an empty id, well signed");
+  Asking fused({none, place[0], place[1]});
+  fused.peer = {.in_process = true};
+  expect_refused(fused, "an empty id of ourselves");
+}
+
+TEST_F(Tag, InAnotherSpellingIsAnUnknownHeader) {
+  EXPECT_EQ(instance_asked(with({{"X_Metatap_Port_ID", std::string(kPort)},
+                                 {"X_Metatap_Port_Signature", signature_of(tag)},
+                                 {"X-Metatap-Port", std::string(kPort)}})),
+            "uuid2");
+}
+
+TEST_F(Tag, IsRefusedByAnAgentWithoutAKey) {
+  stage = AgentStage::create(directory, api, options).value();
+  expect_refused(with({{"X-Metatap-Port-ID", std::string(kPort)},
+                       {"X-Metatap-Port-Signature", signature_of(tag)}}),
+                 "no key");
+  EXPECT_EQ(instance_asked(with({})), "uuid2") << "a neighbour of Neutron's has no tag";
+}
+
+TEST_F(Tag, NamesThePortAndNotTheNetworkWhenWellSigned) {
+  auto unknown = tag;
+  unknown.port_id = "unknown";
+  EXPECT_EQ(instance_asked(with({{"X-Metatap-Port-ID", "unknown"},
+                                 {"X-Metatap-Port-Signature", signature_of(unknown)}})),
+            "");
+  EXPECT_EQ(status, 404U);
 }
 
 TEST_F(Stage, AnUnknownPortTagIsNotWidenedToTheNetwork) {

@@ -65,7 +65,8 @@ class ProxyTest : public ::testing::TestWithParam<bool> {
     origin_ = std::move(who);
     resolver_ = std::make_shared<OneCaller>(Caller{origin_, "10.0.0.5"});
     handler_.emplace(std::move(function), GetParam());
-    stage_.emplace(workers_, *handler_, options);
+    stage_.emplace(workers_, *handler_, options,
+                   key_.empty() ? std::nullopt : std::optional(PortTagKey(key_)));
     workers_.start();
     port_ = open("guests", 0);
   }
@@ -88,6 +89,7 @@ class ProxyTest : public ::testing::TestWithParam<bool> {
     return one.read_all();
   }
 
+  std::string key_;  ///< the port tag's; empty: none
   http::Workers workers_{2};
   std::optional<FunctionHandler> handler_;
   std::shared_ptr<Origin> origin_;
@@ -160,10 +162,10 @@ TEST_P(ProxyTest, PassesNothingOfTheGuestsHeaders) {
   start();
   std::string request = "POST /password HTTP/1.1\r\nHost: 10.9.9.9\r\nContent-Length: 3\r\n";
   const std::string names[] = {
-      "X-Forwarded-For",         "X-Neutron-Network-ID", "X-Neutron-Router-ID",
-      "X-OVN-Network-ID",        "X-Instance-ID",        "X-Tenant-ID",
-      "X-Instance-ID-Signature", "X-Metadata-Provider",  "X-Metadata-Provider-Signature",
-      "X-Metatap-Port-ID"};
+      "X-Forwarded-For",         "X-Neutron-Network-ID",    "X-Neutron-Router-ID",
+      "X-OVN-Network-ID",        "X-Instance-ID",           "X-Tenant-ID",
+      "X-Instance-ID-Signature", "X-Metadata-Provider",     "X-Metadata-Provider-Signature",
+      "X-Metatap-Port-ID",       "X-Metatap-Port-Signature"};
   for (std::string name : names) {
     request += name + ": forged\r\n";
     std::ranges::transform(name, name.begin(),
@@ -194,6 +196,53 @@ TEST_P(ProxyTest, GivesNeutronsAgentWhatItNeedsAndNoMore) {
             "body=");
   EXPECT_EQ(options.upstream().max_request, 4096U);
   EXPECT_FALSE(options.upstream().keep_alive);
+}
+
+/// The value of a header as echo() shows it; empty: it was not sent.
+std::string sent(const std::string& body, std::string_view name) {
+  const auto start = body.find("\n" + std::string(name) + "=");
+  if (start == std::string::npos) {
+    return "";
+  }
+  const auto value = start + name.size() + 2;
+  return body.substr(value, body.find('\n', value) - value);
+}
+
+std::string signed_with(const std::string& key, const DirectoryQuery& tag) {
+  const Signature signature = PortTagKey(key).sign(tag);
+  return {signature.begin(), signature.end()};
+}
+
+TEST_P(ProxyTest, SignsThePortTheNetworkOrRouterAndTheAddress) {
+  const std::string key(32, 'k');
+  key_ = key;
+  start();
+  const DirectoryQuery tag{
+      .port_id = "port-1", .network_id = "network-1", .router_id = {}, .address = "10.0.0.5"};
+  Client one = client();
+  for (int i = 0; i < 2; ++i) {  // the connection's, for each of its requests
+    one.send("GET / HTTP/1.1\r\nX-Metatap-Port-Signature: forged\r\n\r\n");
+    const auto body = body_of(one.read_response());
+    EXPECT_EQ(sent(body, "X-Metatap-Port-ID"), "port-1");
+    EXPECT_EQ(sent(body, "X-Metatap-Port-Signature"), signed_with(key, tag));
+    EXPECT_THAT(body, Not(HasSubstr("forged")));
+  }
+  resolver_->set({origin(Path::router), "10.0.0.5"});
+  EXPECT_EQ(
+      sent(body_of(ask()), "X-Metatap-Port-Signature"),
+      signed_with(
+          key,
+          {.port_id = "port-1", .network_id = {}, .router_id = "router-1", .address = "10.0.0.5"}));
+  resolver_->set({origin(Path::router, ""), "10.0.0.5"});
+  EXPECT_THAT(body_of(ask()), Not(HasSubstr("X-Metatap")));
+}
+
+TEST_P(ProxyTest, SignsNothingForNeutronsAgent) {
+  key_ = std::string(32, 'k');
+  ProxyOptions options;
+  options.neutron_agent = true;
+  start(options);
+  EXPECT_THAT(body_of(ask()), Not(HasSubstr("X-Metatap")));
 }
 
 TEST_P(ProxyTest, ResetsWhoeverHasNoTag) {
