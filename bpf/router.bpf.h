@@ -9,18 +9,17 @@
  * again. Both pairs of addresses have the same 16-bit sum: checksums, partial or not, stay right.
  *
  * Which way a connection goes is decided by its SYN: with a listener it is ours, without one it is
- * left to whatever else serves the address. All that comes later follows the socket.
+ * left to whatever else serves the address. All that comes later follows the socket, while there
+ * is a listener or the connection is still open on our side.
  */
 #ifndef METATAP_ROUTER_H
 #define METATAP_ROUTER_H
 
+#include "lib/gate.h"
 #include "lib/limit.h"
 #include "lib/packet.h"
 #include "lib/verdict.h"
 
-#ifndef MT_TCP_LISTEN
-#define MT_TCP_LISTEN 10
-#endif
 #define ICMPV6_PACKET_TOO_BIG 2
 
 /* Whose connection a packet is of. */
@@ -61,59 +60,106 @@ static __always_inline bool same_v6(const struct mt_in6 *a, const struct mt_in6 
 	return a->w[0] == b->w[0] && a->w[1] == b->w[1] && a->w[2] == b->w[2] && a->w[3] == b->w[3];
 }
 
-/* The socket that `tuple` leads to in the namespace of the packet's device. */
+/*
+ * The place whose listener of ours `tuple` leads to, whatever its source: source 0 matches no
+ * connection, so that what is left of an old one does not answer. 0: there is none.
+ */
+static __noinline __u32 listening_place(struct __sk_buff *skb, const struct bpf_sock_tuple *tuple,
+					__u32 size)
+{
+	struct bpf_sock_tuple any = {};
+	struct mt_listener *listener;
+	struct bpf_sock *sk, *full;
+	__u32 place = 0;
+
+	if (!tuple)
+		return 0;
+	if (size == sizeof(any.ipv4)) {
+		any.ipv4.daddr = tuple->ipv4.daddr;
+		any.ipv4.dport = tuple->ipv4.dport;
+		sk = bpf_skc_lookup_tcp(skb, &any, sizeof(any.ipv4), BPF_F_CURRENT_NETNS, 0);
+	} else {
+		__builtin_memcpy(any.ipv6.daddr, tuple->ipv6.daddr, sizeof(any.ipv6.daddr));
+		any.ipv6.dport = tuple->ipv6.dport;
+		sk = bpf_skc_lookup_tcp(skb, &any, sizeof(any.ipv6), BPF_F_CURRENT_NETNS, 0);
+	}
+	if (!sk)
+		return 0;
+	full = bpf_sk_fullsock(sk);
+	if (full && sk->state == MT_TCP_LISTEN) {
+		listener = bpf_sk_storage_get(&mt_listeners, full, 0, 0);
+		place = listener ? listener->place : 0;
+	}
+	bpf_sk_release(sk);
+	return place;
+}
+
+/*
+ * Would the packet's device send a new connection to `place`? One that was turned away before the
+ * listener goes does not.
+ */
+static __always_inline bool takes_new(const struct __sk_buff *skb, __u32 place)
+{
+	struct mt_device_key key = {.place = place, .ifindex = skb->ifindex};
+
+	return bpf_map_lookup_elem(&mt_devices, &key);
+}
+
+/*
+ * The socket that `tuple` leads to in the namespace of the packet's device. What is left of a
+ * closed connection needs the listener to count as one; a TIME_WAIT, which has nothing to say any
+ * more, is never in the way of a connection that a SYN would now take elsewhere.
+ */
 static __always_inline void find_owner(struct __sk_buff *skb, struct bpf_sock_tuple *tuple,
 				       __u32 size, struct mt_segment *cookie,
 				       struct mt_found *found)
 {
 	struct bpf_sock *sk = bpf_skc_lookup_tcp(skb, tuple, size, BPF_F_CURRENT_NETNS, 0);
-	struct mt_listener *listener;
 	struct bpf_sock *full;
+	__u32 state, place;
+	bool valid = true;
 
 	found->owner = MT_OWNER_OTHER;
 	if (!sk)
 		return;
 	full = bpf_sk_fullsock(sk);
-	if (sk->state != MT_TCP_LISTEN) {
-		found->owner = MT_OWNER_CONNECTION;
-		if (full)
-			found->slot = full->mark & MT_TAG_MASK;
-	} else if (full && (!cookie || !bpf_tcp_check_syncookie(
-					       sk, &cookie->ip,
-					       size == sizeof(tuple->ipv4) ? sizeof(cookie->ip.v4)
-									   : sizeof(cookie->ip.v6),
-					       &cookie->tcp, sizeof(cookie->tcp)))) {
-		listener = bpf_sk_storage_get(&mt_listeners, full, 0, 0);
-		if (listener) {
-			found->owner = MT_OWNER_LISTENER;
-			found->place = listener->place;
-		}
-	}
+	state = sk->state;
+	if (full)
+		found->slot = full->mark & MT_TAG_MASK;
+	if (state == MT_TCP_LISTEN)
+		valid = cookie && !bpf_tcp_check_syncookie(sk, &cookie->ip,
+							   size == sizeof(tuple->ipv4)
+								   ? sizeof(cookie->ip.v4)
+								   : sizeof(cookie->ip.v6),
+							   &cookie->tcp, sizeof(cookie->tcp));
 	bpf_sk_release(sk);
+	if (!valid)
+		return;
+	found->owner = MT_OWNER_CONNECTION;
+	if (state != MT_TCP_LISTEN && !is_closing(state))
+		return;
+	place = listening_place(skb, tuple, size);
+	if (!place || (state == MT_TCP_TIME_WAIT && !takes_new(skb, place))) {
+		found->owner = MT_OWNER_OTHER;
+	} else if (state == MT_TCP_LISTEN) {
+		found->owner = MT_OWNER_LISTENER;
+		found->place = place;
+	}
 }
 
 /*
- * Whose segment is it? A SYN is the listener's or nobody's: asked without its source, so that
- * what is left of an old connection does not answer. Of the rest only the ACK of a SYN cookie
- * may lead to the listener.
+ * Whose segment is it? A SYN is the listener's or nobody's, and so is all that cannot say from
+ * where it comes. Of the rest only the ACK of a SYN cookie may lead to the listener.
  */
 static __always_inline void owner_of(struct __sk_buff *skb, struct mt_segment *segment, __u32 size,
 				     bool syn, struct mt_found *found)
 {
-	if (syn) {
-		struct bpf_sock_tuple any = segment->tuple;
-
-		if (size == sizeof(any.ipv4)) {
-			any.ipv4.saddr = 0;
-			any.ipv4.sport = 0;
-		} else {
-			__builtin_memset(any.ipv6.saddr, 0, sizeof(any.ipv6.saddr));
-			any.ipv6.sport = 0;
-		}
-		find_owner(skb, &any, size, 0, found);
-	} else {
+	if (!syn) {
 		find_owner(skb, &segment->tuple, size, segment, found);
+		return;
 	}
+	found->place = listening_place(skb, &segment->tuple, size);
+	found->owner = found->place ? MT_OWNER_LISTENER : MT_OWNER_OTHER;
 }
 
 static __always_inline __u32 source_slot(__u32 device_slot, __u32 family, const void *address,
@@ -294,14 +340,12 @@ static __always_inline int error_v6(struct __sk_buff *skb, __u32 at)
 /* Not the first of its datagram: it cannot say whose it is and goes where new connections go. */
 static __always_inline int fragment_v4(struct __sk_buff *skb)
 {
-	struct mt_found found = {};
 	struct bpf_sock_tuple tuple = {
 		.ipv4.daddr = bpf_htonl(MT_INNER_V4),
 		.ipv4.dport = bpf_htons(MT_METADATA_PORT),
 	};
 
-	find_owner(skb, &tuple, sizeof(tuple.ipv4), 0, &found);
-	if (found.owner == MT_OWNER_OTHER)
+	if (!listening_place(skb, &tuple, sizeof(tuple.ipv4)))
 		return PASS(skb, 0, other_path);
 	if (!set_destination(skb, true))
 		return DROP(skb, 0, rewrite_failed);

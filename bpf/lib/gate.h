@@ -9,7 +9,28 @@
 #include "lib/packet.h"
 #include "metatap/abi/abi.h"
 
-#define MT_TCP_LISTEN 10 /* enum in net/tcp_states.h, not UAPI */
+/* enum in net/tcp_states.h, not UAPI */
+#define MT_TCP_FIN_WAIT1 4
+#define MT_TCP_FIN_WAIT2 5
+#define MT_TCP_TIME_WAIT 6
+#define MT_TCP_CLOSE	 7
+#define MT_TCP_LAST_ACK	 9
+#define MT_TCP_LISTEN	 10
+#define MT_TCP_CLOSING	 11
+
+/*
+ * Is the socket what is left of a connection that our side has closed, or that ended with its
+ * process? While somebody listens, its last segments are ours. With nobody there it owns nothing:
+ * the guest may have opened another connection from the same port, which its SYN took elsewhere.
+ */
+static __always_inline bool is_closing(__u32 state)
+{
+	const __u32 closing = 1 << MT_TCP_FIN_WAIT1 | 1 << MT_TCP_FIN_WAIT2 |
+			      1 << MT_TCP_TIME_WAIT | 1 << MT_TCP_CLOSE | 1 << MT_TCP_LAST_ACK |
+			      1 << MT_TCP_CLOSING;
+
+	return state < 32 && closing & 1 << state;
+}
 
 /*
  * Is the metadata address listened on in the namespace `nsid`? Asked for v4 whatever the packet:
@@ -32,7 +53,7 @@ static __noinline int has_listener(struct __sk_buff *skb, __s32 nsid)
 
 /*
  * Does a segment that is not a SYN belong to a connection of the namespace? A connection, or the
- * ACK of a SYN cookie; a listener alone does not make one. `addresses` is alias and metadata
+ * ACK of a SYN cookie; a listener alone does not make one. The tuple is alias and metadata
  * address, as the namespace sees them.
  */
 static __noinline int has_connection_v4(struct __sk_buff *skb, __s32 nsid, __be32 alias,
@@ -46,6 +67,7 @@ static __noinline int has_connection_v4(struct __sk_buff *skb, __s32 nsid, __be3
 	struct iphdr ip = {.version = 4, .ihl = 5, .saddr = alias, .daddr = MT_METADATA_V4};
 	struct bpf_sock *sk;
 	int found = 1;
+	__u32 state;
 
 	if (!tcp)
 		return 0;
@@ -53,11 +75,12 @@ static __noinline int has_connection_v4(struct __sk_buff *skb, __s32 nsid, __be3
 	sk = bpf_skc_lookup_tcp(skb, &tuple, sizeof(tuple.ipv4), (__u64)(__s64)nsid, 0);
 	if (!sk)
 		return 0;
-	if (sk->state == MT_TCP_LISTEN)
+	state = sk->state;
+	if (state == MT_TCP_LISTEN)
 		found = bpf_tcp_check_syncookie(sk, &ip, sizeof(ip), (void *)tcp, sizeof(*tcp)) ==
 			0;
 	bpf_sk_release(sk);
-	return found;
+	return is_closing(state) ? has_listener(skb, nsid) : found;
 }
 
 static __noinline int has_connection_v6(struct __sk_buff *skb, __s32 nsid,
@@ -75,6 +98,7 @@ static __noinline int has_connection_v6(struct __sk_buff *skb, __s32 nsid,
 	};
 	struct bpf_sock *sk;
 	int found = 1;
+	__u32 state;
 
 	if (!tcp || !alias)
 		return 0;
@@ -86,11 +110,12 @@ static __noinline int has_connection_v6(struct __sk_buff *skb, __s32 nsid,
 	sk = bpf_skc_lookup_tcp(skb, &tuple, sizeof(tuple.ipv6), (__u64)(__s64)nsid, 0);
 	if (!sk)
 		return 0;
-	if (sk->state == MT_TCP_LISTEN)
+	state = sk->state;
+	if (state == MT_TCP_LISTEN)
 		found = bpf_tcp_check_syncookie(sk, &ip, sizeof(ip), (void *)tcp, sizeof(*tcp)) ==
 			0;
 	bpf_sk_release(sk);
-	return found;
+	return is_closing(state) ? has_listener(skb, nsid) : found;
 }
 
 #endif

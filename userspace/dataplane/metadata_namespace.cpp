@@ -5,11 +5,14 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <span>
 #include <utility>
+#include <vector>
 
+#include "base/log.hpp"
 #include "metatap/abi/abi.h"
 #include "sys/sysctl.hpp"
 
@@ -73,6 +76,9 @@ std::string MetadataNamespace::host_device_of(std::string_view name) {
 }
 
 Result<MetadataNamespace> MetadataNamespace::create(std::string_view name) {
+  if (auto gone = discard_leftover(name); !gone) {
+    return tl::make_unexpected(std::move(gone.error()).in("metadata namespace"));
+  }
   auto ns = sys::NetNamespace::create_named(name);
   if (!ns) {
     return tl::make_unexpected(std::move(ns.error()).in("metadata namespace"));
@@ -88,36 +94,64 @@ Result<MetadataNamespace> MetadataNamespace::create(std::string_view name) {
   return made;
 }
 
+Status MetadataNamespace::discard_leftover(std::string_view name) {
+  auto old = sys::NetNamespace::open(name);
+  if (!old) {
+    return {};
+  }
+  const auto alive = old->run([]() -> Result<bool> {
+    auto diag = sys::SockDiag::open();
+    const auto sockets =
+        diag ? diag->tcp_sockets()
+             : Result<std::vector<sys::TcpSocket>>(tl::make_unexpected(std::move(diag.error())));
+    if (!sockets) {
+      return tl::make_unexpected(sockets.error());
+    }
+    return std::ranges::any_of(*sockets, &sys::TcpSocket::listening);
+  });
+  if (!alive) {
+    log::warn("metadata namespace: {}; whether another process serves {} is not known",
+              alive.error().message, name);
+  } else if (*alive) {
+    return fail(ErrorCode::conflict, fmt::format("somebody listens in {}: is another metatapd with "
+                                                 "the same [dataplane] namespace running?",
+                                                 name));
+  }
+  // In this order: with the pair gone nothing leaves the namespace any more, not even a reset.
+  auto removed = remove_named(name);
+  (void)old->run([]() -> Status {
+    auto diag = sys::SockDiag::open();
+    if (diag) {
+      (void)diag->sweep([](const auto&) { return true; });
+    }
+    return {};
+  });
+  return removed;
+}
+
 Status MetadataNamespace::make_veth() {
   auto netlink = sys::Netlink::open();
   if (!netlink) {
     return tl::make_unexpected(std::move(netlink.error()));
   }
-  const auto inner = [&] {
-    return namespace_.run([]() -> Result<sys::Link> {
-      auto inside = sys::Netlink::open();
-      return inside ? inside->link(kInnerDevice) : tl::make_unexpected(std::move(inside.error()));
-    });
-  };
-  auto host = netlink->link(host_device_);
-  auto inside = inner();
-  if (host && !inside) {
-    // An end whose other end is not where it belongs.
+  // An end of that name whose other end is gone, or in a namespace whose name is.
+  if (const auto host = netlink->link(host_device_)) {
     if (auto deleted = netlink->delete_link(host->index); !deleted) {
       return deleted;
     }
   }
-  if (!host || !inside) {
-    if (auto made = netlink->add_veth({host_device_, kMetadataMac},
-                                      {std::string(kInnerDevice), kInnerMac}, namespace_.fd());
-        !made) {
-      return made;
-    }
-    host = netlink->link(host_device_);
-    inside = inner();
+  if (auto made = netlink->add_veth({host_device_, kMetadataMac},
+                                    {std::string(kInnerDevice), kInnerMac}, namespace_.fd());
+      !made) {
+    return made;
   }
+  const auto host = netlink->link(host_device_);
+  const auto inside = namespace_.run([]() -> Result<sys::Link> {
+    auto within = sys::Netlink::open();
+    return within ? within->link(kInnerDevice) : tl::make_unexpected(std::move(within.error()));
+  });
   if (!host || !inside) {
-    return tl::make_unexpected(host ? std::move(inside.error()) : std::move(host.error()));
+    return tl::make_unexpected(host ? inside.error() : host.error());
   }
   host_ifindex_ = host->index;
   inner_ifindex_ = inside->index;
@@ -214,14 +248,24 @@ Result<UniqueFd> MetadataNamespace::listen(int family) const {
   });
 }
 
+Result<sys::SockDiag::Swept> MetadataNamespace::destroy_sockets_of(const SlotNumbers& slots) const {
+  return namespace_.run([&] { return destroy_aliased_sockets(slots); });
+}
+
 Status MetadataNamespace::remove() {
+  return remove_named(name());
+}
+
+Status MetadataNamespace::remove_named(std::string_view name) {
   auto netlink = sys::Netlink::open();
   if (netlink) {
-    if (const auto host = netlink->link(host_device_)) {
-      (void)netlink->delete_link(host->index);
+    if (const auto host = netlink->link(host_device_of(name))) {
+      if (auto deleted = netlink->delete_link(host->index); !deleted) {
+        return deleted;
+      }
     }
   }
-  return sys::NetNamespace::delete_named(name());
+  return sys::NetNamespace::delete_named(name);
 }
 
 }  // namespace metatap::dataplane

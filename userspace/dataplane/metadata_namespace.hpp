@@ -5,10 +5,12 @@
 #include <string>
 #include <string_view>
 
+#include "dataplane/slot_sockets.hpp"
 #include "metatap/result.hpp"
 #include "metatap/unique_fd.hpp"
 #include "sys/netlink.hpp"
 #include "sys/netns.hpp"
+#include "sys/sock_diag.hpp"
 
 namespace metatap::dataplane {
 
@@ -17,7 +19,9 @@ namespace metatap::dataplane {
 /// veth pair; nothing is forwarded, and aliases never leave it. Control thread.
 class MetadataNamespace {
  public:
-  /// Makes the namespace and what is in it, or puts right what an earlier process left.
+  /// Makes the namespace and what is in it. One that an earlier process left is not used again but
+  /// cut off and discarded: its sockets repeat their unacknowledged bytes for minutes, and the slot
+  /// that those were for may have another owner now. ErrorCode::conflict: somebody listens in it.
   static Result<MetadataNamespace> create(std::string_view name);
 
   /// Host end of the pair, and the namespace's number as the taps' namespace knows it.
@@ -32,6 +36,9 @@ class MetadataNamespace {
   /// too, and the liveness gate, asking from another device, would not find it.
   [[nodiscard]] Result<UniqueFd> listen(int family) const;
 
+  /// Ends the connections of slots that are nobody's any more.
+  [[nodiscard]] Result<sys::SockDiag::Swept> destroy_sockets_of(const SlotNumbers& slots) const;
+
   /// Takes the veth pair and the namespace's name away.
   Status remove();
 
@@ -42,6 +49,8 @@ class MetadataNamespace {
 
  private:
   explicit MetadataNamespace(sys::NetNamespace ns) : namespace_(std::move(ns)) {}
+  static Status discard_leftover(std::string_view name);
+  static Status remove_named(std::string_view name);
   Status make_veth();
   Status configure();
 

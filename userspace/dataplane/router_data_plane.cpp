@@ -551,6 +551,7 @@ void RouterDataPlane::settle(const std::string& name) {
       }
       journal_->forget(place.cookie);
       place.resolver.reset();
+      let_rest(place);
     }
     if (place.cookie != *cookie) {
       place.cookie = *cookie;
@@ -564,7 +565,9 @@ void RouterDataPlane::settle(const std::string& name) {
     if (!links) {
       return tl::make_unexpected(links.error());
     }
-    return settle_inside(place, *netlink, plan_place(*index_, place.what, *links), *links);
+    auto settled = settle_inside(place, *netlink, plan_place(*index_, place.what, *links), *links);
+    sweep_inside(place);
+    return settled;
   });
   if (!done) {
     report(done.error().code == ErrorCode::denied ? "denied" : "error", done.error().message);
@@ -637,6 +640,11 @@ Status RouterDataPlane::prepare(Place& place, sys::Netlink& netlink, const Place
     }
     const bool first = place.listeners.empty();
     if (first) {
+      // What a process that died left would be the listener's again.
+      if (auto clear = destroy_leftover_sockets();
+          !clear && clear.error().code != ErrorCode::unsupported) {
+        return clear;
+      }
       if (auto set = journal_->set_sysctl(place.cookie, "net/ipv4/tcp_fwmark_accept", "1"); !set) {
         return set;
       }
@@ -807,7 +815,8 @@ void RouterDataPlane::release(const std::string& name, bool gone) {
       drop_device(place, place.devices.begin()->first);
     }
   };
-  const bool empty = place.devices.empty() && journal_->changes(place.cookie).empty();
+  const bool empty =
+      place.devices.empty() && place.retired.empty() && journal_->changes(place.cookie).empty();
   if (!gone && !empty) {
     if (auto opened = sys::NetNamespace::open(name)) {
       const auto undone = opened->run([&]() -> Status {
@@ -817,6 +826,7 @@ void RouterDataPlane::release(const std::string& name, bool gone) {
         if (!cookie || *cookie != place.cookie) {
           return {};
         }
+        sweep_inside(place);
         auto netlink = sys::Netlink::open();
         if (!netlink) {
           return tl::make_unexpected(std::move(netlink.error()));
@@ -829,6 +839,7 @@ void RouterDataPlane::release(const std::string& name, bool gone) {
     }
   }
   let_go();
+  let_rest(place);
   if (gone) {
     journal_->forget(place.cookie);
     if (place.cookie != 0) {
@@ -837,6 +848,25 @@ void RouterDataPlane::release(const std::string& name, bool gone) {
   }
   by_nsid_.erase(place.nsid);
   places_.erase(found);
+}
+
+/// Connections of slots that are nobody's any more end here. While we stop, answers that are on
+/// their way arrive: then the next process does it before it listens.
+void RouterDataPlane::sweep_inside(Place& place) {
+  if (!running_ || !bpf() || place.retired.empty()) {
+    return;
+  }
+  if (!rest_if_silent(*core_->slots, place.retired, destroy_tagged_sockets(place.retired),
+                      place.name)) {
+    look_again(place.name, kTries);
+  }
+}
+
+/// The namespace is not ours to look into any more: what it sends is nobody else's on this host.
+void RouterDataPlane::let_rest(Place& place) {
+  for (const auto slot : std::exchange(place.retired, {})) {
+    core_->slots->rest(slot);
+  }
 }
 
 // ---- one device ----
@@ -882,6 +912,7 @@ void RouterDataPlane::add_device(Place& place, RouterDevice wanted) {
   auto slot = core_->slots->add(row, held.origin, {});
   if (slot && *slot > MT_TAG_MASK) {
     core_->slots->remove(*slot);
+    core_->slots->rest(*slot);
     slot = fail(ErrorCode::unavailable, "router mode has 65535 slots, and all are in use");
   }
   if (!slot) {
@@ -949,7 +980,7 @@ void RouterDataPlane::update_ports(Place& place, Device& device, std::vector<Rou
     }
   }
   for (const auto& id : gone) {
-    drop_port(device, id);
+    drop_port(place, device, id);
   }
   for (const auto& source : wanted) {
     if (device.ports.contains(source.port_id)) {
@@ -1001,6 +1032,7 @@ Status RouterDataPlane::add_port(Place& place, Device& device, const RouterSourc
       row, port.origin, source.addresses.empty() ? std::string() : source.addresses[0].text());
   if (slot && *slot > MT_TAG_MASK) {
     core_->slots->remove(*slot);
+    core_->slots->rest(*slot);
     slot = fail(ErrorCode::unavailable, "router mode has 65535 slots, and all are in use");
   }
   if (!slot) {
@@ -1017,7 +1049,7 @@ Status RouterDataPlane::add_port(Place& place, Device& device, const RouterSourc
   return written;
 }
 
-void RouterDataPlane::drop_port(Device& device, const std::string& port_id) {
+void RouterDataPlane::drop_port(Place& place, Device& device, const std::string& port_id) {
   const auto found = device.ports.find(port_id);
   if (found == device.ports.end()) {
     return;
@@ -1028,6 +1060,7 @@ void RouterDataPlane::drop_port(Device& device, const std::string& port_id) {
       ::bpf_map_delete_elem(core_->programs->map("mt_sources"), &key);
     }
     core_->slots->remove(port.slot);
+    place.retired.insert(port.slot);
   }
   port.origin->revoked.store(true);
   device.ports.erase(found);
@@ -1044,10 +1077,13 @@ void RouterDataPlane::drop_device(Place& place, unsigned ifindex) {
     ::bpf_map_delete_elem(core_->programs->map("mt_devices"), &key);
   }
   while (!device.ports.empty()) {
-    drop_port(device, std::string(device.ports.begin()->first));
+    drop_port(place, device, std::string(device.ports.begin()->first));
   }
   device.origin->revoked.store(true);
-  core_->slots->remove(device.slot);
+  if (device.slot != 0) {
+    core_->slots->remove(device.slot);
+    place.retired.insert(device.slot);
+  }
   for (auto* attachment : {&device.out, &device.in}) {
     // A clsact filter can only be taken away inside; one that is left goes with its device.
     if (*attachment && !inside_ && (*attachment)->kind() == "clsact") {

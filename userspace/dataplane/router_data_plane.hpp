@@ -24,6 +24,7 @@
 #include "dataplane/place_settings.hpp"
 #include "dataplane/router_plan.hpp"
 #include "dataplane/router_resolver.hpp"
+#include "dataplane/slot_sockets.hpp"
 #include "dataplane/tap_data_plane.hpp"
 #include "dataplane/tc_attachment.hpp"
 #include "metatap/model.hpp"
@@ -131,6 +132,7 @@ class RouterDataPlane {
     std::int32_t nsid = -1;
     std::string state, reason;
     std::map<unsigned, Device> devices;  ///< by ifindex
+    SlotNumbers retired;                 ///< removed, but sockets may still bear them
     std::vector<RouterProblem> problems;
     std::map<std::string, unsigned> listeners;  ///< by name; the ifindex it is bound to, or 0
     std::shared_ptr<CallerResolver> resolver;
@@ -159,13 +161,15 @@ class RouterDataPlane {
                        unsigned ifindex);
   void close_listeners(Place& place);
   void publish_addresses(Place& place);
+  void sweep_inside(Place& place);
+  void let_rest(Place& place);
   /// `gone`: the namespace is no more, or another one has its name.
   void release(const std::string& name, bool gone);
   // One device.
   void add_device(Place& place, RouterDevice wanted);
   void update_ports(Place& place, Device& device, std::vector<RouterSource> wanted);
   Status add_port(Place& place, Device& device, const RouterSource& source);
-  void drop_port(Device& device, const std::string& port_id);
+  void drop_port(Place& place, Device& device, const std::string& port_id);
   void drop_device(Place& place, unsigned ifindex);
   Status attach(Place& place, Device& device);
   [[nodiscard]] std::string pin_of(const Place& place, unsigned ifindex,

@@ -18,7 +18,7 @@ class SlotAllocator {
   using Clock = std::chrono::steady_clock;
 
   /// Numbers first … size-1; 0 is nobody.
-  explicit SlotAllocator(std::uint32_t size, Clock::duration quarantine = std::chrono::seconds(60),
+  explicit SlotAllocator(std::uint32_t size, Clock::duration quarantine = std::chrono::seconds(64),
                          std::uint32_t first = 1);
 
   /// ErrorCode::unavailable when all are taken or resting.

@@ -36,6 +36,7 @@ Result<std::uint32_t> SlotTable::add(mt_slot row, std::shared_ptr<Origin> origin
       std::make_shared<const Entry>(Entry{std::move(origin), row, std::move(first_address)}));
   if (auto written = write(*slot, row); !written) {
     remove(*slot);
+    rest(*slot);
     return tl::make_unexpected(std::move(written.error()));
   }
   return slot;
@@ -94,8 +95,11 @@ void SlotTable::remove(std::uint32_t slot) {
   if (const auto entry = entries_[slot].exchange(nullptr)) {
     entry->origin->revoked.store(true);
     (void)write(slot, mt_slot{});
-    allocator_.release(slot);
   }
+}
+
+void SlotTable::rest(std::uint32_t slot) {
+  allocator_.release(slot);
 }
 
 std::shared_ptr<const SlotTable::Entry> SlotTable::find(std::uint32_t slot) const {

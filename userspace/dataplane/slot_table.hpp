@@ -40,8 +40,10 @@ class SlotTable {
                std::string first_address);
   /// New addresses or flags for the same identity. What the programs learned is kept.
   Status update(std::uint32_t slot, mt_slot row, std::string first_address);
-  /// Revokes the origin, clears the row, sends the number to rest.
+  /// Revokes the origin and clears the row. The number stays taken: sockets may still bear it.
   void remove(std::uint32_t slot);
+  /// Sends a removed slot's number to rest, once nothing can speak for it any more.
+  void rest(std::uint32_t slot);
 
   /// Any thread. Null: nobody's.
   [[nodiscard]] std::shared_ptr<const Entry> find(std::uint32_t slot) const;

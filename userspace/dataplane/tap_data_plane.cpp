@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <limits>
 #include <string_view>
 
 #include "base/log.hpp"
@@ -22,6 +23,12 @@ namespace fs = std::filesystem;
 
 /// Events tell of changes at once; a look at everything finds what they did not.
 constexpr std::chrono::seconds kLookInterval{5};
+
+/// As mt_config::nsid: no namespace has this number. (Negative would be the packet's own.)
+constexpr std::int32_t kNoNamespace = std::numeric_limits<std::int32_t>::max();
+
+/// Sockets that would not go are tried again after so long.
+constexpr std::chrono::seconds kSweepAgain{1};
 
 /// From so many devices on, waiting for each attachment's grace period takes too long.
 constexpr std::size_t kMany = 16;
@@ -58,7 +65,11 @@ std::optional<sys::IpAddress> single_address(std::string_view text) {
 
 TapDataPlane::TapDataPlane(std::shared_ptr<Core> core, asio::io_context& control,
                            GuestFrontend& frontend)
-    : core_(std::move(core)), frontend_(frontend), readable_(control), tick_(control) {}
+    : core_(std::move(core)),
+      frontend_(frontend),
+      readable_(control),
+      tick_(control),
+      sweep_(control) {}
 
 TapDataPlane::~TapDataPlane() {
   if (running_) {
@@ -74,14 +85,24 @@ Status TapDataPlane::start(std::shared_ptr<const Inventory> inventory) {
     return tl::make_unexpected(std::move(error).in("tap data plane"));
   };
   running_ = true;
+  auto config = programs.config();
+  if (!config) {
+    return failed(std::move(config.error()));
+  }
+  // Programs of an earlier process may be attached, and its namespace's number be another's soon.
+  config->veth_ifindex = 0;
+  config->nsid = kNoNamespace;
+  if (auto written = programs.set_config(*config); !written) {
+    return failed(std::move(written.error()));
+  }
   auto made = MetadataNamespace::create(options.namespace_name);
   if (!made) {
     return failed(std::move(made.error()));
   }
   namespace_.emplace(*std::move(made));
-  auto config = programs.config();
-  if (!config) {
-    return failed(std::move(config.error()));
+  if (const auto able = namespace_->destroy_sockets_of({}); !able) {
+    log::warn("tap data plane: {}; connections of a port that goes are left to their time-outs",
+              able.error().message);
   }
   config->veth_ifindex = namespace_->host_ifindex();
   config->nsid = namespace_->nsid();
@@ -151,6 +172,7 @@ Status TapDataPlane::open_listeners() {
 void TapDataPlane::stop(Leave leave) {
   running_ = false;
   tick_.cancel();
+  sweep_.cancel();
   if (readable_.is_open()) {
     readable_.cancel();
     (void)readable_.release();  // the monitor owns it
@@ -579,13 +601,13 @@ void TapDataPlane::bind(const Place& place, const Claim& claim, unsigned ifindex
     binding.slot = *slot;
     if (::bpf_map_update_elem(programs.map("mt_ports"), &key, &binding.slot, BPF_ANY) != 0) {
       auto error = errno_error(errno, "write mt_ports");
-      core_->slots->remove(binding.slot);
+      retire(binding.slot);
       return give_up(std::move(error));
     }
   }
   if (auto done = set_attached(ifindex, true); !done) {
     ::bpf_map_delete_elem(programs.map("mt_ports"), &key);
-    core_->slots->remove(binding.slot);
+    retire(binding.slot);
     return give_up(std::move(done.error()));
   }
   log::debug("tap {}: port {} is slot {}", place.first, binding.port_id, binding.slot);
@@ -599,9 +621,32 @@ void TapDataPlane::unbind(const Place& place) {
   }
   const auto key = key_of(bound->second.ifindex, place.second);
   ::bpf_map_delete_elem(core_->programs->map("mt_ports"), &key);
-  core_->slots->remove(bound->second.slot);
+  retire(bound->second.slot);
   log::debug("tap {}: slot {} is free", place.first, bound->second.slot);
   bindings_.erase(bound);
+}
+
+/// Nobody's any more, at once; its number rests when its sockets are gone, too. Those are looked
+/// for once for all that went in this turn of the control thread.
+void TapDataPlane::retire(std::uint32_t slot) {
+  core_->slots->remove(slot);
+  retired_.insert(slot);
+  if (running_ && retired_.size() == 1) {
+    sweep_after(std::chrono::seconds(0));
+  }
+}
+
+void TapDataPlane::sweep_after(std::chrono::seconds delay) {
+  sweep_.expires_after(delay);
+  sweep_.async_wait([this](const boost::system::error_code& error) {
+    if (error || !running_) {
+      return;
+    }
+    if (!rest_if_silent(*core_->slots, retired_, namespace_->destroy_sockets_of(retired_),
+                        namespace_->name())) {
+      sweep_after(kSweepAgain);
+    }
+  });
 }
 
 /// What an earlier process left and nobody claims now.

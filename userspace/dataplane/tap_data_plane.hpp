@@ -4,6 +4,7 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <chrono>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -15,6 +16,7 @@
 
 #include "dataplane/core.hpp"
 #include "dataplane/metadata_namespace.hpp"
+#include "dataplane/slot_sockets.hpp"
 #include "dataplane/tc_attachment.hpp"
 #include "metatap/model.hpp"
 #include "metatap/origin.hpp"
@@ -61,8 +63,9 @@ class TapDataPlane {
   void apply(const InventoryChange& change);
   enum class Leave : bool {
     nothing,  ///< detach, take down the namespace, unpin
-    steering  ///< leave programs, maps and namespace for the next process; packets are then
-              ///< treated as `when_down` says until it listens
+    steering  ///< leave programs and maps for the next process, which knows by them who is who;
+              ///< packets are treated as `when_down` says until it listens. Open connections end:
+              ///< the namespace stays only until that process makes its own
   };
   void stop(Leave leave = Leave::nothing);
 
@@ -104,6 +107,8 @@ class TapDataPlane {
   void settle_all();
   void bind(const Place& place, const Claim& claim, unsigned ifindex);
   void unbind(const Place& place);
+  void retire(std::uint32_t slot);
+  void sweep_after(std::chrono::seconds delay);
   Status set_attached(unsigned ifindex, bool wanted);
   [[nodiscard]] Binding describe(const Place& place, const Claim& claim, unsigned ifindex) const;
   void forget_leftovers();
@@ -116,7 +121,7 @@ class TapDataPlane {
   std::optional<sys::Netlink> netlink_;
   std::optional<sys::LinkMonitor> monitor_;
   boost::asio::posix::stream_descriptor readable_;
-  boost::asio::steady_timer tick_;
+  boost::asio::steady_timer tick_, sweep_;
   bool running_ = false;
 
   std::shared_ptr<const Inventory> inventory_;
@@ -128,6 +133,7 @@ class TapDataPlane {
   std::map<unsigned, TcAttachment> attached_;         ///< by ifindex
   std::map<std::string, std::string> attach_errors_;  ///< by device
   std::map<Place, std::string> bind_errors_;
+  SlotNumbers retired_;  ///< removed, but sockets may still bear them
   std::vector<std::string> listeners_;
 };
 

@@ -150,66 +150,18 @@ bool IpAddress::link_local() const {
   return family == AF_INET6 && bytes[0] == 0xfe && (bytes[1] & 0xc0) == 0x80;
 }
 
-void Netlink::Close::operator()(mnl_socket* socket) const {
-  mnl_socket_close(socket);
-}
-
 void LinkMonitor::Close::operator()(mnl_socket* socket) const {
   mnl_socket_close(socket);
 }
 
-Netlink::Netlink(mnl_socket* socket) : socket_(socket), port_(mnl_socket_get_portid(socket)) {}
-
 Result<Netlink> Netlink::open() {
-  std::unique_ptr<mnl_socket, Close> socket(mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC));
+  auto socket = NetlinkSocket::open(NETLINK_ROUTE, "rtnetlink");
   if (!socket) {
-    return fail_errno(errno, "open rtnetlink");
+    return tl::make_unexpected(std::move(socket.error()));
   }
-  if (mnl_socket_bind(socket.get(), 0, MNL_SOCKET_AUTOPID) < 0) {
-    return fail_errno(errno, "bind rtnetlink");
-  }
-  int on = 1;
-  mnl_socket_setsockopt(socket.get(), NETLINK_EXT_ACK, &on, sizeof(on));
-  mnl_socket_setsockopt(socket.get(), NETLINK_GET_STRICT_CHK, &on, sizeof(on));
-  return Netlink(socket.release());
-}
-
-Status Netlink::dump(nlmsghdr* message, std::string_view step,
-                     const std::function<void(const nlmsghdr*)>& each) {
-  message->nlmsg_seq = ++sequence_;
-  if (mnl_socket_sendto(socket_.get(), message, message->nlmsg_len) < 0) {
-    return fail_errno(errno, step);
-  }
-  std::vector<char> buffer(kBuffer);
-  struct Context {
-    const std::function<void(const nlmsghdr*)>& each;
-  } context{each};
-  const auto on_message = [](const nlmsghdr* received, void* data) -> int {
-    static_cast<Context*>(data)->each(received);
-    return MNL_CB_OK;
-  };
-  for (;;) {
-    const auto size = mnl_socket_recvfrom(socket_.get(), buffer.data(), buffer.size());
-    if (size < 0) {
-      if (errno == EINTR) {
-        continue;
-      }
-      return fail_errno(errno, step);
-    }
-    const int more = mnl_cb_run(buffer.data(), static_cast<std::size_t>(size), sequence_, port_,
-                                on_message, &context);
-    if (more < 0) {
-      return fail_errno(errno, step);
-    }
-    if (more == MNL_CB_STOP) {
-      return {};
-    }
-  }
-}
-
-Status Netlink::transact(nlmsghdr* message, std::string_view step) {
-  message->nlmsg_flags |= NLM_F_ACK;
-  return dump(message, step, [](const nlmsghdr*) {});
+  socket->enable(NETLINK_EXT_ACK);
+  socket->enable(NETLINK_GET_STRICT_CHK);
+  return Netlink(*std::move(socket));
 }
 
 Result<std::vector<Link>> Netlink::links() {
@@ -220,7 +172,7 @@ Result<std::vector<Link>> Netlink::links() {
     Message message(RTM_GETLINK, NLM_F_DUMP);
     message.extra<ifinfomsg>()->ifi_family = AF_UNSPEC;
     bool interrupted = false;
-    auto done = dump(message.header, "list links", [&](const nlmsghdr* received) {
+    auto done = socket_.dump(message.header, "list links", [&](const nlmsghdr* received) {
       interrupted |= (received->nlmsg_flags & NLM_F_DUMP_INTR) != 0;
       if (received->nlmsg_type == RTM_NEWLINK) {
         found.push_back(to_link(received));
@@ -256,11 +208,12 @@ Result<Link> Netlink::link(std::string_view name) {
   Message message(RTM_GETLINK, NLM_F_ACK);
   ask_for_link(message, name, 0);
   Link found;
-  auto done = dump(message.header, "link " + std::string(name), [&](const nlmsghdr* received) {
-    if (received->nlmsg_type == RTM_NEWLINK) {
-      found = to_link(received);
-    }
-  });
+  auto done =
+      socket_.dump(message.header, "link " + std::string(name), [&](const nlmsghdr* received) {
+        if (received->nlmsg_type == RTM_NEWLINK) {
+          found = to_link(received);
+        }
+      });
   if (!done) {
     return tl::make_unexpected(std::move(done.error()));
   }
@@ -271,11 +224,12 @@ Result<Link> Netlink::link(unsigned ifindex) {
   Message message(RTM_GETLINK, NLM_F_ACK);
   ask_for_link(message, {}, ifindex);
   Link found;
-  auto done = dump(message.header, fmt::format("link {}", ifindex), [&](const nlmsghdr* received) {
-    if (received->nlmsg_type == RTM_NEWLINK) {
-      found = to_link(received);
-    }
-  });
+  auto done =
+      socket_.dump(message.header, fmt::format("link {}", ifindex), [&](const nlmsghdr* received) {
+        if (received->nlmsg_type == RTM_NEWLINK) {
+          found = to_link(received);
+        }
+      });
   if (!done) {
     return tl::make_unexpected(std::move(done.error()));
   }
@@ -304,13 +258,13 @@ Status Netlink::add_veth(const VethEnd& here, const VethEnd& peer, std::optional
   mnl_attr_nest_end(message.header, other);
   mnl_attr_nest_end(message.header, data);
   mnl_attr_nest_end(message.header, info);
-  return transact(message.header, "create veth pair " + here.name + " - " + peer.name);
+  return socket_.transact(message.header, "create veth pair " + here.name + " - " + peer.name);
 }
 
 Status Netlink::delete_link(unsigned ifindex) {
   Message message(RTM_DELLINK, 0);
   message.extra<ifinfomsg>()->ifi_index = static_cast<int>(ifindex);
-  return transact(message.header, fmt::format("delete link {}", ifindex));
+  return socket_.transact(message.header, fmt::format("delete link {}", ifindex));
 }
 
 Status Netlink::set_up(unsigned ifindex, bool up) {
@@ -319,28 +273,29 @@ Status Netlink::set_up(unsigned ifindex, bool up) {
   info->ifi_index = static_cast<int>(ifindex);
   info->ifi_change = IFF_UP;
   info->ifi_flags = up ? IFF_UP : 0;
-  return transact(message.header, fmt::format("set link {} {}", ifindex, up ? "up" : "down"));
+  return socket_.transact(message.header,
+                          fmt::format("set link {} {}", ifindex, up ? "up" : "down"));
 }
 
 Status Netlink::set_mtu(unsigned ifindex, unsigned mtu) {
   Message message(RTM_NEWLINK, 0);
   message.extra<ifinfomsg>()->ifi_index = static_cast<int>(ifindex);
   mnl_attr_put_u32(message.header, IFLA_MTU, mtu);
-  return transact(message.header, fmt::format("set MTU of link {} to {}", ifindex, mtu));
+  return socket_.transact(message.header, fmt::format("set MTU of link {} to {}", ifindex, mtu));
 }
 
 Status Netlink::set_mac(unsigned ifindex, const MacAddress& mac) {
   Message message(RTM_NEWLINK, 0);
   message.extra<ifinfomsg>()->ifi_index = static_cast<int>(ifindex);
   mnl_attr_put(message.header, IFLA_ADDRESS, mac.size(), mac.data());
-  return transact(message.header, fmt::format("set MAC of link {}", ifindex));
+  return socket_.transact(message.header, fmt::format("set MAC of link {}", ifindex));
 }
 
 Status Netlink::set_namespace(unsigned ifindex, int namespace_fd) {
   Message message(RTM_NEWLINK, 0);
   message.extra<ifinfomsg>()->ifi_index = static_cast<int>(ifindex);
   mnl_attr_put_u32(message.header, IFLA_NET_NS_FD, static_cast<std::uint32_t>(namespace_fd));
-  return transact(message.header, fmt::format("move link {}", ifindex));
+  return socket_.transact(message.header, fmt::format("move link {}", ifindex));
 }
 
 Status Netlink::add_address(unsigned ifindex, const IpAddress& address, unsigned prefix) {
@@ -355,7 +310,7 @@ Status Netlink::add_address(unsigned ifindex, const IpAddress& address, unsigned
   if (address.family == AF_INET6) {
     mnl_attr_put_u32(message.header, IFA_FLAGS, IFA_F_NODAD);
   }
-  return transact(message.header, fmt::format("add {}/{}", address.text(), prefix));
+  return socket_.transact(message.header, fmt::format("add {}/{}", address.text(), prefix));
 }
 
 Status Netlink::delete_address(unsigned ifindex, const IpAddress& address, unsigned prefix) {
@@ -365,7 +320,7 @@ Status Netlink::delete_address(unsigned ifindex, const IpAddress& address, unsig
   info->ifa_prefixlen = static_cast<std::uint8_t>(prefix);
   info->ifa_index = ifindex;
   message.put(IFA_LOCAL, address);
-  return transact(message.header, fmt::format("delete {}/{}", address.text(), prefix));
+  return socket_.transact(message.header, fmt::format("delete {}/{}", address.text(), prefix));
 }
 
 namespace {
@@ -398,15 +353,15 @@ void describe(Message& message, const Route& route) {
 Status Netlink::add_route(const Route& route) {
   Message message(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE);
   describe(message, route);
-  return transact(message.header,
-                  fmt::format("add route {}/{}", route.destination.text(), route.prefix));
+  return socket_.transact(message.header,
+                          fmt::format("add route {}/{}", route.destination.text(), route.prefix));
 }
 
 Status Netlink::delete_route(const Route& route) {
   Message message(RTM_DELROUTE, 0);
   describe(message, route);
-  return transact(message.header,
-                  fmt::format("delete route {}/{}", route.destination.text(), route.prefix));
+  return socket_.transact(
+      message.header, fmt::format("delete route {}/{}", route.destination.text(), route.prefix));
 }
 
 Status Netlink::add_neighbour(unsigned ifindex, const IpAddress& address, const MacAddress& mac) {
@@ -417,14 +372,14 @@ Status Netlink::add_neighbour(unsigned ifindex, const IpAddress& address, const 
   info->ndm_state = NUD_PERMANENT;
   message.put(NDA_DST, address);
   mnl_attr_put(message.header, NDA_LLADDR, mac.size(), mac.data());
-  return transact(message.header, "add neighbour " + address.text());
+  return socket_.transact(message.header, "add neighbour " + address.text());
 }
 
 Result<std::vector<Netlink::Address>> Netlink::addresses() {
   std::vector<Address> found;
   Message message(RTM_GETADDR, NLM_F_DUMP);
   message.extra<ifaddrmsg>()->ifa_family = AF_UNSPEC;
-  auto done = dump(message.header, "list addresses", [&](const nlmsghdr* received) {
+  auto done = socket_.dump(message.header, "list addresses", [&](const nlmsghdr* received) {
     if (received->nlmsg_type != RTM_NEWADDR) {
       return;
     }
@@ -458,13 +413,14 @@ Result<std::int32_t> Netlink::nsid_of(int namespace_fd) {
     message.extra<rtgenmsg>()->rtgen_family = AF_UNSPEC;
     mnl_attr_put_u32(message.header, NETNSA_FD, static_cast<std::uint32_t>(namespace_fd));
     std::int32_t id = -1;
-    auto done = dump(message.header, "ask for a namespace's id", [&](const nlmsghdr* received) {
-      for_each_attribute(received, sizeof(rtgenmsg), [&](const nlattr* attribute) {
-        if (mnl_attr_get_type(attribute) == NETNSA_NSID) {
-          id = static_cast<std::int32_t>(mnl_attr_get_u32(attribute));
-        }
-      });
-    });
+    auto done =
+        socket_.dump(message.header, "ask for a namespace's id", [&](const nlmsghdr* received) {
+          for_each_attribute(received, sizeof(rtgenmsg), [&](const nlattr* attribute) {
+            if (mnl_attr_get_type(attribute) == NETNSA_NSID) {
+              id = static_cast<std::int32_t>(mnl_attr_get_u32(attribute));
+            }
+          });
+        });
     if (!done) {
       return tl::make_unexpected(std::move(done.error()));
     }
@@ -478,7 +434,7 @@ Result<std::int32_t> Netlink::nsid_of(int namespace_fd) {
   message.extra<rtgenmsg>()->rtgen_family = AF_UNSPEC;
   mnl_attr_put_u32(message.header, NETNSA_FD, static_cast<std::uint32_t>(namespace_fd));
   mnl_attr_put_u32(message.header, NETNSA_NSID, static_cast<std::uint32_t>(-1));
-  if (auto given = transact(message.header, "give a namespace an id");
+  if (auto given = socket_.transact(message.header, "give a namespace an id");
       !given && given.error().code != ErrorCode::conflict) {
     return tl::make_unexpected(std::move(given.error()));
   }

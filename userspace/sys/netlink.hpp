@@ -3,17 +3,17 @@
 
 #include <array>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "metatap/result.hpp"
+#include "sys/netlink_socket.hpp"
 
 struct mnl_socket;
-struct nlmsghdr;
 
 namespace metatap::sys {
 
@@ -100,17 +100,9 @@ class Netlink {
   [[nodiscard]] Result<std::int32_t> nsid_of(int namespace_fd);
 
  private:
-  struct Close {
-    void operator()(mnl_socket* socket) const;
-  };
-  explicit Netlink(mnl_socket* socket);
-  Status transact(nlmsghdr* message, std::string_view step);
-  Status dump(nlmsghdr* message, std::string_view step,
-              const std::function<void(const nlmsghdr*)>& each);
+  explicit Netlink(NetlinkSocket socket) : socket_(std::move(socket)) {}
 
-  std::unique_ptr<mnl_socket, Close> socket_;
-  unsigned port_ = 0;
-  std::uint32_t sequence_ = 0;
+  NetlinkSocket socket_;
 };
 
 /// RTM_NEWLINK and RTM_DELLINK of one namespace (of the thread that opened it). Non-blocking; give
