@@ -41,7 +41,7 @@ struct AddressTable {
   };
   struct Device {
     unsigned ifindex = 0;
-    std::vector<std::pair<sys::IpAddress, unsigned>> subnets;  ///< address and prefix length
+    std::vector<sys::IpNetwork> subnets;  ///< address and prefix length
     std::shared_ptr<const Origin> origin;                      ///< without a port
   };
   std::vector<Known> known;  ///< sorted by address and ifindex
