@@ -121,8 +121,7 @@ static __always_inline int return_v4(struct __sk_buff *skb)
 static __always_inline bool is_of(const struct mt_in6 *alias, const struct mt_in6 *guest,
 				  __u32 index)
 {
-	return index == MT_LINK_LOCAL ||
-	       (alias->w[2] == guest->w[2] && alias->w[3] == guest->w[3]);
+	return index == MT_LINK_LOCAL || (alias->w[2] == guest->w[2] && alias->w[3] == guest->w[3]);
 }
 
 static __always_inline int return_v6(struct __sk_buff *skb)

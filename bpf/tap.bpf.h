@@ -23,31 +23,18 @@ static __always_inline int who_is(struct __sk_buff *skb, __u16 vlan, struct mt_w
 	__u32 *slot = bpf_map_lookup_elem(&mt_ports, &key);
 
 	if (!slot)
-		return MT_unknown_port;
-	who->slot = *slot;
+		return WHY(unknown_port);
 	who->row = bpf_map_lookup_elem(&mt_slots, slot);
 	if (!who->row || who->row->kind != MT_KIND_TAP)
-		return MT_unknown_port;
+		return WHY(unknown_port);
+	who->slot = *slot;
 	if (who->row->flags & MT_SLOT_DISABLED)
-		return MT_port_disabled;
+		return WHY(port_disabled);
 	if (load(skb, __builtin_offsetof(struct ethhdr, h_source), who->mac, ETH_ALEN) ||
 	    !is_own_mac(who))
-		return MT_wrong_mac;
+		return WHY(wrong_mac);
 	return 0;
 }
-
-/* What who_is() says is wrong. */
-#define REFUSE(skb, who, why)                                                                      \
-	({                                                                                         \
-		int __verdict;                                                                     \
-		if ((why) == MT_port_disabled)                                                     \
-			__verdict = DROP(skb, (who).slot, port_disabled);                          \
-		else if ((why) == MT_wrong_mac)                                                    \
-			__verdict = DROP(skb, (who).slot, wrong_mac);                              \
-		else                                                                               \
-			__verdict = DROP(skb, 0, unknown_port);                                    \
-		__verdict;                                                                         \
-	})
 
 /* Into the namespace: untagged, marked, addressed to this host whatever MAC the guest chose. */
 static __always_inline int deliver(struct __sk_buff *skb, __u32 slot, const struct mt_config *cfg)
@@ -136,13 +123,13 @@ static __noinline int tap_v4(struct __sk_buff *skb, __u32 l3, __u16 vlan, bool t
 	}
 
 	refused = who_is(skb, vlan, &who);
-	if (refused || !cfg || !who.row)
-		return REFUSE(skb, who, refused);
+	if (refused)
+		return refuse(skb, who.slot, refused);
+	if (!cfg || !who.row)
+		return DROP(skb, 0, unknown_port);
 	index = index_v4(&who, source, error);
-	if (index == MT_NO_ROOM)
-		return DROP(skb, who.slot, addresses_full);
 	if (index < 0)
-		return DROP(skb, who.slot, spoofed_v4);
+		return refuse(skb, who.slot, -index);
 	alias = alias_v4(alias_value(who.slot, who.row->generation, index));
 
 	if (cfg->flags & MT_CONFIG_GATE && ip.protocol == IPPROTO_TCP && first) {
@@ -292,17 +279,17 @@ static __noinline int tap_v6(struct __sk_buff *skb, __u32 l3, __u16 vlan, bool t
 	}
 
 	refused = who_is(skb, vlan, &who);
-	if (refused || !cfg || !who.row)
-		return REFUSE(skb, who, refused);
+	if (refused)
+		return refuse(skb, who.slot, refused);
+	if (!cfg || !who.row)
+		return DROP(skb, 0, unknown_port);
 	if (error)
 		__builtin_memcpy(&reported, &error_header.ip.daddr, sizeof(reported));
 	else
 		reported = source;
 	index = index_v6(&who, &reported, error);
-	if (index == MT_NO_ROOM)
-		return DROP(skb, who.slot, addresses_full);
 	if (index < 0)
-		return DROP(skb, who.slot, spoofed_v6);
+		return refuse(skb, who.slot, -index);
 	value = alias_value(who.slot, who.row->generation, index);
 	alias = source;
 	alias_v6(&alias, value);

@@ -17,10 +17,6 @@ struct mt_who {
 	__u8 mac[8]; /* and two zero bytes */
 };
 
-/* Instead of an index. */
-#define MT_NOT_ITS_OWN (-1)
-#define MT_NO_ROOM     (-2)
-
 static __always_inline bool same_mac(const __u8 *a, const __u8 *b)
 {
 	return *(__u32 *)a == *(__u32 *)b && *(__u16 *)(a + 4) == *(__u16 *)(b + 4);
@@ -74,10 +70,15 @@ static __always_inline void forget(struct mt_address_key *key, const struct mt_a
 		bpf_map_delete_elem(&mt_addresses, key);
 }
 
+static __always_inline int not_its_own(__u16 family)
+{
+	return family == MT_FAMILY_V4 ? -WHY(spoofed_v4) : -WHY(spoofed_v6);
+}
+
 /*
  * Makes an unknown address the port's own, if its flags have it so: in the place of the one that
  * was learned longest ago. Two CPUs have two places; of two that learn one address the second
- * takes what the first has written.
+ * takes what the first has written. Returns what index_of() does.
  */
 static __noinline int learn(const struct mt_address_key *key, __u32 flags, const __u8 *mac)
 {
@@ -90,9 +91,9 @@ static __noinline int learn(const struct mt_address_key *key, __u32 flags, const
 	__u64 number;
 
 	if (!(flags & MT_SLOT_LEARN) && (!(flags & MT_SLOT_PREFIXES) || !within_prefixes(key)))
-		return MT_NOT_ITS_OWN;
+		return not_its_own(key->family);
 	if (!counter)
-		return MT_NO_ROOM;
+		return -WHY(addresses_full);
 	number = key->family == MT_FAMILY_V4 ? __sync_fetch_and_add(&counter->learned_v4, 1)
 					     : __sync_fetch_and_add(&counter->learned_v6, 1);
 	address.index = MT_FIRST_LEARNED + number % MT_LEARNED_MAX;
@@ -100,7 +101,7 @@ static __noinline int learn(const struct mt_address_key *key, __u32 flags, const
 	__builtin_memcpy(address.mac, mac, ETH_ALEN);
 	if (bpf_map_update_elem(&mt_addresses, key, &address, BPF_NOEXIST)) {
 		first = bpf_map_lookup_elem(&mt_addresses, key);
-		return first ? (int)(first->index & MT_ALIAS_INDEX_MASK) : MT_NO_ROOM;
+		return first ? (int)(first->index & MT_ALIAS_INDEX_MASK) : -WHY(addresses_full);
 	}
 	old = bpf_map_lookup_elem(&mt_aliases, &place);
 	if (old)
@@ -109,13 +110,13 @@ static __noinline int learn(const struct mt_address_key *key, __u32 flags, const
 	__builtin_memcpy(alias.mac, mac, ETH_ALEN);
 	if (bpf_map_update_elem(&mt_aliases, &place, &alias, BPF_ANY)) {
 		bpf_map_delete_elem(&mt_addresses, key);
-		return MT_NO_ROOM;
+		return -WHY(addresses_full);
 	}
 	return address.index;
 }
 
 /*
- * Which of the port's addresses is it? Its index, or MT_NOT_ITS_OWN, or MT_NO_ROOM. An address
+ * Which of the port's addresses is it? Its index, or the negative reason to refuse it. An address
  * that is merely reported, in an ICMP error, teaches nothing.
  */
 static __always_inline int index_of(const struct mt_who *who, struct mt_address_key *key,
@@ -128,7 +129,7 @@ static __always_inline int index_of(const struct mt_who *who, struct mt_address_
 
 	if (!known) {
 		if (reported || !(who->row->flags & (MT_SLOT_LEARN | MT_SLOT_PREFIXES)))
-			return MT_NOT_ITS_OWN;
+			return not_its_own(key->family);
 		return learn(key, who->row->flags, who->mac);
 	}
 	if (!reported && !same_mac(known->mac, who->mac)) {
@@ -148,7 +149,7 @@ static __always_inline int index_v4(const struct mt_who *who, __be32 address, bo
 
 	/* Who has no address yet, a group and broadcast ask for nothing. */
 	if (!address || !~address || (address & bpf_htonl(0xf0000000U)) == bpf_htonl(0xe0000000U))
-		return MT_NOT_ITS_OWN;
+		return -WHY(spoofed_v4);
 	__builtin_memcpy(key.address, &address, sizeof(address));
 	return index_of(who, &key, reported);
 }
@@ -171,7 +172,7 @@ static __always_inline int index_v6(const struct mt_who *who, const struct mt_in
 		return MT_LINK_LOCAL;
 	}
 	if ((bpf_ntohl(address->w[0]) >> 24) == 0xff || is_unspecified(address))
-		return MT_NOT_ITS_OWN;
+		return -WHY(spoofed_v6);
 	__builtin_memcpy(key.address, address, sizeof(key.address));
 	return index_of(who, &key, reported);
 }

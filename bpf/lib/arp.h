@@ -35,13 +35,13 @@ static __noinline int answer_arp(struct __sk_buff *skb, __u32 l3, __u16 vlan)
 	    arp.ptype != bpf_htons(ETH_P_IP) || !sender || sender == target)
 		return PASS(skb, 0, probe_own);
 	refused = who_is(skb, vlan, &who);
-	if (refused || !cfg || !who.row)
-		return REFUSE(skb, who, refused);
+	if (refused)
+		return refuse(skb, who.slot, refused);
+	if (!cfg || !who.row)
+		return DROP(skb, 0, unknown_port);
 	index = index_v4(&who, sender, false);
-	if (index == MT_NO_ROOM)
-		return DROP(skb, who.slot, addresses_full);
 	if (index < 0)
-		return DROP(skb, who.slot, spoofed_v4);
+		return refuse(skb, who.slot, -index);
 	if (cfg->flags & MT_CONFIG_GATE && !has_listener(skb, cfg->nsid))
 		return NOBODY_LISTENS(skb, who);
 

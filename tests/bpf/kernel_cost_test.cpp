@@ -201,9 +201,9 @@ TEST_F(KernelCost, TheAbiHasOneLayoutOnBothSides) {
 #undef METATAP_AT
   ::btf__free(types);
   // Every pinned map has types, so that bpftool can name its fields.
-  for (const char* map : {"mt_config", "mt_slots", "mt_ports", "mt_addresses", "mt_aliases",
-                          "mt_prefixes", "mt_sources", "mt_counters", "mt_slot_reasons",
-                          "mt_buckets"}) {
+  for (const char* map :
+       {"mt_config", "mt_slots", "mt_ports", "mt_addresses", "mt_aliases", "mt_prefixes",
+        "mt_sources", "mt_counters", "mt_slot_reasons", "mt_buckets"}) {
     EXPECT_NE(btf_of(map).btf_value_type_id, 0U) << map;
   }
 }

@@ -112,9 +112,8 @@ PortAddresses addresses_of(std::uint32_t slot) {
     port.fixed_ips = {{"", "10.0.0.5"}, {"", "10.0.0.6"}, {"", "2001:db8::5"}};
   }
   if (slot == kPrefix) {
-    port.allowed_address_pairs = {{"10.7.0.16/28", {}},
-                                  {"2001:db8:7::40/122", {}},
-                                  {"10.0.0.99", kPairMac}};
+    port.allowed_address_pairs = {
+        {"10.7.0.16/28", {}}, {"2001:db8:7::40/122", {}}, {"10.0.0.99", kPairMac}};
   }
   auto addresses = PortAddresses::of(port);
   addresses.number({});
@@ -228,8 +227,8 @@ class Kernel {
     const int map = core_->programs->map("mt_addresses");
     unsigned count = 0;
     mt_address_key key{};
-    for (const mt_address_key* previous = nullptr;
-         ::bpf_map_get_next_key(map, previous, &key) == 0; previous = &key) {
+    for (const mt_address_key* previous = nullptr; ::bpf_map_get_next_key(map, previous, &key) == 0;
+         previous = &key) {
       count += key.slot == slot ? 1 : 0;
     }
     return count;
@@ -612,8 +611,10 @@ std::vector<Case> tap_cases() {
        .verdict = "REDIRECT",
        .reason = "steered_v6",
        .slot = kLearning,
-       .out =
-           Packet().eth().ipv6(alias6(kLearning, kLearned, "2001:db8:7::9"), kMeta6).tcp(40000, 80, "S")});
+       .out = Packet()
+                  .eth()
+                  .ipv6(alias6(kLearning, kLearned, "2001:db8:7::9"), kMeta6)
+                  .tcp(40000, 80, "S")});
   add({.name = "ExtensionHeaders",
        .in = v6().extension(0).extension(60, 16).tcp(40000, 80, "S"),
        .verdict = "REDIRECT",
@@ -1095,8 +1096,8 @@ class Learning : public WithKernel {
   }
   /// Where an answer to that alias goes; empty: nowhere.
   static std::string answered(std::uint32_t slot, std::uint32_t index) {
-    const auto outcome =
-        kernel().run("mt_return", Packet().eth().ipv4(kMeta4, alias4(slot, index)).tcp(80, 1, "A").bytes());
+    const auto outcome = kernel().run(
+        "mt_return", Packet().eth().ipv4(kMeta4, alias4(slot, index)).tcp(80, 1, "A").bytes());
     if (outcome.verdict != "REDIRECT") {
       return {};
     }

@@ -86,16 +86,17 @@ std::vector<admin::Finding> router_findings(const dataplane::RouterDataPlane& ro
   return findings;
 }
 
-/// Devices that are not steered though a port wants them, and ports whose guests claim to be others.
+/// Devices that are not steered though a port wants them, and ports whose guests claim to be
+/// others.
 std::vector<admin::Finding> tap_findings(const dataplane::TapDataPlane& tap) {
   using Severity = admin::Finding::Severity;
   std::vector<admin::Finding> findings;
   for (const auto& device : tap.devices()) {
     if (device.state == "refused" || device.state == "error") {
-      findings.push_back({device.state == "error" ? Severity::error : Severity::warning,
-                          device.name, "port " + device.port_id + ": " + device.reason,
-                          device.state == "refused" ? "the inventory's device name or MAC is an old one"
-                                                    : ""});
+      findings.push_back(
+          {device.state == "error" ? Severity::error : Severity::warning, device.name,
+           "port " + device.port_id + ": " + device.reason,
+           device.state == "refused" ? "the inventory's device name or MAC is an old one" : ""});
     }
   }
   for (const auto& slot : tap.slots()) {

@@ -15,8 +15,8 @@ std::uint8_t family_of(const sys::IpAddress& address) {
 }
 
 mt_address_key address_key(SlotOwner owner, const sys::IpAddress& address) {
-  mt_address_key key{owner.slot, static_cast<std::uint16_t>(owner.generation), family_of(address),
-                     {}};
+  mt_address_key key{
+      owner.slot, static_cast<std::uint16_t>(owner.generation), family_of(address), {}};
   std::copy_n(address.bytes.begin(), address.size(), key.address);
   return key;
 }
@@ -33,8 +33,11 @@ mt_alias_key alias_key(SlotOwner owner, std::uint8_t family, std::uint32_t index
 }
 
 mt_prefix_key prefix_key(SlotOwner owner, const sys::IpNetwork& network) {
-  mt_prefix_key key{MT_PREFIX_OF_PORT + network.prefix, owner.slot,
-                    static_cast<std::uint16_t>(owner.generation), family_of(network.address), {}};
+  mt_prefix_key key{MT_PREFIX_OF_PORT + network.prefix,
+                    owner.slot,
+                    static_cast<std::uint16_t>(owner.generation),
+                    family_of(network.address),
+                    {}};
   std::copy_n(network.address.bytes.begin(), network.address.size(), key.address);
   return key;
 }
@@ -146,19 +149,18 @@ Status AddressMaps::change(SlotOwner owner, const PortAddresses& before,
   return {};
 }
 
-void AddressMaps::forget_learned(
-    SlotOwner owner, const std::function<bool(const sys::IpAddress&)>& keep) const {
+void AddressMaps::forget_learned(SlotOwner owner,
+                                 const std::function<bool(const sys::IpAddress&)>& keep) const {
   mt_counter counter{};
   if (programs_ == nullptr ||
       ::bpf_map_lookup_elem(programs_->map("mt_counters"), &owner.slot, &counter) != 0) {
     return;
   }
   const int addresses = programs_->map("mt_addresses"), aliases = programs_->map("mt_aliases");
-  for (const auto& [family, learned] : {std::pair{MT_FAMILY_V4, counter.learned_v4},
-                                        std::pair{MT_FAMILY_V6, counter.learned_v6}}) {
+  for (const auto& [family, learned] :
+       {std::pair{MT_FAMILY_V4, counter.learned_v4}, std::pair{MT_FAMILY_V6, counter.learned_v6}}) {
     for (std::uint32_t i = 0; learned != 0 && i < MT_LEARNED_MAX; ++i) {
-      const auto place =
-          alias_key(owner, static_cast<std::uint8_t>(family), MT_FIRST_LEARNED + i);
+      const auto place = alias_key(owner, static_cast<std::uint8_t>(family), MT_FIRST_LEARNED + i);
       mt_alias alias{};
       if (::bpf_map_lookup_elem(aliases, &place, &alias) != 0) {
         continue;

@@ -28,7 +28,8 @@ class AddressMaps {
   /// Writes what differs: takes away first, and of a new address the way back before the way in.
   Status change(SlotOwner owner, const PortAddresses& before, const PortAddresses& after) const;
   /// Forgets the addresses that the programs have learned, but for those to keep.
-  void forget_learned(SlotOwner owner, const std::function<bool(const sys::IpAddress&)>& keep) const;
+  void forget_learned(SlotOwner owner,
+                      const std::function<bool(const sys::IpAddress&)>& keep) const;
   /// The address that `alias` stands for, as the programs have it. Any thread; one system call.
   [[nodiscard]] std::optional<sys::IpAddress> address_of(const Alias& alias, int family) const;
   /// The configured rows that are there now. Fixed or not, nobody knows any more.

@@ -9,8 +9,8 @@
 
 namespace metatap::dataplane {
 
-/// A guest's address as the metadata namespace sees it (abi.h): which slot, the how manieth owner of
-/// its number, which of the owner's addresses.
+/// A guest's address as the metadata namespace sees it (abi.h): which slot, the how manieth owner
+/// of its number, which of the owner's addresses.
 struct Alias {
   std::uint32_t slot = 0;        ///< at most MT_ALIAS_SLOT_MASK
   std::uint32_t generation = 0;  ///< at most MT_ALIAS_GENERATION_MASK

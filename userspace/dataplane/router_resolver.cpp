@@ -76,9 +76,8 @@ std::shared_ptr<const Origin> AddressTable::find(const sys::IpAddress& address,
   }
   for (const auto& device : devices) {
     if (local ? device.ifindex == ifindex
-              : std::ranges::any_of(device.subnets, [&](const auto& subnet) {
-                  return subnet.contains(address);
-                })) {
+              : std::ranges::any_of(device.subnets,
+                                    [&](const auto& subnet) { return subnet.contains(address); })) {
       return device.origin;
     }
   }

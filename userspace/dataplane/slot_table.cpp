@@ -154,8 +154,8 @@ void SlotTable::drop_orphans(const std::function<bool(const mt_slot&)>& mine) {
   // Rows of addresses whose slot has gone already.
   std::erase_if(inherited_, [&](const auto& left) {
     const auto row = read(left.first.slot);
-    const bool nobodys = row && (row->kind == MT_KIND_FREE ||
-                                 row->generation != left.first.generation);
+    const bool nobodys =
+        row && (row->kind == MT_KIND_FREE || row->generation != left.first.generation);
     if (nobodys) {
       (void)maps_.change(left.first, left.second, {});
     }
@@ -164,7 +164,8 @@ void SlotTable::drop_orphans(const std::function<bool(const mt_slot&)>& mine) {
 }
 
 /// The row first: an alias whose slot is free leads nowhere. Its generation stays, to be followed.
-void SlotTable::clear(std::uint32_t slot, std::uint16_t generation, const PortAddresses& addresses) {
+void SlotTable::clear(std::uint32_t slot, std::uint16_t generation,
+                      const PortAddresses& addresses) {
   mt_slot nobody{};
   nobody.generation = generation;
   (void)write(slot, nobody);

@@ -357,8 +357,8 @@ void TapDataPlane::look_at_all_links() {
   }
 }
 
-/// libvirt and Nova give a guest's device the guest's MAC with fe in front. A name such as vnet7 goes
-/// from one guest to another; this says whose it is now.
+/// libvirt and Nova give a guest's device the guest's MAC with fe in front. A name such as vnet7
+/// goes from one guest to another; this says whose it is now.
 void TapDataPlane::note_guest_mac(const sys::Link& link) {
   if (link.mac[0] != kGuestDevice) {
     guest_macs_.erase(link.index);
@@ -373,8 +373,8 @@ void TapDataPlane::note_guest_mac(const sys::Link& link) {
 
 std::string TapDataPlane::why_foreign(const Place& place, const Port& port) const {
   const auto device = ifindex_of_.find(place.first);
-  const auto given = device == ifindex_of_.end() ? guest_macs_.end()
-                                                 : guest_macs_.find(device->second);
+  const auto given =
+      device == ifindex_of_.end() ? guest_macs_.end() : guest_macs_.find(device->second);
   const auto own = sys::parse_mac(port.mac_address);
   if (given == guest_macs_.end() || !own) {
     return {};
@@ -464,8 +464,9 @@ void TapDataPlane::settle(const Place& place) {
   const auto foreign = claim ? why_foreign(place, *claim->port) : std::string();
   if (const auto bound = bindings_.find(place); bound != bindings_.end()) {
     auto& binding = bound->second;
-    if (!claim || !foreign.empty() || ifindex != binding.ifindex || claim->port->id != binding.port_id ||
-        claim->port->network_id != binding.network_id || claim->enabled != binding.enabled) {
+    if (!claim || !foreign.empty() || ifindex != binding.ifindex ||
+        claim->port->id != binding.port_id || claim->port->network_id != binding.network_id ||
+        claim->enabled != binding.enabled) {
       unbind(place);
     } else {
       auto [wanted, addresses] = describe(place, *claim, ifindex);
@@ -693,8 +694,8 @@ std::vector<DeviceStatus> TapDataPlane::devices() const {
       }
       status.attach = attach_of(status.ifindex);
       const auto error = bind_errors_.find(place);
-      const auto foreign = port == inventory_->ports.end() ? std::string()
-                                                           : why_foreign(place, *port->second);
+      const auto foreign =
+          port == inventory_->ports.end() ? std::string() : why_foreign(place, *port->second);
       if (bound != bindings_.end() && bound->second.port_id == id) {
         status.slot = bound->second.slot;
         status.state = bound->second.enabled ? "steered" : "disabled";

@@ -34,14 +34,14 @@
  * The generation is the slot's: what an old socket still sends to a former owner of the number
  * leads nowhere.
  */
-#define MT_ALIAS_V4		0xf0000000U
-#define MT_ALIAS_V4_MASK	0xf0000000U
-#define MT_ALIAS_V6		0xfd6dU
-#define MT_ALIAS_SLOT_SHIFT	12
-#define MT_ALIAS_SLOT_MASK	0xffffU
+#define MT_ALIAS_V4		  0xf0000000U
+#define MT_ALIAS_V4_MASK	  0xf0000000U
+#define MT_ALIAS_V6		  0xfd6dU
+#define MT_ALIAS_SLOT_SHIFT	  12
+#define MT_ALIAS_SLOT_MASK	  0xffffU
 #define MT_ALIAS_GENERATION_SHIFT 8
 #define MT_ALIAS_GENERATION_MASK  0xfU
-#define MT_ALIAS_INDEX_MASK	0xffU
+#define MT_ALIAS_INDEX_MASK	  0xffU
 
 /*
  * Alias indices of a port, per family. Configured addresses and learned ones have their own, so
@@ -108,7 +108,7 @@ struct mt_slot {
 	__u32 kind;  /* enum mt_kind */
 	__u32 flags; /* enum mt_slot_flags */
 	__u32 ifindex;
-	__u16 vlan; /* 0: untagged */
+	__u16 vlan;	   /* 0: untagged */
 	__u16 generation;  /* grows by one, modulo 16, with each new owner of the number */
 	__u32 device_slot; /* MT_KIND_ROUTER_PORT: the slot of its device */
 	__u8 mac[8];	   /* the port's MAC and two zero bytes */

@@ -69,7 +69,8 @@ TEST(PortAddresses, AnAddressThatStaysKeepsItsIndexAndOneThatGoesLeavesItFree) {
   const auto after = numbered(port_with({"10.0.0.9", "10.0.0.3", "10.0.0.1"}), before);
   EXPECT_EQ(index_of(after, "10.0.0.1"), 0U);
   EXPECT_EQ(index_of(after, "10.0.0.3"), 2U);
-  EXPECT_EQ(index_of(after, "10.0.0.9"), 3U) << "not the one that an open connection may still have";
+  EXPECT_EQ(index_of(after, "10.0.0.9"), 3U)
+      << "not the one that an open connection may still have";
 }
 
 TEST(PortAddresses, HundredsOfAddressesHaveAnIndexEachAndTheRestIsCounted) {
