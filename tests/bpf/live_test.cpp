@@ -652,26 +652,6 @@ TEST_F(Live, AddressesThatChangeWhileNobodyRunsAreNotThePortsAnyMore) {
   EXPECT_GT(count("spoofed_v4"), 0U);
 }
 
-TEST_F(Live, ADeviceThatWasGivenAnotherGuestsMacIsRefused) {
-  const auto give = [](const char* mac) {
-    auto netlink = sys::Netlink::open();
-    return netlink->set_mac(netlink->link(kTapA)->index, sys::parse_mac(mac).value());
-  };
-  Guest a(kTapA, "10.0.0.5", kMac);
-  ASSERT_TRUE(reaches(kPortA, "steered"));
-  ASSERT_TRUE(give("fe:54:00:00:00:01"));
-  EXPECT_EQ(a.ask(AF_INET), std::string(kPortA) + " 10.0.0.5");
-  EXPECT_EQ(state_of(kPortA), "steered");
-  const auto origin = core_->slots->find(slot_of(kPortA))->origin;
-  ASSERT_TRUE(give("fe:54:00:00:00:99"));
-  ASSERT_TRUE(reaches(kPortA, "refused"));
-  EXPECT_TRUE(origin->revoked);
-  EXPECT_EQ(a.ask(AF_INET, 300ms), "");
-  ASSERT_TRUE(give("fe:54:00:00:00:01"));
-  ASSERT_TRUE(reaches(kPortA, "steered"));
-  EXPECT_EQ(a.ask_until_answered(), std::string(kPortA) + " 10.0.0.5");
-}
-
 TEST_F(Live, StoppingLeavesNothing) {
   Guest a(kTapA, "10.0.0.5", kMac);
   ASSERT_TRUE(reaches(kPortA, "steered"));

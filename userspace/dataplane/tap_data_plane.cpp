@@ -13,7 +13,6 @@
 #include "base/log.hpp"
 #include "dataplane/tap_resolver.hpp"
 #include "sys/expedited_rcu.hpp"
-#include "sys/link_mac.hpp"
 
 namespace metatap::dataplane {
 namespace {
@@ -23,9 +22,6 @@ namespace fs = std::filesystem;
 
 /// Events tell of changes at once; a look at everything finds what they did not.
 constexpr std::chrono::seconds kLookInterval{5};
-
-/// First byte of the MAC that libvirt and Nova give to a guest's device.
-constexpr std::uint8_t kGuestDevice = 0xfe;
 
 /// From so many devices on, waiting for each attachment's grace period takes too long.
 constexpr std::size_t kMany = 16;
@@ -202,19 +198,11 @@ std::optional<TapDataPlane::Claim> TapDataPlane::winner(const Place& place) cons
   if (wanting == wanting_.end()) {
     return std::nullopt;
   }
-  // The one that has it keeps it; else the first whose device it can be.
-  const auto can_have_it = [&](const std::string& id) {
-    const auto port = inventory_->ports.find(id);
-    return port != inventory_->ports.end() && why_foreign(place, *port->second).empty();
-  };
-  const auto bound = bindings_.find(place);
-  std::string_view id;
-  if (bound != bindings_.end() && wanting->second.contains(bound->second.port_id) &&
-      can_have_it(bound->second.port_id)) {
+  // The one that has it keeps it.
+  std::string_view id = *wanting->second.begin();
+  if (const auto bound = bindings_.find(place);
+      bound != bindings_.end() && wanting->second.contains(bound->second.port_id)) {
     id = bound->second.port_id;
-  } else {
-    const auto first = std::ranges::find_if(wanting->second, can_have_it);
-    id = first == wanting->second.end() ? *wanting->second.begin() : *first;
   }
   const auto port = inventory_->ports.find(id);
   if (port == inventory_->ports.end()) {
@@ -357,53 +345,27 @@ void TapDataPlane::look_at_all_links() {
   }
 }
 
-/// libvirt and Nova give a guest's device the guest's MAC with fe in front. A name such as vnet7
-/// goes from one guest to another; this says whose it is now.
-void TapDataPlane::note_guest_mac(const sys::Link& link) {
-  if (link.mac[0] != kGuestDevice) {
-    guest_macs_.erase(link.index);
-  } else if (const auto known = guest_macs_.find(link.index);
-             known == guest_macs_.end() || known->second != link.mac) {
-    guest_macs_.erase(link.index);
-    if (sys::mac_was_set(link).value_or(false)) {
-      guest_macs_.emplace(link.index, link.mac);
-    }
-  }
-}
-
 std::string TapDataPlane::why_foreign(const Place& place, const Port& port) const {
   const auto device = ifindex_of_.find(place.first);
-  const auto given =
-      device == ifindex_of_.end() ? guest_macs_.end() : guest_macs_.find(device->second);
-  const auto own = sys::parse_mac(port.mac_address);
-  if (given == guest_macs_.end() || !own) {
-    return {};
+  auto why =
+      device == ifindex_of_.end() ? std::string() : guest_macs_.why_foreign(device->second, port);
+  if (why.empty() || place.second == 0) {
+    return why;
   }
-  auto macs = PortAddresses::of(port).further_macs;
-  macs.push_back(*own);
-  const bool fits = std::ranges::any_of(macs, [&](const sys::MacAddress& mac) {
-    return std::equal(mac.begin() + 1, mac.end(), given->second.begin() + 1);
-  });
-  if (fits) {
-    return {};
-  }
-  if (place.second != 0) {
-    // A trunk's device has the MAC of its untagged port; the others on it stand and fall with that.
-    const auto trunk = winner({place.first, 0});
-    return trunk ? why_foreign({place.first, 0}, *trunk->port) : std::string();
-  }
-  return fmt::format("the device was given {}, which is not for the port's MAC {}",
-                     sys::to_string(given->second), sys::to_string(*own));
+  // A trunk's device has the MAC of its untagged port; the others on it stand and fall with that.
+  const Place untagged{place.first, 0};
+  const auto trunk = winner(untagged);
+  return trunk ? why_foreign(untagged, *trunk->port) : std::string();
 }
 
 void TapDataPlane::device_here(const sys::Link& link) {
-  note_guest_mac(link);
+  guest_macs_.note(link);
   if (const auto known = name_of_.find(link.index); known != name_of_.end()) {
     if (known->second == link.name) {
       return;
     }
     device_gone(link.index);  // renamed: what it was by name it is no longer
-    note_guest_mac(link);
+    guest_macs_.note(link);
   }
   if (const auto other = ifindex_of_.find(link.name); other != ifindex_of_.end()) {
     device_gone(other->second);
@@ -424,7 +386,7 @@ void TapDataPlane::device_gone(unsigned ifindex) {
     unbind(place);
   }
   attached_.erase(ifindex);
-  guest_macs_.erase(ifindex);
+  guest_macs_.forget(ifindex);
   if (const auto name = name_of_.find(ifindex); name != name_of_.end()) {
     attach_errors_.erase(name->second);
     if (const auto index = ifindex_of_.find(name->second);

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "dataplane/core.hpp"
+#include "dataplane/guest_macs.hpp"
 #include "dataplane/metadata_namespace.hpp"
 #include "dataplane/tc_attachment.hpp"
 #include "metatap/model.hpp"
@@ -98,7 +99,6 @@ class TapDataPlane {
   void on_links();
   void look_at_all_links();
   void device_here(const sys::Link& link);
-  void note_guest_mac(const sys::Link& link);
   /// Why the device that is at `place` now is not this port's, as a sentence; empty: it may be.
   [[nodiscard]] std::string why_foreign(const Place& place, const Port& port) const;
   void device_gone(unsigned ifindex);
@@ -129,7 +129,7 @@ class TapDataPlane {
   std::map<Place, std::set<std::string>> wanting_;    ///< port ids
   std::map<std::string, unsigned> ifindex_of_;        ///< links by name, as of the last event
   std::map<unsigned, std::string> name_of_;           ///< and the other way round
-  std::map<unsigned, sys::MacAddress> guest_macs_;    ///< that devices were given, by ifindex
+  GuestMacs guest_macs_;                              ///< whose the devices are by their MACs
   std::map<Place, Binding> bindings_;                 ///< what is steered
   std::map<unsigned, TcAttachment> attached_;         ///< by ifindex
   std::map<std::string, std::string> attach_errors_;  ///< by device
