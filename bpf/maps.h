@@ -30,6 +30,33 @@ struct {
 	__type(value, __u32);
 } mt_ports SEC(".maps");
 
+/* Tap mode: address, or further MAC, of a port to its alias' index: who may ask. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 8 * MT_SLOTS);
+	__type(key, struct mt_address_key);
+	__type(value, struct mt_address);
+} mt_addresses SEC(".maps");
+
+/* Tap mode: alias to the guest's address and MAC: the way back. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 8 * MT_SLOTS);
+	__type(key, struct mt_alias_key);
+	__type(value, struct mt_alias);
+} mt_aliases SEC(".maps");
+
+/* Tap mode: networks that a port may ask from: its address pairs with a prefix. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 4 * MT_SLOTS);
+	__type(key, struct mt_prefix_key);
+	__type(value, __u32);
+} mt_prefixes SEC(".maps");
+
 /* Router mode: device of a namespace to slot. The row goes first when a device does. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

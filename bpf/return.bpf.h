@@ -10,11 +10,15 @@
 #include "lib/packet.h"
 #include "lib/verdict.h"
 
-static __always_inline struct mt_slot *guest_of(__u32 slot)
-{
-	struct mt_slot *row = bpf_map_lookup_elem(&mt_slots, &slot);
+#define MT_PREFIX_LEN 8 /* of an IPv6 address, in bytes */
 
-	if (!row || row->kind != MT_KIND_TAP || !row->ifindex || row->flags & MT_SLOT_DISABLED)
+/* Null: the number is nobody's, or has another owner by now. */
+static __always_inline struct mt_slot *guest_of(const struct mt_alias_key *alias)
+{
+	struct mt_slot *row = bpf_map_lookup_elem(&mt_slots, &alias->slot);
+
+	if (!row || row->kind != MT_KIND_TAP || row->generation != alias->generation ||
+	    !row->ifindex || row->flags & MT_SLOT_DISABLED)
 		return 0;
 	return row;
 }
@@ -54,9 +58,11 @@ static __always_inline int return_v4(struct __sk_buff *skb)
 	const __u32 l3 = ETH_HLEN;
 	struct iphdr ip, inner_ip;
 	struct mt_icmp icmp;
+	struct mt_alias_key key;
+	struct mt_alias *back;
 	struct mt_slot *row;
 	__be32 guest;
-	__u32 slot, index, l4, inner = 0;
+	__u32 slot, l4, inner = 0;
 	bool first;
 
 	if (bpf_skb_load_bytes(skb, l3, &ip, sizeof(ip)) || ip.ihl < 5)
@@ -66,14 +72,15 @@ static __always_inline int return_v4(struct __sk_buff *skb)
 		return DROP(skb, 0, return_foreign);
 	l4 = l3 + ip.ihl * 4;
 	first = !(bpf_ntohs(ip.frag_off) & MT_IP_OFFSET);
-	slot = alias_v4_slot(ip.daddr);
-	index = alias_v4_index(ip.daddr) & (MT_V4_MAX - 1);
-	row = guest_of(slot);
+	key = alias_key(alias_v4_value(ip.daddr), MT_FAMILY_V4);
+	slot = key.slot;
+	row = guest_of(&key);
 	if (!row)
 		return DROP(skb, 0, return_stale);
-	guest = row->v4[index];
-	if (!guest)
+	back = bpf_map_lookup_elem(&mt_aliases, &key);
+	if (!back)
 		return DROP(skb, slot, return_stale);
+	__builtin_memcpy(&guest, back->address, sizeof(guest));
 
 	if (ip.protocol == IPPROTO_ICMP && first) {
 		if (bpf_skb_load_bytes(skb, l4, &icmp, sizeof(icmp)))
@@ -102,7 +109,7 @@ static __always_inline int return_v4(struct __sk_buff *skb)
 				sizeof(guest)) ||
 	    bpf_skb_store_bytes(skb, l3 + __builtin_offsetof(struct iphdr, daddr), &guest,
 				sizeof(guest), 0) ||
-	    !address_to(skb, row, row->v4_mac[index]))
+	    !address_to(skb, row, back->mac))
 		return DROP(skb, slot, return_failed);
 	count_answer(skb, slot);
 	if (inner)
@@ -110,18 +117,11 @@ static __always_inline int return_v4(struct __sk_buff *skb)
 	return STEER(skb, slot, return_v4, bpf_redirect(row->ifindex, 0));
 }
 
-/* The guest's prefix under an alias' index. False: it has none. */
-static __always_inline bool prefix_of(const struct mt_slot *row, __u32 index, __be32 prefix[2])
+/* The interface id is in the alias itself; any is right for the port's link-local addresses. */
+static __always_inline bool is_of(const struct mt_in6 *alias, const struct mt_in6 *guest,
+				  __u32 index)
 {
-	if (index == MT_LINK_LOCAL) {
-		prefix[0] = bpf_htonl(0xfe800000U);
-		prefix[1] = 0;
-		return true;
-	}
-	if (index > MT_V6_MAX)
-		return false;
-	__builtin_memcpy(prefix, row->v6[(index - 1) & (MT_V6_MAX - 1)], 8);
-	return prefix[0] || prefix[1];
+	return index == MT_LINK_LOCAL || (alias->w[2] == guest->w[2] && alias->w[3] == guest->w[3]);
 }
 
 static __always_inline int return_v6(struct __sk_buff *skb)
@@ -132,10 +132,11 @@ static __always_inline int return_v6(struct __sk_buff *skb)
 		struct ipv6hdr ip;
 	} error;
 	struct ipv6hdr ip;
-	struct mt_in6 source, alias, inner;
+	struct mt_in6 source, alias, inner, guest;
+	struct mt_alias_key key;
+	struct mt_alias *back;
 	struct mt_slot *row;
-	__be32 prefix[2];
-	__u32 value, slot, index;
+	__u32 slot;
 	bool is_error = false;
 
 	if (bpf_skb_load_bytes(skb, l3, &ip, sizeof(ip)))
@@ -147,13 +148,16 @@ static __always_inline int return_v6(struct __sk_buff *skb)
 	    (ip.nexthdr != IPPROTO_TCP && ip.nexthdr != IPPROTO_ICMPV6 &&
 	     ip.nexthdr != IPPROTO_FRAGMENT))
 		return DROP(skb, 0, return_foreign);
-	value = alias_v6_value(&alias);
-	slot = value >> MT_ALIAS_V6_SHIFT;
-	index = value & ((1U << MT_ALIAS_V6_SHIFT) - 1);
-	row = guest_of(slot);
+	key = alias_key(alias_v6_value(&alias), MT_FAMILY_V6);
+	slot = key.slot;
+	row = guest_of(&key);
 	if (!row)
 		return DROP(skb, 0, return_stale);
-	if (!prefix_of(row, index, prefix))
+	back = bpf_map_lookup_elem(&mt_aliases, &key);
+	if (!back)
+		return DROP(skb, slot, return_stale);
+	__builtin_memcpy(&guest, back->address, sizeof(guest));
+	if (!is_of(&alias, &guest, key.index))
 		return DROP(skb, slot, return_stale);
 
 	if (ip.nexthdr == IPPROTO_ICMPV6) {
@@ -170,13 +174,13 @@ static __always_inline int return_v6(struct __sk_buff *skb)
 			if (bpf_skb_store_bytes(skb,
 						l4 + sizeof(error.icmp) +
 							__builtin_offsetof(struct ipv6hdr, saddr),
-						prefix, sizeof(prefix), 0))
+						guest.w, MT_PREFIX_LEN, 0))
 				return DROP(skb, slot, return_failed);
 		}
 	}
-	if (bpf_skb_store_bytes(skb, l3 + __builtin_offsetof(struct ipv6hdr, daddr), prefix,
-				sizeof(prefix), 0) ||
-	    !address_to(skb, row, row->v6_mac[index]))
+	if (bpf_skb_store_bytes(skb, l3 + __builtin_offsetof(struct ipv6hdr, daddr), guest.w,
+				MT_PREFIX_LEN, 0) ||
+	    !address_to(skb, row, back->mac))
 		return DROP(skb, slot, return_failed);
 	count_answer(skb, slot);
 	if (is_error)

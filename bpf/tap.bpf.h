@@ -7,6 +7,7 @@
 #ifndef METATAP_TAP_H
 #define METATAP_TAP_H
 
+#include "lib/address.h"
 #include "lib/alias.h"
 #include "lib/gate.h"
 #include "lib/limit.h"
@@ -15,11 +16,6 @@
 
 #define MT_EXT_HEADERS 8 /* that many in a row is more than anybody sends */
 
-struct mt_who {
-	__u32 slot;
-	struct mt_slot *row;
-};
-
 /* Whose packet is it? 0, or the reason why nobody's will have it. */
 static __always_inline int who_is(struct __sk_buff *skb, __u16 vlan, struct mt_who *who)
 {
@@ -27,76 +23,17 @@ static __always_inline int who_is(struct __sk_buff *skb, __u16 vlan, struct mt_w
 	__u32 *slot = bpf_map_lookup_elem(&mt_ports, &key);
 
 	if (!slot)
-		return MT_unknown_port;
-	who->slot = *slot;
+		return WHY(unknown_port);
 	who->row = bpf_map_lookup_elem(&mt_slots, slot);
 	if (!who->row || who->row->kind != MT_KIND_TAP)
-		return MT_unknown_port;
+		return WHY(unknown_port);
+	who->slot = *slot;
 	if (who->row->flags & MT_SLOT_DISABLED)
-		return MT_port_disabled;
+		return WHY(port_disabled);
+	if (load(skb, __builtin_offsetof(struct ethhdr, h_source), who->mac, ETH_ALEN) ||
+	    !is_own_mac(who))
+		return WHY(wrong_mac);
 	return 0;
-}
-
-/*
- * Which of the port's addresses is it? Its index, or -1. A port with MT_SLOT_LEARN makes an
- * unknown one its own: in a free place, or in place of the one that was learned longest ago.
- */
-static __always_inline int index_v4(struct mt_slot *row, __be32 address)
-{
-	__u32 i;
-
-#pragma unroll
-	for (i = 0; i < MT_V4_MAX; i++)
-		if (row->v4[i] == address && address)
-			return i;
-	if (!(row->flags & MT_SLOT_LEARN) || !address)
-		return -1;
-	i = row->v4_count++ & (MT_V4_MAX - 1);
-	row->v4[i] = address;
-	return i;
-}
-
-static __always_inline bool same_prefix(const __u8 *a, const struct mt_in6 *b)
-{
-	return *(__be32 *)a == b->w[0] && *(__be32 *)(a + 4) == b->w[1];
-}
-
-static __always_inline int index_v6(struct mt_slot *row, const struct mt_in6 *address)
-{
-	bool learn = row->flags & MT_SLOT_LEARN;
-	__u32 i;
-
-	if (is_link_local(address))
-		return MT_LINK_LOCAL;
-	if ((bpf_ntohl(address->w[0]) >> 24) == 0xff || is_unspecified(address))
-		return -1;
-#pragma unroll
-	for (i = 0; i < MT_V6_MAX; i++) {
-		const __u8 *own = row->v6[i];
-
-		/* The alias keeps the interface id, so for a learned one the prefix is enough. */
-		if (same_prefix(own, address) &&
-		    (learn || (*(__be32 *)(own + 8) == address->w[2] &&
-			       *(__be32 *)(own + 12) == address->w[3])))
-			return i + 1;
-	}
-	if (!learn)
-		return -1;
-	i = row->v6_count++ & (MT_V6_MAX - 1);
-	__builtin_memcpy(row->v6[i], address, sizeof(*address));
-	return i + 1;
-}
-
-/* Answers go to the MAC the guest speaks from: its own, or one behind it. */
-static __always_inline void note_mac(struct __sk_buff *skb, __u8 *known)
-{
-	__u8 seen[6];
-
-	if (load(skb, ETH_ALEN, seen, sizeof(seen)) || seen[0] & 1)
-		return;
-	if (*(__u16 *)known != *(__u16 *)seen || *(__u16 *)(known + 2) != *(__u16 *)(seen + 2) ||
-	    *(__u16 *)(known + 4) != *(__u16 *)(seen + 4))
-		__builtin_memcpy(known, seen, sizeof(seen));
 }
 
 /* Into the namespace: untagged, marked, addressed to this host whatever MAC the guest chose. */
@@ -186,14 +123,14 @@ static __noinline int tap_v4(struct __sk_buff *skb, __u32 l3, __u16 vlan, bool t
 	}
 
 	refused = who_is(skb, vlan, &who);
-	if (refused == MT_port_disabled)
-		return DROP(skb, who.slot, port_disabled);
-	if (refused || !cfg || !who.row)
+	if (refused)
+		return refuse(skb, who.slot, refused);
+	if (!cfg || !who.row)
 		return DROP(skb, 0, unknown_port);
-	index = index_v4(who.row, source);
-	if (index < 0 || index >= MT_V4_MAX)
-		return DROP(skb, who.slot, spoofed_v4);
-	alias = alias_v4(who.slot, index);
+	index = index_v4(&who, source, error);
+	if (index < 0)
+		return refuse(skb, who.slot, -index);
+	alias = alias_v4(alias_value(who.slot, who.row->generation, index));
 
 	if (cfg->flags & MT_CONFIG_GATE && ip.protocol == IPPROTO_TCP && first) {
 		if (syn) {
@@ -207,8 +144,6 @@ static __noinline int tap_v4(struct __sk_buff *skb, __u32 l3, __u16 vlan, bool t
 	if (syn && !(who.row->flags & MT_SLOT_NO_BUDGET) && !within_syn_budget(who.slot, cfg))
 		return DROP(skb, who.slot, syn_budget);
 
-	if (!error)
-		note_mac(skb, who.row->v4_mac[index]);
 	if (vlan || tag_in_band) {
 		if (bpf_skb_vlan_pop(skb))
 			return DROP(skb, who.slot, rewrite_failed);
@@ -293,7 +228,7 @@ static __noinline int tap_v6(struct __sk_buff *skb, __u32 l3, __u16 vlan, bool t
 		struct ipv6hdr ip;
 	} error_header;
 	bool syn = false, error = false, echo = false;
-	__u32 inner = 0;
+	__u32 inner = 0, value;
 	int index, refused, reason;
 
 	if (bpf_skb_load_bytes(skb, l3, &ip, sizeof(ip)) || ip.version != 6)
@@ -344,19 +279,20 @@ static __noinline int tap_v6(struct __sk_buff *skb, __u32 l3, __u16 vlan, bool t
 	}
 
 	refused = who_is(skb, vlan, &who);
-	if (refused == MT_port_disabled)
-		return DROP(skb, who.slot, port_disabled);
-	if (refused || !cfg || !who.row)
+	if (refused)
+		return refuse(skb, who.slot, refused);
+	if (!cfg || !who.row)
 		return DROP(skb, 0, unknown_port);
 	if (error)
 		__builtin_memcpy(&reported, &error_header.ip.daddr, sizeof(reported));
 	else
 		reported = source;
-	index = index_v6(who.row, &reported);
-	if (index < 0 || index > MT_V6_MAX)
-		return DROP(skb, who.slot, spoofed_v6);
+	index = index_v6(&who, &reported, error);
+	if (index < 0)
+		return refuse(skb, who.slot, -index);
+	value = alias_value(who.slot, who.row->generation, index);
 	alias = source;
-	alias_v6(&alias, who.slot, index);
+	alias_v6(&alias, value);
 
 	if (cfg->flags & MT_CONFIG_GATE && chain.next == IPPROTO_TCP && !chain.later) {
 		if (syn) {
@@ -370,8 +306,6 @@ static __noinline int tap_v6(struct __sk_buff *skb, __u32 l3, __u16 vlan, bool t
 	if (syn && !(who.row->flags & MT_SLOT_NO_BUDGET) && !within_syn_budget(who.slot, cfg))
 		return DROP(skb, who.slot, syn_budget);
 
-	if (!error)
-		note_mac(skb, who.row->v6_mac[index]);
 	if (vlan || tag_in_band) {
 		if (bpf_skb_vlan_pop(skb))
 			return DROP(skb, who.slot, rewrite_failed);
@@ -384,7 +318,7 @@ static __noinline int tap_v6(struct __sk_buff *skb, __u32 l3, __u16 vlan, bool t
 	if (bpf_skb_store_bytes(skb, l3 + __builtin_offsetof(struct ipv6hdr, saddr), &alias, 8, 0))
 		return DROP(skb, who.slot, rewrite_failed);
 	if (error) {
-		alias_v6(&reported, who.slot, index);
+		alias_v6(&reported, value);
 		if (bpf_skb_store_bytes(skb, inner + __builtin_offsetof(struct ipv6hdr, daddr),
 					&reported, 8, 0))
 			return DROP(skb, who.slot, rewrite_failed);

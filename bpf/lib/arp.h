@@ -24,7 +24,7 @@ static __noinline int answer_arp(struct __sk_buff *skb, __u32 l3, __u16 vlan)
 	struct mt_arp arp;
 	struct ethhdr eth;
 	__be32 sender, target;
-	int refused;
+	int refused, index;
 
 	if (bpf_skb_load_bytes(skb, l3, &arp, sizeof(arp)) ||
 	    bpf_skb_load_bytes(skb, 0, &eth, sizeof(eth)))
@@ -35,12 +35,13 @@ static __noinline int answer_arp(struct __sk_buff *skb, __u32 l3, __u16 vlan)
 	    arp.ptype != bpf_htons(ETH_P_IP) || !sender || sender == target)
 		return PASS(skb, 0, probe_own);
 	refused = who_is(skb, vlan, &who);
-	if (refused == MT_port_disabled)
-		return DROP(skb, who.slot, port_disabled);
-	if (refused || !cfg || !who.row)
+	if (refused)
+		return refuse(skb, who.slot, refused);
+	if (!cfg || !who.row)
 		return DROP(skb, 0, unknown_port);
-	if (index_v4(who.row, sender) < 0)
-		return DROP(skb, who.slot, spoofed_v4);
+	index = index_v4(&who, sender, false);
+	if (index < 0)
+		return refuse(skb, who.slot, -index);
 	if (cfg->flags & MT_CONFIG_GATE && !has_listener(skb, cfg->nsid))
 		return NOBODY_LISTENS(skb, who);
 

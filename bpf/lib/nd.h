@@ -45,7 +45,7 @@ static __always_inline int answer_nd(struct __sk_buff *skb, __u32 l3, __u32 l4, 
 	struct ethhdr eth;
 	struct ipv6hdr ip;
 	struct mt_nd nd;
-	int refused;
+	int refused, index;
 
 	if (bpf_skb_load_bytes(skb, l4, &nd, MT_ND_WITHOUT_OPTION) ||
 	    bpf_skb_load_bytes(skb, l3, &ip, sizeof(ip)) ||
@@ -57,12 +57,13 @@ static __always_inline int answer_nd(struct __sk_buff *skb, __u32 l3, __u32 l4, 
 	if (!is_metadata_v6(&nd.target) || is_unspecified(source) || is_metadata_v6(source))
 		return PASS(skb, 0, probe_own);
 	refused = who_is(skb, vlan, &who);
-	if (refused == MT_port_disabled)
-		return DROP(skb, who.slot, port_disabled);
-	if (refused || !cfg || !who.row)
+	if (refused)
+		return refuse(skb, who.slot, refused);
+	if (!cfg || !who.row)
 		return DROP(skb, 0, unknown_port);
-	if (index_v6(who.row, source) < 0)
-		return DROP(skb, who.slot, spoofed_v6);
+	index = index_v6(&who, source, false);
+	if (index < 0)
+		return refuse(skb, who.slot, -index);
 	if (cfg->flags & MT_CONFIG_GATE && !has_listener(skb, cfg->nsid))
 		return NOBODY_LISTENS(skb, who);
 

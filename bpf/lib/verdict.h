@@ -7,7 +7,8 @@
  *	return DROP(skb, slot, spoofed_v4);
  *	return STEER(skb, slot, steered_v4, bpf_redirect_peer(ifindex, 0));
  *
- * A reason of the wrong kind does not compile. slot 0: nobody's.
+ * A reason of the wrong kind does not compile. slot 0: nobody's. A step that finds out why a packet
+ * must be dropped returns WHY(reason), and who asked it leaves by refuse().
  */
 #ifndef METATAP_VERDICT_H
 #define METATAP_VERDICT_H
@@ -109,6 +110,18 @@ static __always_inline int leave(struct __sk_buff *skb, __u32 slot, __u32 reason
 		report_drop(skb, slot, MT_##name);                                                 \
 		leave(skb, slot, MT_##name, TC_ACT_SHOT);                                          \
 	})
+
+#define WHY(name)                                                                                  \
+	({                                                                                         \
+		_Static_assert((int)MT_KIND_OF_##name == (int)MT_drop, #name " does not drop");    \
+		(int)MT_##name;                                                                    \
+	})
+
+static __always_inline int refuse(struct __sk_buff *skb, __u32 slot, int why)
+{
+	report_drop(skb, slot, why);
+	return leave(skb, slot, why, TC_ACT_SHOT);
+}
 
 #define STEER(skb, slot, name, verdict)                                                            \
 	({                                                                                         \

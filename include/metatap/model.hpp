@@ -61,6 +61,11 @@ enum class AddressPolicy : std::uint8_t {
   learn,   ///< whatever address the guest uses is taken as its own
 };
 
+enum class MacPolicy : std::uint8_t {
+  own,  ///< frames come from the port's MAC, or from one of its address pairs'
+  any,  ///< whatever MAC a frame comes from: a guest that bridges others
+};
+
 struct Port {
   std::string id, network_id, mac_address;  ///< MAC in lower case, colons
   std::string device_id;                    ///< instance or router uuid
@@ -71,6 +76,7 @@ struct Port {
   std::optional<std::string> device;  ///< host device, where it is not `tap` + 11 characters of id
   std::optional<int> vlan;            ///< tag of a trunk subport on `device`
   AddressPolicy address_policy = AddressPolicy::strict;
+  MacPolicy mac_policy = MacPolicy::own;
   bool operator==(const Port&) const = default;
 };
 

@@ -35,6 +35,9 @@ struct Origin {
 struct Caller {
   std::shared_ptr<const Origin> origin;  ///< null: no valid tag, the connection is reset
   std::string address;
+  /// The guest itself chose `address`, and the port has none by configuration. It says nothing to
+  /// who looks ports up by address: it may be another guest's.
+  bool address_is_guests_choice = false;
 };
 
 /// Answers "who is this" for sockets accepted from one listener. Thread-safe; called on the

@@ -136,15 +136,9 @@ TEST_F(KernelCost, TheAbiHasOneLayoutOnBothSides) {
                                             METATAP_AT(mt_slot, flags),
                                             METATAP_AT(mt_slot, ifindex),
                                             METATAP_AT(mt_slot, vlan),
-                                            METATAP_AT(mt_slot, v4_count),
-                                            METATAP_AT(mt_slot, v6_count),
-                                            METATAP_AT(mt_slot, pad),
+                                            METATAP_AT(mt_slot, generation),
                                             METATAP_AT(mt_slot, device_slot),
                                             METATAP_AT(mt_slot, mac),
-                                            METATAP_AT(mt_slot, v4),
-                                            METATAP_AT(mt_slot, v6),
-                                            METATAP_AT(mt_slot, v4_mac),
-                                            METATAP_AT(mt_slot, v6_mac),
                                             METATAP_AT(mt_slot, device),
                                             METATAP_AT(mt_slot, port_id),
                                             METATAP_AT(mt_slot, network_id),
@@ -166,6 +160,8 @@ TEST_F(KernelCost, TheAbiHasOneLayoutOnBothSides) {
                                                METATAP_AT(mt_counter, drops),
                                                METATAP_AT(mt_counter, answers),
                                                METATAP_AT(mt_counter, answer_bytes),
+                                               METATAP_AT(mt_counter, learned_v4),
+                                               METATAP_AT(mt_counter, learned_v6),
                                                {"sizeof", sizeof(mt_counter)}}));
   EXPECT_EQ(offsets_of("mt_port_key"), (Offsets{METATAP_AT(mt_port_key, ifindex),
                                                 METATAP_AT(mt_port_key, vlan),
@@ -178,11 +174,36 @@ TEST_F(KernelCost, TheAbiHasOneLayoutOnBothSides) {
                                                   METATAP_AT(mt_source_key, family),
                                                   METATAP_AT(mt_source_key, address),
                                                   {"sizeof", sizeof(mt_source_key)}}));
+  EXPECT_EQ(offsets_of("mt_address_key"), (Offsets{METATAP_AT(mt_address_key, slot),
+                                                   METATAP_AT(mt_address_key, generation),
+                                                   METATAP_AT(mt_address_key, family),
+                                                   METATAP_AT(mt_address_key, address),
+                                                   {"sizeof", sizeof(mt_address_key)}}));
+  EXPECT_EQ(offsets_of("mt_address"), (Offsets{METATAP_AT(mt_address, index),
+                                               METATAP_AT(mt_address, mac),
+                                               METATAP_AT(mt_address, pad),
+                                               {"sizeof", sizeof(mt_address)}}));
+  EXPECT_EQ(offsets_of("mt_alias_key"), (Offsets{METATAP_AT(mt_alias_key, slot),
+                                                 METATAP_AT(mt_alias_key, generation),
+                                                 METATAP_AT(mt_alias_key, family),
+                                                 METATAP_AT(mt_alias_key, index),
+                                                 {"sizeof", sizeof(mt_alias_key)}}));
+  EXPECT_EQ(offsets_of("mt_alias"), (Offsets{METATAP_AT(mt_alias, address),
+                                             METATAP_AT(mt_alias, mac),
+                                             METATAP_AT(mt_alias, pad),
+                                             {"sizeof", sizeof(mt_alias)}}));
+  EXPECT_EQ(offsets_of("mt_prefix_key"), (Offsets{METATAP_AT(mt_prefix_key, prefixlen),
+                                                  METATAP_AT(mt_prefix_key, slot),
+                                                  METATAP_AT(mt_prefix_key, generation),
+                                                  METATAP_AT(mt_prefix_key, family),
+                                                  METATAP_AT(mt_prefix_key, address),
+                                                  {"sizeof", sizeof(mt_prefix_key)}}));
 #undef METATAP_AT
   ::btf__free(types);
   // Every pinned map has types, so that bpftool can name its fields.
-  for (const char* map : {"mt_config", "mt_slots", "mt_ports", "mt_sources", "mt_counters",
-                          "mt_slot_reasons", "mt_buckets"}) {
+  for (const char* map :
+       {"mt_config", "mt_slots", "mt_ports", "mt_addresses", "mt_aliases", "mt_prefixes",
+        "mt_sources", "mt_counters", "mt_slot_reasons", "mt_buckets"}) {
     EXPECT_NE(btf_of(map).btf_value_type_id, 0U) << map;
   }
 }

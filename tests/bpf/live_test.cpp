@@ -607,12 +607,58 @@ TEST_F(Live, ARestartForgetsWhatChangedMeanwhile) {
   EXPECT_EQ(link_id(), 0U) << "nobody's device has no program";
 }
 
+TEST_F(Live, ANumberThatIsGivenAgainIsOfTheNextGeneration) {
+  restart_with([&] {
+    options_.slots = MT_TAG_LOWEST + 2;
+    options_.quarantine_s = 0;
+  });
+  auto& slots = *core_->slots;
+  const auto addresses = PortAddresses::of(*inventory_->ports[kPortA]);
+  std::map<std::uint32_t, std::uint32_t> generation;
+  for (unsigned i = 0; i < 40; ++i) {
+    mt_slot row{};
+    row.kind = MT_KIND_TAP;
+    row.ifindex = 1;
+    const auto origin = std::make_shared<Origin>();
+    const auto slot = slots.add(row, origin, addresses);
+    ASSERT_TRUE(slot) << slot.error().message;
+    const auto now = slots.read(*slot)->generation;
+    if (const auto former = generation.find(*slot); former != generation.end()) {
+      EXPECT_EQ(now, (former->second + 1) % 16);
+      EXPECT_FALSE(slots.address_of({*slot, former->second, 0}, AF_INET));
+    }
+    EXPECT_EQ(slots.address_of({*slot, now, 0}, AF_INET)->text(), "10.0.0.5");
+    generation[*slot] = now;
+    slots.remove(*slot);
+    EXPECT_FALSE(slots.address_of({*slot, now, 0}, AF_INET));
+    EXPECT_EQ(slots.read(*slot)->kind, static_cast<std::uint32_t>(MT_KIND_FREE));
+    EXPECT_EQ(slots.read(*slot)->generation, now) << "the next owner's must follow it";
+  }
+  EXPECT_EQ(generation.size(), 2U);
+}
+
+TEST_F(Live, AddressesThatChangeWhileNobodyRunsAreNotThePortsAnyMore) {
+  Guest a(kTapA, "10.0.0.5", kMac);
+  ASSERT_TRUE(reaches(kPortA, "steered"));
+  ASSERT_EQ(a.ask(AF_INET), std::string(kPortA) + " 10.0.0.5");
+  const auto slot = slot_of(kPortA);
+  end(TapDataPlane::Leave::steering);
+  inventory_ = std::make_shared<Inventory>(*inventory_);
+  inventory_->ports[kPortA] = port(kPortA, "net-a", "10.0.0.9");
+  begin();
+  ASSERT_TRUE(reaches(kPortA, "steered"));
+  EXPECT_EQ(slot_of(kPortA), slot);
+  EXPECT_EQ(a.ask(AF_INET, 300ms), "");
+  EXPECT_GT(count("spoofed_v4"), 0U);
+}
+
 TEST_F(Live, StoppingLeavesNothing) {
   Guest a(kTapA, "10.0.0.5", kMac);
   ASSERT_TRUE(reaches(kPortA, "steered"));
   ASSERT_NE(link_id(), 0U);
   end(TapDataPlane::Leave::nothing);
   EXPECT_EQ(link_id(), 0U);
+  EXPECT_TRUE(AddressMaps(core_->programs.get()).read().empty());
   core_->programs->unpin();
   core_.reset();
   EXPECT_FALSE(std::filesystem::exists(options_.pin_path));

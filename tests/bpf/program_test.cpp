@@ -38,7 +38,15 @@ enum Slot : std::uint32_t {
   kLearning = 8,  ///< VLAN 9
   kRefusing = 9,  ///< VLAN 10
   kGone = 11,     ///< no row
+  kPrefix = 12,   ///< VLAN 11: address pairs with a prefix, and one with a MAC
+  kMany = 13,     ///< VLAN 12: 64 addresses of each family
+  kAnyMac = 14,   ///< VLAN 13
 };
+
+/// All rows are of this owner of their number.
+constexpr std::uint32_t kGeneration = 3;
+constexpr const char* kPairMac = "52:54:00:00:00:77";
+constexpr const char* kWrongMac = "52:54:00:00:00:02";
 
 enum class Listener { open, none };
 
@@ -52,6 +60,7 @@ struct Case {
   std::optional<Packet> out{};  ///< absent: not a byte may change
   Listener listener = Listener::open;
   bool no_budget = false;  ///< the bucket is empty
+  bool full = false;       ///< no room for one more address
   bool check_bytes = true;
 };
 
@@ -71,11 +80,44 @@ std::string verdict_name(std::uint32_t verdict) {
 }
 
 std::string alias4(std::uint32_t slot, std::uint32_t index = 0) {
-  return Alias{slot, index}.v4().text();
+  return Alias{slot, kGeneration, index}.v4().text();
 }
 
 std::string alias6(std::uint32_t slot, std::uint32_t index, std::string_view guest) {
-  return Alias{slot, index}.v6(sys::IpAddress::parse(guest).value()).text();
+  return Alias{slot, kGeneration, index}.v6(sys::IpAddress::parse(guest).value()).text();
+}
+
+/// The first address that a port learns.
+constexpr std::uint32_t kLearned = MT_FIRST_LEARNED;
+/// As the port of `kMany` has them; its n-th v4 address has index n, its n-th v6 one n + 1.
+constexpr unsigned kManyAddresses = 64;
+
+std::string many4(unsigned n) {
+  return "10.1.0." + std::to_string(n + 1);
+}
+
+std::string many6(unsigned n) {
+  return sys::IpAddress::parse("2001:db8:1::" + std::to_string(n + 1)).value().text();
+}
+
+PortAddresses addresses_of(std::uint32_t slot) {
+  Port port;
+  port.mac_address = kGuestMac;
+  if (slot == kMany) {
+    for (unsigned n = 0; n < kManyAddresses; ++n) {
+      port.fixed_ips.push_back({"", many4(n)});
+      port.fixed_ips.push_back({"", many6(n)});
+    }
+  } else if (slot != kLearning) {
+    port.fixed_ips = {{"", "10.0.0.5"}, {"", "10.0.0.6"}, {"", "2001:db8::5"}};
+  }
+  if (slot == kPrefix) {
+    port.allowed_address_pairs = {
+        {"10.7.0.16/28", {}}, {"2001:db8:7::40/122", {}}, {"10.0.0.99", kPairMac}};
+  }
+  auto addresses = PortAddresses::of(port);
+  addresses.number({});
+  return addresses;
 }
 
 /// Loads the programs once, in a namespace of their own.
@@ -160,6 +202,36 @@ class Kernel {
     row(kDisabled, 8, MT_SLOT_DISABLED);
     row(kLearning, 9, MT_SLOT_LEARN);
     row(kRefusing, 10, MT_SLOT_REFUSE_DOWN);
+    row(kPrefix, 11, MT_SLOT_PREFIXES);
+    row(kMany, 12, 0);
+    row(kAnyMac, 13, MT_SLOT_ANY_MAC);
+  }
+  /// mt_addresses takes not one row more; only what is there already can be asked from.
+  void fill_addresses(bool full) {
+    const int map = core_->programs->map("mt_addresses");
+    const mt_address nothing{};
+    mt_address_key key{MT_TAG_MASK, 0, MT_FAMILY_V4, {}};
+    for (std::uint32_t n = 0; n < 5000; ++n) {
+      std::memcpy(key.address, &n, sizeof(n));
+      if (full) {
+        if (::bpf_map_update_elem(map, &key, &nothing, BPF_ANY) != 0) {
+          return;
+        }
+      } else if (::bpf_map_delete_elem(map, &key) != 0) {
+        return;
+      }
+    }
+  }
+  /// Rows of a slot in mt_addresses.
+  unsigned rows_of(std::uint32_t slot) {
+    const int map = core_->programs->map("mt_addresses");
+    unsigned count = 0;
+    mt_address_key key{};
+    for (const mt_address_key* previous = nullptr; ::bpf_map_get_next_key(map, previous, &key) == 0;
+         previous = &key) {
+      count += key.slot == slot ? 1 : 0;
+    }
+    return count;
   }
   [[nodiscard]] Core& core() { return *core_; }
   [[nodiscard]] unsigned device() const { return device_; }
@@ -189,13 +261,16 @@ class Kernel {
     row.ifindex = device_;
     row.vlan = vlan;
     std::ranges::copy(testing::mac_bytes(kGuestMac), row.mac);
-    if ((flags & MT_SLOT_LEARN) == 0) {
-      row.v4_count = 2;
-      std::memcpy(&row.v4[0], testing::ip_bytes("10.0.0.5").data(), 4);
-      std::memcpy(&row.v4[1], testing::ip_bytes("10.0.0.6").data(), 4);
-      row.v6_count = 1;
-      std::memcpy(row.v6[0], testing::ip_bytes("2001:db8::5").data(), 16);
-    }
+    row.generation = kGeneration;
+    const AddressMaps maps(core_->programs.get());
+    const SlotOwner owner{slot, kGeneration};
+    const auto addresses = addresses_of(slot);
+    maps.forget_learned(owner, [](const auto&) { return false; });
+    ASSERT_TRUE(maps.change(owner, addresses, {}));
+    ASSERT_TRUE(maps.change(owner, {}, addresses));
+    const mt_counter no_traffic{};
+    ASSERT_EQ(
+        ::bpf_map_update_elem(core_->programs->map("mt_counters"), &slot, &no_traffic, BPF_ANY), 0);
     const mt_port_key key{device_, vlan, 0};
     ASSERT_EQ(::bpf_map_update_elem(core_->programs->map("mt_slots"), &slot, &row, BPF_ANY), 0);
     ASSERT_EQ(::bpf_map_update_elem(core_->programs->map("mt_ports"), &key, &slot, BPF_ANY), 0);
@@ -216,7 +291,7 @@ Packet v6(std::string_view source = "fe80::1234") {
 }
 
 Packet ns(std::string_view source, std::string_view destination, std::string_view target,
-          std::string_view mac, std::uint8_t hops = 255) {
+          std::string_view mac, std::uint8_t hops = 255, std::string_view from = kGuestMac) {
   Bytes body = testing::ip_bytes(target);
   if (!mac.empty()) {
     body.push_back(1);
@@ -224,7 +299,7 @@ Packet ns(std::string_view source, std::string_view destination, std::string_vie
     const auto lladdr = testing::mac_bytes(mac);
     body.insert(body.end(), lladdr.begin(), lladdr.end());
   }
-  return Packet().eth().ipv6(source, destination, hops).icmp(135).payload(body);
+  return Packet().eth(from).ipv6(source, destination, hops).icmp(135).payload(body);
 }
 
 Packet na(std::string_view destination) {
@@ -238,6 +313,100 @@ Packet na(std::string_view destination) {
       .ipv6(kMeta6, destination, 255)
       .icmp(136, 0, 0x60000000U)
       .payload(body);
+}
+
+/// Who may ask: MACs, further addresses, prefixes, what is learned.
+void identity_cases(const std::function<void(Case)>& add) {
+  const std::string zero = "00:00:00:00:00:00";
+  const auto refused = [&](std::string name, Packet in, std::string reason, std::uint32_t slot) {
+    add({.name = std::move(name),
+         .in = std::move(in),
+         .verdict = "SHOT",
+         .reason = std::move(reason),
+         .slot = slot});
+  };
+  const auto steered4 = [&](std::string name, std::uint16_t vlan, std::string_view mac,
+                            std::string_view source, std::uint32_t slot, std::uint32_t index) {
+    add({.name = std::move(name),
+         .in = Packet().eth(mac).vlan(vlan).ipv4(source, kMeta4).tcp(40000, 80, "S"),
+         .verdict = "REDIRECT",
+         .reason = "steered_v4",
+         .slot = slot,
+         .out = Packet().eth(mac).ipv4(alias4(slot, index), kMeta4).tcp(40000, 80, "S")});
+  };
+  const auto steered6 = [&](std::string name, std::uint16_t vlan, std::string_view source,
+                            std::uint32_t slot, std::uint32_t index) {
+    add({.name = std::move(name),
+         .in = Packet().eth().vlan(vlan).ipv6(source, kMeta6).tcp(40000, 80, "S"),
+         .verdict = "REDIRECT",
+         .reason = "steered_v6",
+         .slot = slot,
+         .out = Packet().eth().ipv6(alias6(slot, index, source), kMeta6).tcp(40000, 80, "S")});
+  };
+  const auto tagged = [](std::uint16_t vlan, std::string_view source) {
+    return Packet().eth().vlan(vlan).ipv4(source, kMeta4).tcp(40000, 80, "S");
+  };
+  const auto tagged6 = [](std::uint16_t vlan, std::string_view source) {
+    return Packet().eth().vlan(vlan).ipv6(source, kMeta6).tcp(40000, 80, "S");
+  };
+  refused("WrongMac", Packet().eth(kWrongMac).ipv4("10.0.0.5", kMeta4).tcp(40000, 80, "S"),
+          "wrong_mac", kStrict);
+  refused("WrongMacV6", Packet().eth(kWrongMac).ipv6("fe80::1234", kMeta6).tcp(40000, 80, "S"),
+          "wrong_mac", kStrict);
+  refused("WrongMacArp", Packet().eth(kWrongMac).arp(1, kGuestMac, "10.0.0.5", zero, kMeta4),
+          "wrong_mac", kStrict);
+  refused("WrongMacSolicitation", ns("fe80::1234", kSolicited, kMeta6, kGuestMac, 255, kWrongMac),
+          "wrong_mac", kStrict);
+  refused("WrongMacEcho", Packet().eth(kWrongMac).ipv4("10.0.0.5", kMeta4).icmp(8).payload("ping"),
+          "wrong_mac", kStrict);
+  refused("WrongMacWhereAddressesAreLearned",
+          Packet().eth(kWrongMac).vlan(9).ipv4("10.0.0.5", kMeta4).tcp(40000, 80, "S"), "wrong_mac",
+          kLearning);
+  refused("GroupMac",
+          Packet().eth("53:54:00:00:00:01").vlan(13).ipv4("10.0.0.5", kMeta4).tcp(40000, 80, "S"),
+          "wrong_mac", kAnyMac);
+  steered4("AnyMacWhereThePortSaysSo", 13, kWrongMac, "10.0.0.5", kAnyMac, 0);
+  steered4("MacOfAnAddressPair", 11, kPairMac, "10.0.0.99", kPrefix, 2);
+  refused("MacOfAnotherPortsPair",
+          Packet().eth(kPairMac).ipv4("10.0.0.5", kMeta4).tcp(40000, 80, "S"), "wrong_mac",
+          kStrict);
+
+  steered4("LastOf64Addresses", 12, kGuestMac, many4(63), kMany, 63);
+  steered6("LastOf64AddressesV6", 12, many6(63), kMany, 64);
+  refused("OneBeyond64Addresses", tagged(12, many4(64)), "spoofed_v4", kMany);
+  refused("OneBeyond64AddressesV6", tagged6(12, many6(64)), "spoofed_v6", kMany);
+
+  steered4("FirstWithinThePrefix", 11, kGuestMac, "10.7.0.16", kPrefix, kLearned);
+  steered4("LastWithinThePrefix", 11, kGuestMac, "10.7.0.31", kPrefix, kLearned);
+  steered4("FixedAddressBesideAPrefix", 11, kGuestMac, "10.0.0.5", kPrefix, 0);
+  refused("BelowThePrefix", tagged(11, "10.7.0.15"), "spoofed_v4", kPrefix);
+  refused("AboveThePrefix", tagged(11, "10.7.0.32"), "spoofed_v4", kPrefix);
+  steered6("WithinAPrefixLongerThan64", 11, "2001:db8:7::7f", kPrefix, kLearned);
+  refused("BesideAPrefixLongerThan64", tagged6(11, "2001:db8:7::80"), "spoofed_v6", kPrefix);
+  refused("PrefixOfAnotherPort", tagged(10, "10.7.0.16"), "spoofed_v4", kRefusing);
+  refused("GroupIsNotLearned", tagged(9, "224.0.0.1"), "spoofed_v4", kLearning);
+  refused("BroadcastIsNotLearned", tagged(9, "255.255.255.255"), "spoofed_v4", kLearning);
+  {
+    const auto quoted = Packet().eth().ipv4(kMeta4, "10.7.0.20").tcp(80, 1, "A").l3(28);
+    refused("AnErrorTeachesNothing",
+            Packet().eth().vlan(11).ipv4("10.0.0.5", kMeta4).icmp(3, 4, 1280).payload(quoted),
+            "spoofed_v4", kPrefix);
+  }
+  for (const bool six : {false, true}) {
+    add({.name = six ? "NoRoomToLearnV6" : "NoRoomToLearn",
+         .in = six ? tagged6(9, "2001:db8::77") : tagged(9, "192.0.2.77"),
+         .verdict = "SHOT",
+         .reason = "addresses_full",
+         .slot = kLearning,
+         .full = true});
+  }
+  add({.name = "NoRoomButConfigured",
+       .in = Packet().eth().ipv4("10.0.0.5", kMeta4).tcp(40000, 80, "S"),
+       .verdict = "REDIRECT",
+       .reason = "steered_v4",
+       .slot = kStrict,
+       .out = Packet().eth().ipv4(alias4(kStrict), kMeta4).tcp(40000, 80, "S"),
+       .full = true});
 }
 
 std::vector<Case> tap_cases() {
@@ -351,7 +520,7 @@ std::vector<Case> tap_cases() {
        .verdict = "REDIRECT",
        .reason = "steered_v4",
        .slot = kLearning,
-       .out = Packet().eth().ipv4(alias4(kLearning), kMeta4).tcp(40000, 80, "S")});
+       .out = Packet().eth().ipv4(alias4(kLearning, kLearned), kMeta4).tcp(40000, 80, "S")});
   add({.name = "FirstFragment",
        .in = Packet()
                  .eth()
@@ -442,8 +611,10 @@ std::vector<Case> tap_cases() {
        .verdict = "REDIRECT",
        .reason = "steered_v6",
        .slot = kLearning,
-       .out =
-           Packet().eth().ipv6(alias6(kLearning, 1, "2001:db8:7::9"), kMeta6).tcp(40000, 80, "S")});
+       .out = Packet()
+                  .eth()
+                  .ipv6(alias6(kLearning, kLearned, "2001:db8:7::9"), kMeta6)
+                  .tcp(40000, 80, "S")});
   add({.name = "ExtensionHeaders",
        .in = v6().extension(0).extension(60, 16).tcp(40000, 80, "S"),
        .verdict = "REDIRECT",
@@ -526,6 +697,7 @@ std::vector<Case> tap_cases() {
        .verdict = "SHOT",
        .reason = "spoofed_v6",
        .slot = kLearning});
+  identity_cases(add);
   add({.name = "CutTcp",
        .in = v4().tcp(40000, 80, "S").cut(14 + 20 + 12),
        .verdict = "SHOT",
@@ -787,7 +959,7 @@ std::vector<Case> return_cases() {
        .verdict = "SHOT",
        .reason = "return_stale"});
   add({.name = "SlotBeyondTheTable",
-       .in = Packet().eth().ipv4(kMeta4, alias4(1000000)).tcp(80, 1, "A"),
+       .in = Packet().eth().ipv4(kMeta4, alias4(MT_TAG_MASK)).tcp(80, 1, "A"),
        .verdict = "SHOT",
        .reason = "return_stale"});
   add({.name = "IndexWithoutAddress",
@@ -795,11 +967,49 @@ std::vector<Case> return_cases() {
        .verdict = "SHOT",
        .reason = "return_stale",
        .slot = kStrict});
-  add({.name = "IndexWithoutPrefix",
+  add({.name = "IndexWithoutAddressV6",
        .in = Packet().eth().ipv6(kMeta6, alias6(kStrict, 4, "2001:db8::5")).tcp(80, 1, "A"),
        .verdict = "SHOT",
        .reason = "return_stale",
        .slot = kStrict});
+  add({.name = "IndexOfAnotherInterfaceId",
+       .in = Packet().eth().ipv6(kMeta6, alias6(kStrict, 1, "2001:db8::6")).tcp(80, 1, "A"),
+       .verdict = "SHOT",
+       .reason = "return_stale",
+       .slot = kStrict});
+  for (const std::uint32_t generation : {kGeneration - 1, kGeneration + 1}) {
+    const Alias former{kStrict, generation, 0}, former6{kStrict, generation, 1};
+    add({.name = "OwnerOfGeneration" + std::to_string(generation),
+         .in = Packet().eth().ipv4(kMeta4, former.v4().text()).tcp(80, 1, "A").payload("secret"),
+         .verdict = "SHOT",
+         .reason = "return_stale"});
+    add({.name = "OwnerOfGeneration" + std::to_string(generation) + "V6",
+         .in = Packet()
+                   .eth()
+                   .ipv6(kMeta6, former6.v6(sys::IpAddress::parse("2001:db8::5").value()).text())
+                   .tcp(80, 1, "A")
+                   .payload("secret"),
+         .verdict = "SHOT",
+         .reason = "return_stale"});
+  }
+  add({.name = "LastOf64Addresses",
+       .in = Packet().eth().ipv4(kMeta4, alias4(kMany, 63)).tcp(80, 40000, "SA"),
+       .verdict = "REDIRECT",
+       .reason = "return_v4",
+       .slot = kMany,
+       .out = out().ipv4(kMeta4, many4(63)).tcp(80, 40000, "SA")});
+  add({.name = "LastOf64AddressesV6",
+       .in = Packet().eth().ipv6(kMeta6, alias6(kMany, 64, many6(63))).tcp(80, 40000, "SA"),
+       .verdict = "REDIRECT",
+       .reason = "return_v6",
+       .slot = kMany,
+       .out = out().ipv6(kMeta6, many6(63)).tcp(80, 40000, "SA")});
+  add({.name = "ToTheMacOfAnAddressPair",
+       .in = Packet().eth().ipv4(kMeta4, alias4(kPrefix, 2)).tcp(80, 40000, "SA"),
+       .verdict = "REDIRECT",
+       .reason = "return_v4",
+       .slot = kPrefix,
+       .out = Packet().eth(kOurMac, kPairMac).ipv4(kMeta4, "10.0.0.99").tcp(80, 40000, "SA")});
   add({.name = "DisabledMeanwhile",
        .in = Packet().eth().ipv4(kMeta4, alias4(kDisabled)).tcp(80, 1, "A"),
        .verdict = "SHOT",
@@ -819,7 +1029,7 @@ std::vector<Case> return_cases() {
   return all;
 }
 
-class Program : public ::testing::TestWithParam<Case> {
+class WithKernel : public ::testing::Test {
  protected:
   void SetUp() override {
     if (const auto missing = testing::missing_privilege(); !missing.empty()) {
@@ -828,12 +1038,15 @@ class Program : public ::testing::TestWithParam<Case> {
   }
 };
 
+class Program : public WithKernel, public ::testing::WithParamInterface<Case> {};
+
 TEST_P(Program, DoesWhatTheTableSays) {
   const Case& c = GetParam();
   auto& kernel = Kernel::instance();
   kernel.reset_rows();
   kernel.listen(c.listener == Listener::open);
   kernel.configure(c.no_budget);
+  kernel.fill_addresses(c.full);
   const auto in = c.in.bytes();
   if (c.no_budget) {
     kernel.run(c.program, in);  // the one that empties it
@@ -851,6 +1064,84 @@ TEST_P(Program, DoesWhatTheTableSays) {
   if (c.program == "mt_tap" && c.reason.starts_with("steered_")) {
     EXPECT_EQ(outcome.mark, c.slot);
   }
+}
+
+/// What the programs learn, over many packets.
+class Learning : public WithKernel {
+ protected:
+  void SetUp() override {
+    WithKernel::SetUp();
+    if (IsSkipped()) {
+      return;
+    }
+    kernel().reset_rows();
+    kernel().fill_addresses(false);
+    kernel().listen(true);
+    kernel().configure(false);
+  }
+  static Kernel& kernel() { return Kernel::instance(); }
+  /// The alias' index under which a SYN from there is steered; -1: it is not.
+  static int ask(std::uint16_t vlan, std::string_view source, std::string_view mac = kGuestMac) {
+    const bool six = source.find(':') != std::string_view::npos;
+    auto packet = Packet().eth(mac).vlan(vlan);
+    const auto in = six ? packet.ipv6(source, kMeta6).tcp(1, 80, "S").bytes()
+                        : packet.ipv4(source, kMeta4).tcp(1, 80, "S").bytes();
+    const auto outcome = kernel().run("mt_tap", in);
+    if (outcome.verdict != "REDIRECT") {
+      return -1;
+    }
+    sys::IpAddress alias{six ? AF_INET6 : AF_INET, {}};
+    std::copy_n(&outcome.bytes[six ? 14 + 8 : 14 + 12], alias.size(), alias.bytes.begin());
+    return static_cast<int>(Alias::of(alias).value().index);
+  }
+  /// Where an answer to that alias goes; empty: nowhere.
+  static std::string answered(std::uint32_t slot, std::uint32_t index) {
+    const auto outcome = kernel().run(
+        "mt_return", Packet().eth().ipv4(kMeta4, alias4(slot, index)).tcp(80, 1, "A").bytes());
+    if (outcome.verdict != "REDIRECT") {
+      return {};
+    }
+    sys::IpAddress guest{AF_INET, {}};
+    std::copy_n(&outcome.bytes[14 + 16], 4, guest.bytes.begin());
+    return guest.text();
+  }
+};
+
+TEST_F(Learning, NeverPushesOutAConfiguredAddress) {
+  for (const bool six : {false, true}) {
+    const std::string fixed = six ? "2001:db8::5" : "10.0.0.5";
+    const int index = ask(11, fixed);
+    ASSERT_EQ(index, six ? 1 : 0);
+    for (unsigned n = 0; n < 3 * MT_LEARNED_MAX; ++n) {
+      const auto source =
+          six ? sys::IpAddress::parse("2001:db8:7::" + std::to_string(40 + n % 40)).value().text()
+              : "10.7.0." + std::to_string(16 + n % 16);
+      ASSERT_GE(ask(11, source), MT_FIRST_LEARNED) << source;
+    }
+    EXPECT_EQ(ask(11, fixed), index);
+  }
+  EXPECT_EQ(answered(kPrefix, 0), "10.0.0.5");
+}
+
+TEST_F(Learning, RemembersTheLatestAndForgetsTheRest) {
+  const auto source = [](unsigned n) { return "192.0.2." + std::to_string(n); };
+  for (unsigned n = 0; n < MT_LEARNED_MAX; ++n) {
+    ASSERT_EQ(ask(9, source(n)), static_cast<int>(MT_FIRST_LEARNED + n));
+  }
+  EXPECT_EQ(ask(9, source(0)), MT_FIRST_LEARNED) << "known";
+  EXPECT_EQ(ask(9, "198.51.100.1"), MT_FIRST_LEARNED) << "the oldest makes room";
+  EXPECT_EQ(answered(kLearning, MT_FIRST_LEARNED), "198.51.100.1");
+  EXPECT_EQ(ask(9, source(0)), MT_FIRST_LEARNED + 1) << "no row of it was left";
+  EXPECT_EQ(ask(9, source(2)), MT_FIRST_LEARNED + 2);
+  EXPECT_EQ(kernel().rows_of(kLearning), MT_LEARNED_MAX);
+}
+
+TEST_F(Learning, AnswersGoToTheMacThatWasSeen) {
+  EXPECT_EQ(ask(13, "10.0.0.5", kWrongMac), 0);
+  const auto outcome = kernel().run(
+      "mt_return", Packet().eth().ipv4(kMeta4, alias4(kAnyMac)).tcp(80, 1, "A").bytes());
+  EXPECT_EQ(testing::to_hex(Bytes(outcome.bytes.begin(), outcome.bytes.begin() + 6)),
+            testing::to_hex(testing::mac_bytes(kWrongMac)));
 }
 
 std::string case_name(const ::testing::TestParamInfo<Case>& info) {

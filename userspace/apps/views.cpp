@@ -86,9 +86,36 @@ std::vector<admin::Finding> router_findings(const dataplane::RouterDataPlane& ro
   return findings;
 }
 
+/// Devices that are not steered though a port wants them, and ports whose guests claim to be
+/// others.
+std::vector<admin::Finding> tap_findings(const dataplane::TapDataPlane& tap) {
+  using Severity = admin::Finding::Severity;
+  std::vector<admin::Finding> findings;
+  for (const auto& device : tap.devices()) {
+    if (device.state == "refused" || device.state == "error") {
+      findings.push_back(
+          {device.state == "error" ? Severity::error : Severity::warning, device.name,
+           "port " + device.port_id + ": " + device.reason,
+           device.state == "refused" ? "the inventory's device name or MAC is an old one" : ""});
+    }
+  }
+  for (const auto& slot : tap.slots()) {
+    for (const auto* reason : {"wrong_mac", "spoofed_v4", "spoofed_v6"}) {
+      if (const auto dropped = slot.reasons.find(reason); dropped != slot.reasons.end()) {
+        findings.push_back({Severity::warning, slot.device,
+                            "port " + slot.port_id + ": " + std::to_string(dropped->second) +
+                                " packets dropped, " + reason,
+                            "the guest uses a MAC or address that its port does not have"});
+      }
+    }
+  }
+  return findings;
+}
+
 }  // namespace
 
 void show(admin::Registry& registry, const dataplane::TapDataPlane& tap) {
+  registry.add_findings([&tap] { return tap_findings(tap); });
   registry.add_status("taps", [&tap] {
     Json devices = Json::array();
     for (const auto& device : tap.devices()) {

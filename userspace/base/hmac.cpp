@@ -25,7 +25,7 @@ const unsigned char* bytes_of(std::string_view text) {
 /// would be one that anybody can make up.
 void must(bool done) {
   if (!done) {
-    log::critical("OpenSSL computes no HMAC-SHA256");
+    log::error("OpenSSL computes no HMAC-SHA256");
     std::abort();
   }
 }

@@ -3,7 +3,6 @@
 
 #include <arpa/inet.h>
 
-#include <algorithm>
 #include <cstring>
 
 namespace metatap::dataplane {
@@ -25,34 +24,40 @@ std::uint32_t word32(const sys::IpAddress& address) {
 }  // namespace
 
 std::optional<Alias> Alias::of(const sys::IpAddress& address) {
+  const auto from = [](std::uint32_t value) {
+    return Alias{value >> MT_ALIAS_SLOT_SHIFT & MT_ALIAS_SLOT_MASK,
+                 value >> MT_ALIAS_GENERATION_SHIFT & MT_ALIAS_GENERATION_MASK,
+                 value & MT_ALIAS_INDEX_MASK};
+  };
   if (address.family == AF_INET) {
     const std::uint32_t value = word32(address);
     if ((value & MT_ALIAS_V4_MASK) != MT_ALIAS_V4) {
       return std::nullopt;
     }
-    return Alias{(value & ~MT_ALIAS_V4_MASK) >> MT_ALIAS_V4_SHIFT,
-                 value & ((1U << MT_ALIAS_V4_SHIFT) - 1)};
+    return from(value & ~MT_ALIAS_V4_MASK);
   }
   if (word16(address, 0) != MT_ALIAS_V6) {
     return std::nullopt;
   }
-  const std::uint32_t value = word16(address, 1) << 16 | word16(address, 2);
-  return Alias{value >> MT_ALIAS_V6_SHIFT, value & ((1U << MT_ALIAS_V6_SHIFT) - 1)};
+  return from(word16(address, 1) << 16 | word16(address, 2));
+}
+
+std::uint32_t Alias::value() const {
+  return slot << MT_ALIAS_SLOT_SHIFT | generation << MT_ALIAS_GENERATION_SHIFT | index;
 }
 
 sys::IpAddress Alias::v4() const {
-  const std::uint32_t value = htonl(MT_ALIAS_V4 | slot << MT_ALIAS_V4_SHIFT | index);
+  const std::uint32_t word = htonl(MT_ALIAS_V4 | value());
   sys::IpAddress address{AF_INET, {}};
-  std::memcpy(address.bytes.data(), &value, sizeof(value));
+  std::memcpy(address.bytes.data(), &word, sizeof(word));
   return address;
 }
 
 sys::IpAddress Alias::v6(const sys::IpAddress& guest) const {
-  const std::uint32_t value = slot << MT_ALIAS_V6_SHIFT | index;
   sys::IpAddress alias = guest;
   set_word16(alias, 0, MT_ALIAS_V6);
-  set_word16(alias, 1, value >> 16);
-  set_word16(alias, 2, value & 0xffff);
+  set_word16(alias, 1, value() >> 16);
+  set_word16(alias, 2, value() & 0xffff);
   std::uint32_t sum = 0;
   for (std::size_t i = 0; i < 4; ++i) {
     sum += word16(guest, i);
@@ -65,36 +70,6 @@ sys::IpAddress Alias::v6(const sys::IpAddress& guest) const {
   }
   set_word16(alias, 3, sum);
   return alias;
-}
-
-std::optional<sys::IpAddress> Alias::resolve(const sys::IpAddress& alias, const mt_slot& row) {
-  const auto parts = of(alias);
-  if (!parts) {
-    return std::nullopt;
-  }
-  sys::IpAddress guest = alias;
-  if (alias.family == AF_INET) {
-    if (parts->index >= MT_V4_MAX || row.v4[parts->index] == 0) {
-      return std::nullopt;
-    }
-    std::memcpy(guest.bytes.data(), &row.v4[parts->index], sizeof(row.v4[0]));
-    return guest;
-  }
-  if (parts->index == MT_LINK_LOCAL) {
-    std::fill_n(guest.bytes.begin(), 8, std::uint8_t{0});
-    guest.bytes[0] = 0xfe;
-    guest.bytes[1] = 0x80;
-    return guest;
-  }
-  if (parts->index > MT_V6_MAX) {
-    return std::nullopt;
-  }
-  const auto& own = row.v6[parts->index - 1];
-  if (std::all_of(own, own + 8, [](std::uint8_t byte) { return byte == 0; })) {
-    return std::nullopt;
-  }
-  std::copy_n(own, 8, guest.bytes.begin());
-  return guest;
 }
 
 }  // namespace metatap::dataplane

@@ -9,11 +9,12 @@
 
 namespace metatap::dataplane {
 
-/// A guest's address as the metadata namespace sees it (abi.h): which slot, which of its
-/// addresses.
+/// A guest's address as the metadata namespace sees it (abi.h): which slot, the how manieth owner
+/// of its number, which of the owner's addresses.
 struct Alias {
-  std::uint32_t slot = 0;
-  std::uint32_t index = 0;  ///< v6: MT_LINK_LOCAL, or 1 + place in mt_slot::v6
+  std::uint32_t slot = 0;        ///< at most MT_ALIAS_SLOT_MASK
+  std::uint32_t generation = 0;  ///< at most MT_ALIAS_GENERATION_MASK
+  std::uint32_t index = 0;       ///< at most MT_ALIAS_INDEX_MASK; v6: MT_LINK_LOCAL is fe80::/64
   bool operator==(const Alias&) const = default;
 
   /// nullopt: not an alias.
@@ -21,8 +22,9 @@ struct Alias {
   [[nodiscard]] sys::IpAddress v4() const;
   /// `guest` with its prefix replaced; the sum of its 16-bit words stays the same.
   [[nodiscard]] sys::IpAddress v6(const sys::IpAddress& guest) const;
-  /// The guest's address behind `alias`, which is an alias of `row`. nullopt: it has none there.
-  static std::optional<sys::IpAddress> resolve(const sys::IpAddress& alias, const mt_slot& row);
+
+ private:
+  [[nodiscard]] std::uint32_t value() const;
 };
 
 }  // namespace metatap::dataplane

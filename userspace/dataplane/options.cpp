@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "metatap/abi/abi.h"
+
 namespace metatap::dataplane {
 
 Result<DataPlaneOptions> DataPlaneOptions::from(const Config& config) {
@@ -47,7 +49,7 @@ Result<DataPlaneOptions> DataPlaneOptions::from(const Config& config) {
   number("syn_burst", options.syn_burst, 1'000'000'000);
   number("drop_sample", options.drop_sample, 1'000'000);
   number("quarantine", options.quarantine_s, 86400);
-  take(config.integer(kGroup, "slots", options.slots, 16, 1 << 20),
+  take(config.integer(kGroup, "slots", options.slots, 16, MT_TAG_MASK + 1),
        [&](long value) { options.slots = static_cast<std::uint32_t>(value); });
   if (!status) {
     return tl::make_unexpected(std::move(status.error()));

@@ -37,6 +37,9 @@ int print_libbpf(libbpf_print_level level, const char* format, va_list arguments
   return 0;
 }
 
+/// Even with few slots a port may have all the addresses there are indices for.
+constexpr std::uint32_t kFewestAddresses = 4096;
+
 bool has_slots(std::string_view map) {
   return map == "mt_slots" || map == "mt_counters" || map == "mt_buckets" || map == "mt_ports";
 }
@@ -172,6 +175,10 @@ Result<std::unique_ptr<Programs>> Programs::load(const DataPlaneOptions& options
       bpf_map__set_max_entries(map, 4 * options.slots);
     } else if (name == "mt_slot_reasons") {
       bpf_map__set_max_entries(map, 8 * options.slots);
+    } else if (name == "mt_addresses" || name == "mt_aliases") {
+      bpf_map__set_max_entries(map, std::max(8 * options.slots, kFewestAddresses));
+    } else if (name == "mt_prefixes") {
+      bpf_map__set_max_entries(map, 4 * options.slots);
     }
     const auto pin = pin_path / name;
     if (bpf_map__set_pin_path(map, pin.c_str()) != 0) {

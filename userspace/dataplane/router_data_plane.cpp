@@ -69,26 +69,6 @@ struct Inside {
   bool& flag_;
 };
 
-/// Address and prefix length of "10.0.0.0/24".
-std::optional<std::pair<sys::IpAddress, unsigned>> parse_cidr(std::string_view text) {
-  const auto slash = text.find('/');
-  const auto address = sys::IpAddress::parse(text.substr(0, slash));
-  if (!address || slash == std::string_view::npos) {
-    return std::nullopt;
-  }
-  unsigned prefix = 0;
-  for (const char c : text.substr(slash + 1)) {
-    if (c < '0' || c > '9' || prefix > 128) {
-      return std::nullopt;
-    }
-    prefix = prefix * 10 + static_cast<unsigned>(c - '0');
-  }
-  if (prefix > address->size() * 8) {
-    return std::nullopt;
-  }
-  return std::pair{*address, prefix};
-}
-
 }  // namespace
 
 Result<RouterOptions> RouterOptions::from(const Config& config) {
@@ -780,7 +760,7 @@ void RouterDataPlane::publish_addresses(Place& place) {
     AddressTable::Device entry{ifindex, {}, device.origin};
     for (const auto& [id, subnet] : inventory.subnets) {
       if (subnet->network_id == device.plan.network_id) {
-        if (const auto cidr = parse_cidr(subnet->cidr)) {
+        if (const auto cidr = sys::IpNetwork::parse(subnet->cidr)) {
           entry.subnets.push_back(*cidr);
         }
       }
@@ -909,12 +889,7 @@ void RouterDataPlane::add_device(Place& place, RouterDevice wanted) {
   copy_text(row.port_id, held.plan.port_id);
   copy_text(row.network_id, held.plan.network_id);
   copy_text(row.router_id, held.plan.router_id);
-  auto slot = core_->slots->add(row, held.origin, {});
-  if (slot && *slot > MT_TAG_MASK) {
-    core_->slots->remove(*slot);
-    core_->slots->rest(*slot);
-    slot = fail(ErrorCode::unavailable, "router mode has 65535 slots, and all are in use");
-  }
+  auto slot = core_->slots->add(row, held.origin);
   if (!slot) {
     log::warn("{}: {}: {}", place.name, held.plan.name, slot.error().message);
     held.error = slot.error().message;
@@ -1017,24 +992,13 @@ Status RouterDataPlane::add_port(Place& place, Device& device, const RouterSourc
   copy_text(row.network_id, device.plan.network_id);
   copy_text(row.router_id, device.plan.router_id);
   for (const auto& address : source.addresses) {
-    if (address.family == AF_INET && row.v4_count < MT_V4_MAX) {
-      std::memcpy(&row.v4[row.v4_count++], address.bytes.data(), 4);
-    } else if (address.family == AF_INET6 && row.v6_count < MT_V6_MAX) {
-      std::memcpy(row.v6[row.v6_count++], address.bytes.data(), 16);
-    }
     port.keys.push_back(key_of(device.slot, address.family == AF_INET ? MT_FAMILY_V4 : MT_FAMILY_V6,
                                address.bytes.data(), address.size()));
   }
   if (source.mac != sys::MacAddress{}) {
     port.keys.push_back(key_of(device.slot, MT_FAMILY_MAC, source.mac.data(), source.mac.size()));
   }
-  auto slot = core_->slots->add(
-      row, port.origin, source.addresses.empty() ? std::string() : source.addresses[0].text());
-  if (slot && *slot > MT_TAG_MASK) {
-    core_->slots->remove(*slot);
-    core_->slots->rest(*slot);
-    slot = fail(ErrorCode::unavailable, "router mode has 65535 slots, and all are in use");
-  }
+  auto slot = core_->slots->add(row, port.origin);
   if (!slot) {
     return tl::make_unexpected(std::move(slot.error()));
   }

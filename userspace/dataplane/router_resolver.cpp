@@ -11,18 +11,6 @@
 namespace metatap::dataplane {
 namespace {
 
-bool within(const sys::IpAddress& address, const sys::IpAddress& network, unsigned prefix) {
-  if (address.family != network.family) {
-    return false;
-  }
-  const unsigned whole = prefix / 8, rest = prefix % 8;
-  if (std::memcmp(address.bytes.data(), network.bytes.data(), whole) != 0) {
-    return false;
-  }
-  const auto mask = static_cast<std::uint8_t>(0xff00U >> rest);
-  return rest == 0 || (address.bytes[whole] & mask) == (network.bytes[whole] & mask);
-}
-
 auto order(const AddressTable::Known& known) {
   return std::tie(known.address, known.ifindex);
 }
@@ -88,9 +76,8 @@ std::shared_ptr<const Origin> AddressTable::find(const sys::IpAddress& address,
   }
   for (const auto& device : devices) {
     if (local ? device.ifindex == ifindex
-              : std::ranges::any_of(device.subnets, [&](const auto& subnet) {
-                  return within(address, subnet.first, subnet.second);
-                })) {
+              : std::ranges::any_of(device.subnets,
+                                    [&](const auto& subnet) { return subnet.contains(address); })) {
       return device.origin;
     }
   }

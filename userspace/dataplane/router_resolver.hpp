@@ -41,8 +41,8 @@ struct AddressTable {
   };
   struct Device {
     unsigned ifindex = 0;
-    std::vector<std::pair<sys::IpAddress, unsigned>> subnets;  ///< address and prefix length
-    std::shared_ptr<const Origin> origin;                      ///< without a port
+    std::vector<sys::IpNetwork> subnets;   ///< address and prefix length
+    std::shared_ptr<const Origin> origin;  ///< without a port
   };
   std::vector<Known> known;  ///< sorted by address and ifindex
   std::vector<Device> devices;

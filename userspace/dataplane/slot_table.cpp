@@ -8,12 +8,27 @@
 #include "dataplane/programs.hpp"
 
 namespace metatap::dataplane {
+namespace {
+
+SlotOwner owner_of(std::uint32_t slot, const mt_slot& row) {
+  return {slot, row.generation};
+}
+
+bool is_nothing(const sys::IpAddress&) {
+  return false;
+}
+
+}  // namespace
 
 SlotTable::SlotTable(Programs* programs, std::uint32_t size, std::chrono::seconds quarantine)
-    : programs_(programs), allocator_(size, quarantine, MT_TAG_LOWEST), entries_(size) {}
+    : programs_(programs),
+      maps_(programs),
+      allocator_(size, quarantine, MT_TAG_LOWEST),
+      entries_(size),
+      inherited_(maps_.read()) {}
 
 Result<std::uint32_t> SlotTable::add(mt_slot row, std::shared_ptr<Origin> origin,
-                                     std::string first_address) {
+                                     PortAddresses addresses) {
   auto slot = allocator_.acquire();
   if (!slot) {
     return slot;
@@ -22,6 +37,9 @@ Result<std::uint32_t> SlotTable::add(mt_slot row, std::shared_ptr<Origin> origin
   while (programs_ != nullptr && !entries_[*slot].load()) {
     const auto now = read(*slot);
     if (!now || now->kind == MT_KIND_FREE) {
+      row.generation = now ? (now->generation + 1) & MT_ALIAS_GENERATION_MASK : 0;
+      // A program that was learning while the last owner went may have been late.
+      maps_.forget_learned(owner_of(*slot, now.value_or(mt_slot{})), is_nothing);
       break;
     }
     allocator_.release(*slot);
@@ -32,9 +50,14 @@ Result<std::uint32_t> SlotTable::add(mt_slot row, std::shared_ptr<Origin> origin
   }
   clear_counters(*slot);
   origin->slot = *slot;
+  addresses.number({});
+  auto written = maps_.change(owner_of(*slot, row), {}, addresses);
   entries_[*slot].store(
-      std::make_shared<const Entry>(Entry{std::move(origin), row, std::move(first_address)}));
-  if (auto written = write(*slot, row); !written) {
+      std::make_shared<const Entry>(Entry{std::move(origin), row, std::move(addresses)}));
+  if (written) {
+    written = write(*slot, row);
+  }
+  if (!written) {
     remove(*slot);
     rest(*slot);
     return tl::make_unexpected(std::move(written.error()));
@@ -43,49 +66,43 @@ Result<std::uint32_t> SlotTable::add(mt_slot row, std::shared_ptr<Origin> origin
 }
 
 Status SlotTable::adopt(std::uint32_t slot, mt_slot row, std::shared_ptr<Origin> origin,
-                        std::string first_address) {
+                        PortAddresses addresses) {
+  const auto now = read(slot);
+  if (!now) {
+    return tl::make_unexpected(now.error());
+  }
   if (auto taken = allocator_.adopt(slot); !taken) {
     return taken;
   }
   origin->slot = slot;
-  entries_[slot].store(std::make_shared<const Entry>(Entry{std::move(origin), row, first_address}));
-  return update(slot, row, std::move(first_address));
+  auto left = inherited_.extract(owner_of(slot, *now));
+  entries_[slot].store(std::make_shared<const Entry>(
+      Entry{std::move(origin), *now, left ? std::move(left.mapped()) : PortAddresses{}}));
+  return update(slot, row, std::move(addresses));
 }
 
-Status SlotTable::update(std::uint32_t slot, mt_slot row, std::string first_address) {
+Status SlotTable::update(std::uint32_t slot, mt_slot row, PortAddresses addresses) {
   const auto entry = find(slot);
   if (!entry) {
     return fail(ErrorCode::not_found, "slot " + std::to_string(slot) + " is nobody's");
   }
-  if (const auto now = read(slot); now && now->kind == row.kind) {
-    // MACs stay with the addresses they were seen for.
-    for (std::size_t i = 0; i < MT_V4_MAX; ++i) {
-      if (now->v4[i] == row.v4[i]) {
-        std::memcpy(row.v4_mac[i], now->v4_mac[i], sizeof(row.v4_mac[i]));
-      }
-    }
-    std::memcpy(row.v6_mac[0], now->v6_mac[0], sizeof(row.v6_mac[0]));
-    for (std::size_t i = 0; i < MT_V6_MAX; ++i) {
-      if (std::memcmp(now->v6[i], row.v6[i], sizeof(row.v6[i])) == 0) {
-        std::memcpy(row.v6_mac[i + 1], now->v6_mac[i + 1], sizeof(row.v6_mac[i + 1]));
-      }
-    }
-    if ((row.flags & now->flags & MT_SLOT_LEARN) != 0) {
-      for (std::size_t i = row.v4_count; i < MT_V4_MAX; ++i) {
-        row.v4[i] = now->v4[i];
-        std::memcpy(row.v4_mac[i], now->v4_mac[i], sizeof(row.v4_mac[i]));
-      }
-      for (std::size_t i = row.v6_count; i < MT_V6_MAX; ++i) {
-        std::memcpy(row.v6[i], now->v6[i], sizeof(row.v6[i]));
-        std::memcpy(row.v6_mac[i + 1], now->v6_mac[i + 1], sizeof(row.v6_mac[i + 1]));
-      }
-      row.v4_count = std::max(row.v4_count, now->v4_count);
-      row.v6_count = std::max(row.v6_count, now->v6_count);
-    }
+  row.generation = entry->row.generation;
+  addresses.number(entry->addresses);
+  if (std::memcmp(&row, &entry->row, sizeof(row)) == 0 && addresses == entry->addresses) {
+    return {};
   }
+  const auto owner = owner_of(slot, row);
+  // Policy first, then what it no longer admits, then what is new.
+  if (auto written = write(slot, row); !written) {
+    return written;
+  }
+  if ((row.flags & MT_SLOT_LEARN) == 0) {
+    maps_.forget_learned(owner, [&](const auto& address) { return addresses.admits(address); });
+  }
+  auto changed = maps_.change(owner, entry->addresses, addresses);
   entries_[slot].store(
-      std::make_shared<const Entry>(Entry{entry->origin, row, std::move(first_address)}));
-  return write(slot, row);
+      std::make_shared<const Entry>(Entry{entry->origin, row, std::move(addresses)}));
+  return changed;
 }
 
 void SlotTable::remove(std::uint32_t slot) {
@@ -94,7 +111,7 @@ void SlotTable::remove(std::uint32_t slot) {
   }
   if (const auto entry = entries_[slot].exchange(nullptr)) {
     entry->origin->revoked.store(true);
-    (void)write(slot, mt_slot{});
+    clear(slot, entry->row.generation, entry->addresses);
   }
 }
 
@@ -133,10 +150,35 @@ std::vector<std::pair<std::uint32_t, mt_slot>> SlotTable::orphans() const {
 void SlotTable::drop_orphans(const std::function<bool(const mt_slot&)>& mine) {
   for (const auto& [slot, row] : orphans()) {
     if (mine(row) && allocator_.adopt(slot)) {
-      (void)write(slot, mt_slot{});
+      const auto left = inherited_.extract(owner_of(slot, row));
+      clear(slot, row.generation, left ? left.mapped() : PortAddresses{});
       allocator_.release(slot);
     }
   }
+  // Rows of addresses whose slot has gone already.
+  std::erase_if(inherited_, [&](const auto& left) {
+    const auto row = read(left.first.slot);
+    const bool nobodys =
+        row && (row->kind == MT_KIND_FREE || row->generation != left.first.generation);
+    if (nobodys) {
+      (void)maps_.change(left.first, left.second, {});
+    }
+    return nobodys;
+  });
+}
+
+/// The row first: an alias whose slot is free leads nowhere. Its generation stays, to be followed.
+void SlotTable::clear(std::uint32_t slot, std::uint16_t generation,
+                      const PortAddresses& addresses) {
+  mt_slot nobody{};
+  nobody.generation = generation;
+  (void)write(slot, nobody);
+  (void)maps_.change(owner_of(slot, nobody), addresses, {});
+  maps_.forget_learned(owner_of(slot, nobody), is_nothing);
+}
+
+std::optional<sys::IpAddress> SlotTable::address_of(const Alias& alias, int family) const {
+  return maps_.address_of(alias, family);
 }
 
 Status SlotTable::write(std::uint32_t slot, const mt_slot& row) const {

@@ -10,6 +10,8 @@
 #include <utility>
 #include <vector>
 
+#include "dataplane/address_maps.hpp"
+#include "dataplane/port_addresses.hpp"
 #include "dataplane/slot_allocator.hpp"
 #include "metatap/abi/abi.h"
 #include "metatap/origin.hpp"
@@ -25,21 +27,22 @@ class SlotTable {
  public:
   struct Entry {
     std::shared_ptr<Origin> origin;
-    mt_slot row{};              ///< as the daemon wrote it; learned addresses are in the kernel's
-    std::string first_address;  ///< the port's first fixed address, as text; may be empty
+    mt_slot row{};            ///< as the daemon wrote it
+    PortAddresses addresses;  ///< with their indices; what was learned is in the kernel's maps
   };
 
   SlotTable(Programs* programs, std::uint32_t size, std::chrono::seconds quarantine);
 
-  /// Takes a number, zeroes its counters, writes the row and publishes the entry.
-  /// `origin->slot` is set.
+  /// Takes a number, zeroes its counters, writes addresses and row and publishes the entry.
+  /// `origin->slot` is set. The row's generation is given here, not by the caller.
   [[nodiscard]] Result<std::uint32_t> add(mt_slot row, std::shared_ptr<Origin> origin,
-                                          std::string first_address);
+                                          PortAddresses addresses = {});
   /// The same, with the number that a pinned map has for it already.
   Status adopt(std::uint32_t slot, mt_slot row, std::shared_ptr<Origin> origin,
-               std::string first_address);
-  /// New addresses or flags for the same identity. What the programs learned is kept.
-  Status update(std::uint32_t slot, mt_slot row, std::string first_address);
+               PortAddresses addresses = {});
+  /// New addresses or flags for the same identity; writes what differs. An address that stays keeps
+  /// its alias, and what was learned is kept where the new policy still admits it.
+  Status update(std::uint32_t slot, mt_slot row, PortAddresses addresses = {});
   /// Revokes the origin and clears the row. The number stays taken: sockets may still bear it.
   void remove(std::uint32_t slot);
   /// Sends a removed slot's number to rest, once nothing can speak for it any more.
@@ -49,6 +52,8 @@ class SlotTable {
   [[nodiscard]] std::shared_ptr<const Entry> find(std::uint32_t slot) const;
   /// The row as it is in the kernel. Any thread; one system call.
   [[nodiscard]] Result<mt_slot> read(std::uint32_t slot) const;
+  /// The address behind an alias of `family`, learned or not. Any thread; one system call.
+  [[nodiscard]] std::optional<sys::IpAddress> address_of(const Alias& alias, int family) const;
   /// Rows in the kernel's table that nobody has claimed: of an earlier process.
   [[nodiscard]] std::vector<std::pair<std::uint32_t, mt_slot>> orphans() const;
   /// Clears those for which `mine` is true and sends their numbers to rest.
@@ -58,11 +63,14 @@ class SlotTable {
 
  private:
   Status write(std::uint32_t slot, const mt_slot& row) const;
+  void clear(std::uint32_t slot, std::uint16_t generation, const PortAddresses& addresses);
   void clear_counters(std::uint32_t slot) const;
 
   Programs* programs_;  ///< null without BPF; outlives this
+  AddressMaps maps_;
   SlotAllocator allocator_;
   std::vector<std::atomic<std::shared_ptr<const Entry>>> entries_;
+  std::map<SlotOwner, PortAddresses> inherited_;  ///< of an earlier process, not claimed yet
 };
 
 }  // namespace metatap::dataplane

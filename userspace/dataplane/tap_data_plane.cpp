@@ -47,20 +47,6 @@ mt_port_key key_of(unsigned ifindex, std::uint16_t vlan) {
   return mt_port_key{ifindex, vlan, 0};
 }
 
-/// An address without a prefix, or with one that leaves nothing open. nullopt: a whole network.
-std::optional<sys::IpAddress> single_address(std::string_view text) {
-  const auto slash = text.find('/');
-  auto address = sys::IpAddress::parse(text.substr(0, slash));
-  if (!address) {
-    return std::nullopt;
-  }
-  if (slash != std::string_view::npos &&
-      text.substr(slash + 1) != (address->family == AF_INET ? "32" : "128")) {
-    return std::nullopt;
-  }
-  return *address;
-}
-
 }  // namespace
 
 TapDataPlane::TapDataPlane(std::shared_ptr<Core> core, asio::io_context& control,
@@ -381,12 +367,27 @@ void TapDataPlane::look_at_all_links() {
   }
 }
 
+std::string TapDataPlane::why_foreign(const Place& place, const Port& port) const {
+  const auto device = ifindex_of_.find(place.first);
+  auto why =
+      device == ifindex_of_.end() ? std::string() : guest_macs_.why_foreign(device->second, port);
+  if (why.empty() || place.second == 0) {
+    return why;
+  }
+  // A trunk's device has the MAC of its untagged port; the others on it stand and fall with that.
+  const Place untagged{place.first, 0};
+  const auto trunk = winner(untagged);
+  return trunk ? why_foreign(untagged, *trunk->port) : std::string();
+}
+
 void TapDataPlane::device_here(const sys::Link& link) {
+  guest_macs_.note(link);
   if (const auto known = name_of_.find(link.index); known != name_of_.end()) {
     if (known->second == link.name) {
       return;
     }
     device_gone(link.index);  // renamed: what it was by name it is no longer
+    guest_macs_.note(link);
   }
   if (const auto other = ifindex_of_.find(link.name); other != ifindex_of_.end()) {
     device_gone(other->second);
@@ -407,6 +408,7 @@ void TapDataPlane::device_gone(unsigned ifindex) {
     unbind(place);
   }
   attached_.erase(ifindex);
+  guest_macs_.forget(ifindex);
   if (const auto name = name_of_.find(ifindex); name != name_of_.end()) {
     attach_errors_.erase(name->second);
     if (const auto index = ifindex_of_.find(name->second);
@@ -443,26 +445,31 @@ void TapDataPlane::settle(const Place& place) {
   const auto device = ifindex_of_.find(place.first);
   const unsigned ifindex =
       device == ifindex_of_.end() || !core_->options.may_steer(place.first) ? 0 : device->second;
+  const auto foreign = claim ? why_foreign(place, *claim->port) : std::string();
   if (const auto bound = bindings_.find(place); bound != bindings_.end()) {
     auto& binding = bound->second;
-    if (!claim || ifindex != binding.ifindex || claim->port->id != binding.port_id ||
-        claim->port->network_id != binding.network_id || claim->enabled != binding.enabled) {
+    if (!claim || !foreign.empty() || ifindex != binding.ifindex ||
+        claim->port->id != binding.port_id || claim->port->network_id != binding.network_id ||
+        claim->enabled != binding.enabled) {
       unbind(place);
     } else {
-      auto wanted = describe(place, *claim, ifindex);
-      if (std::memcmp(&wanted.row, &binding.row, sizeof(wanted.row)) != 0 ||
-          wanted.first_address != binding.first_address) {
-        if (auto updated = core_->slots->update(binding.slot, wanted.row, wanted.first_address);
-            !updated) {
-          log::warn("tap {}: {}", place.first, updated.error().message);
-        }
-        wanted.slot = binding.slot;
-        binding = std::move(wanted);
+      auto [wanted, addresses] = describe(place, *claim, ifindex);
+      if (auto updated = core_->slots->update(binding.slot, wanted.row, std::move(addresses));
+          !updated) {
+        log::warn("tap {}: {}", place.first, updated.error().message);
       }
+      wanted.slot = binding.slot;
+      binding = std::move(wanted);
     }
   }
   bind_errors_.erase(place);
-  if (claim && ifindex != 0 && !bindings_.contains(place)) {
+  if (foreign.empty()) {
+    refused_.erase(place);
+  } else if (auto& told = refused_[place]; told != foreign) {
+    log::warn("tap {}: not port {}'s: {}", place.first, claim->port->id, foreign);
+    told = foreign;
+  }
+  if (claim && foreign.empty() && ifindex != 0 && !bindings_.contains(place)) {
     bind(place, *claim, ifindex);
   }
 }
@@ -502,9 +509,11 @@ Status TapDataPlane::set_attached(unsigned ifindex, bool wanted) {
   return {};
 }
 
-TapDataPlane::Binding TapDataPlane::describe(const Place& place, const Claim& claim,
-                                             unsigned ifindex) const {
+std::pair<TapDataPlane::Binding, PortAddresses> TapDataPlane::describe(const Place& place,
+                                                                       const Claim& claim,
+                                                                       unsigned ifindex) const {
   const Port& port = *claim.port;
+  auto addresses = PortAddresses::of(port);
   Binding binding;
   binding.port_id = port.id;
   binding.network_id = port.network_id;
@@ -523,6 +532,12 @@ TapDataPlane::Binding TapDataPlane::describe(const Place& place, const Claim& cl
   if (port.address_policy == AddressPolicy::learn) {
     row.flags |= MT_SLOT_LEARN;
   }
+  if (!addresses.networks.empty()) {
+    row.flags |= MT_SLOT_PREFIXES;
+  }
+  if (addresses.any_mac) {
+    row.flags |= MT_SLOT_ANY_MAC;
+  }
   if (const auto mac = sys::parse_mac(port.mac_address)) {
     std::ranges::copy(*mac, row.mac);
   }
@@ -530,43 +545,16 @@ TapDataPlane::Binding TapDataPlane::describe(const Place& place, const Claim& cl
   copy_text(row.port_id, port.id);
   copy_text(row.network_id, port.network_id);
 
-  bool left_out = false;
-  const auto own = [&](std::string_view text) {
-    const auto address = single_address(text);
-    if (!address) {
-      // "Any of this network": the port may use addresses that nobody lists.
-      row.flags |= MT_SLOT_LEARN;
-    } else if (address->link_local()) {
-      return;  // always its own
-    } else if (address->family == AF_INET && row.v4_count < MT_V4_MAX) {
-      std::memcpy(&row.v4[row.v4_count++], address->bytes.data(), 4);
-    } else if (address->family == AF_INET6 && row.v6_count < MT_V6_MAX) {
-      std::memcpy(row.v6[row.v6_count++], address->bytes.data(), 16);
-    } else {
-      left_out = true;
-    }
-  };
-  for (const auto& fixed : port.fixed_ips) {
-    own(fixed.ip_address);
-    if (binding.first_address.empty()) {
-      if (const auto address = sys::IpAddress::parse(fixed.ip_address)) {
-        binding.first_address = address->text();
-      }
-    }
+  if (addresses.left_out != 0) {
+    binding.note = fmt::format("{} of its addresses may not ask: there is room for {} a family",
+                               addresses.left_out, MT_FIRST_LEARNED - 1);
   }
-  for (const auto& pair : port.allowed_address_pairs) {
-    own(pair.ip_address);
-  }
-  if (left_out && (row.flags & MT_SLOT_LEARN) == 0) {
-    binding.note =
-        fmt::format("only the first {} IPv4 and {} IPv6 addresses may ask", MT_V4_MAX, MT_V6_MAX);
-  }
-  return binding;
+  return {std::move(binding), std::move(addresses)};
 }
 
 void TapDataPlane::bind(const Place& place, const Claim& claim, unsigned ifindex) {
   auto& programs = *core_->programs;
-  auto binding = describe(place, claim, ifindex);
+  auto [binding, addresses] = describe(place, claim, ifindex);
   auto origin = std::make_shared<Origin>();
   origin->path = Path::tap;
   origin->port_id = binding.port_id;
@@ -587,14 +575,14 @@ void TapDataPlane::bind(const Place& place, const Claim& claim, unsigned ifindex
                       std::string_view(row->port_id) == binding.port_id &&
                       std::string_view(row->network_id) == binding.network_id &&
                       std::string_view(row->device) == place.first;
-    if (same && core_->slots->adopt(pinned, binding.row, origin, binding.first_address)) {
+    if (same && core_->slots->adopt(pinned, binding.row, origin, addresses)) {
       binding.slot = pinned;
     } else {
       ::bpf_map_delete_elem(programs.map("mt_ports"), &key);
     }
   }
   if (binding.slot == 0) {
-    auto slot = core_->slots->add(binding.row, origin, binding.first_address);
+    auto slot = core_->slots->add(binding.row, origin, std::move(addresses));
     if (!slot) {
       return give_up(std::move(slot.error()));
     }
@@ -704,7 +692,8 @@ std::vector<DeviceStatus> TapDataPlane::devices() const {
       status.name = place.first;
       status.vlan = place.second;
       status.port_id = id;
-      if (const auto port = inventory_->ports.find(id); port != inventory_->ports.end()) {
+      const auto port = inventory_->ports.find(id);
+      if (port != inventory_->ports.end()) {
         status.network_id = port->second->network_id;
       }
       if (const auto device = ifindex_of_.find(place.first); device != ifindex_of_.end()) {
@@ -712,12 +701,17 @@ std::vector<DeviceStatus> TapDataPlane::devices() const {
       }
       status.attach = attach_of(status.ifindex);
       const auto error = bind_errors_.find(place);
+      const auto foreign =
+          port == inventory_->ports.end() ? std::string() : why_foreign(place, *port->second);
       if (bound != bindings_.end() && bound->second.port_id == id) {
         status.slot = bound->second.slot;
         status.state = bound->second.enabled ? "steered" : "disabled";
         status.reason = bound->second.enabled
                             ? bound->second.note
                             : "admin_state_up is false on the port or its network";
+      } else if (!foreign.empty()) {
+        status.state = "refused";
+        status.reason = foreign;
       } else if (bound != bindings_.end()) {
         status.state = "conflict";
         status.reason = "port " + bound->second.port_id + " has this device already";

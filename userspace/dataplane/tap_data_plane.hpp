@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "dataplane/core.hpp"
+#include "dataplane/guest_macs.hpp"
 #include "dataplane/metadata_namespace.hpp"
 #include "dataplane/slot_sockets.hpp"
 #include "dataplane/tc_attachment.hpp"
@@ -33,7 +34,8 @@ struct DeviceStatus {
   std::string port_id, network_id;
   std::uint32_t slot = 0;
   std::string attach;  ///< "tcx", "clsact", or empty
-  /// steered, disabled, absent, conflict, unclaimed (ours by pattern, but no port's), error
+  /// steered, disabled, absent, conflict, refused (another guest's device by its MAC), unclaimed
+  /// (ours by pattern, but no port's), error
   std::string state;
   std::string reason;  ///< a sentence, where the state alone does not say it
 };
@@ -88,7 +90,7 @@ class TapDataPlane {
     unsigned ifindex = 0;
     std::uint32_t slot = 0;
     mt_slot row{};
-    std::string first_address, note;
+    std::string note;
   };
 
   // Inventory: who wants which place.
@@ -100,6 +102,8 @@ class TapDataPlane {
   void on_links();
   void look_at_all_links();
   void device_here(const sys::Link& link);
+  /// Why the device that is at `place` now is not this port's, as a sentence; empty: it may be.
+  [[nodiscard]] std::string why_foreign(const Place& place, const Port& port) const;
   void device_gone(unsigned ifindex);
   // Both together.
   void settle(const Place& place);
@@ -110,7 +114,8 @@ class TapDataPlane {
   void retire(std::uint32_t slot);
   void sweep_after(std::chrono::seconds delay);
   Status set_attached(unsigned ifindex, bool wanted);
-  [[nodiscard]] Binding describe(const Place& place, const Claim& claim, unsigned ifindex) const;
+  [[nodiscard]] std::pair<Binding, PortAddresses> describe(const Place& place, const Claim& claim,
+                                                           unsigned ifindex) const;
   void forget_leftovers();
   Status open_listeners();
 
@@ -129,11 +134,13 @@ class TapDataPlane {
   std::map<Place, std::set<std::string>> wanting_;    ///< port ids
   std::map<std::string, unsigned> ifindex_of_;        ///< links by name, as of the last event
   std::map<unsigned, std::string> name_of_;           ///< and the other way round
+  GuestMacs guest_macs_;                              ///< whose the devices are by their MACs
   std::map<Place, Binding> bindings_;                 ///< what is steered
   std::map<unsigned, TcAttachment> attached_;         ///< by ifindex
   std::map<std::string, std::string> attach_errors_;  ///< by device
   std::map<Place, std::string> bind_errors_;
   SlotNumbers retired_;  ///< removed, but sockets may still bear them
+  std::map<Place, std::string> refused_;  ///< why_foreign(), as it was told in the log
   std::vector<std::string> listeners_;
 };
 

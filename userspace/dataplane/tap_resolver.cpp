@@ -4,7 +4,9 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cstring>
+#include <optional>
 
 #include "dataplane/alias.hpp"
 
@@ -28,7 +30,7 @@ Caller TapResolver::caller_of(int accepted_fd, const sockaddr_storage& peer) con
     return {};
   }
   const auto entry = slots_->find(alias->slot);
-  if (!entry || entry->row.kind != MT_KIND_TAP) {
+  if (!entry || entry->row.kind != MT_KIND_TAP || entry->row.generation != alias->generation) {
     return {};
   }
   std::uint32_t mark = 0;
@@ -36,20 +38,23 @@ Caller TapResolver::caller_of(int accepted_fd, const sockaddr_storage& peer) con
   if (::getsockopt(accepted_fd, SOL_SOCKET, SO_MARK, &mark, &size) != 0 || mark != alias->slot) {
     return {};
   }
-  auto guest = Alias::resolve(address, entry->row);
-  if ((entry->row.flags & MT_SLOT_LEARN) != 0) {
-    // Learned addresses are only in the kernel's row.
-    if (const auto row = slots_->read(alias->slot)) {
-      guest = Alias::resolve(address, *row);
-    }
+  const auto& port = entry->addresses;
+  const auto* own = port.find(address.family, alias->index);
+  if (own != nullptr && own->fixed) {
+    return {entry->origin, own->address.text()};
   }
-  if (!guest) {
+  if (!port.first_fixed.empty()) {
+    return {entry->origin, port.first_fixed};
+  }
+  auto chosen =
+      own != nullptr ? std::optional(own->address) : slots_->address_of(*alias, address.family);
+  if (!chosen) {
     return {};
   }
-  if (guest->link_local() && !entry->first_address.empty()) {
-    return {entry->origin, entry->first_address};
+  if (address.family == AF_INET6 && alias->index == MT_LINK_LOCAL) {
+    std::copy_n(&address.bytes[8], 8, &chosen->bytes[8]);
   }
-  return {entry->origin, guest->text()};
+  return {entry->origin, chosen->text(), true};
 }
 
 }  // namespace metatap::dataplane

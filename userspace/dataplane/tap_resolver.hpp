@@ -14,8 +14,9 @@ class TapResolver : public CallerResolver {
  public:
   explicit TapResolver(std::shared_ptr<const SlotTable> slots) : slots_(std::move(slots)) {}
 
-  /// The address is the guest's own; for link-local v6 the port's first fixed address, if it has
-  /// one, because that is what Neutron's agent can look up.
+  /// The address is the fixed one that the guest asked from, else the port's first fixed one: never
+  /// what a guest may choose (link-local, an address pair's, learned), unless the port has no fixed
+  /// address at all.
   [[nodiscard]] Caller caller_of(int accepted_fd, const sockaddr_storage& peer) const override;
 
  private:

@@ -219,6 +219,9 @@ std::shared_ptr<Port> read_port(const Node& node) {
     port->address_policy = one_of(*policy, {"strict", "learn"}) == "learn" ? AddressPolicy::learn
                                                                            : AddressPolicy::strict;
   }
+  if (const auto policy = in.find("mac_policy")) {
+    port->mac_policy = one_of(*policy, {"own", "any"}) == "any" ? MacPolicy::any : MacPolicy::own;
+  }
   in.done();
   return port;
 }
@@ -535,6 +538,9 @@ Json to_json(const Port& port) {
   to.maybe("vlan", port.vlan);
   if (port.address_policy == AddressPolicy::learn) {
     to.out["address_policy"] = "learn";
+  }
+  if (port.mac_policy == MacPolicy::any) {
+    to.out["mac_policy"] = "any";
   }
   return std::move(to.out);
 }

@@ -97,6 +97,9 @@ class ProxyStage::GuestSession final : public http::Visitor {
   [[nodiscard]] std::optional<Response> answer(const Request& request) override {
     ++counters_.in_flight;
     in_flight_ = true;
+    if (caller_.address_is_guests_choice && shared_->options.neutron_agent) {
+      return refuse_address();
+    }
     const RateLimit& limit = shared_->options.rate_limit;
     if (limit.enabled && !port_.load().rate.allow(limit, http::Deadlines::now())) {
       ++counters_.rate_limited;
@@ -134,6 +137,19 @@ class ProxyStage::GuestSession final : public http::Visitor {
   }
 
  private:
+  /// Neutron's agent goes by the address alone, and one that a guest chose may be another's.
+  [[nodiscard]] Response refuse_address() const {
+    constexpr std::int64_t kTellAgain = 60'000;  // milliseconds
+    static thread_local std::int64_t told = -60'000;
+    const auto now = http::Deadlines::now();
+    if (now - told >= kTellAgain) {
+      told = now;
+      log::warn("port {} has no fixed address by which Neutron's agent could know it: 404",
+                caller_.origin->port_id);
+    }
+    return http::plain_response(404);
+  }
+
   void add(std::string_view name, std::string_view value) { headers_[count_++] = {name, value}; }
 
   /// What is signed is the connection's, so that its requests cost no signature.

@@ -14,6 +14,7 @@
 #include <net/if.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cstring>
 
 namespace metatap::sys {
@@ -144,6 +145,36 @@ std::string IpAddress::text() const {
 
 std::size_t IpAddress::size() const {
   return family == AF_INET ? 4 : 16;
+}
+
+Result<IpNetwork> IpNetwork::parse(std::string_view text) {
+  const auto slash = text.find('/');
+  const auto address = IpAddress::parse(text.substr(0, slash));
+  unsigned prefix = 0;
+  const auto length = slash == std::string_view::npos ? std::string_view() : text.substr(slash + 1);
+  const auto [end, error] = std::from_chars(length.data(), length.data() + length.size(), prefix);
+  if (!address || length.empty() || error != std::errc() || end != length.data() + length.size() ||
+      prefix > address->size() * 8) {
+    return fail(ErrorCode::invalid,
+                "\"" + std::string(text) + "\" is not an IP network in CIDR notation");
+  }
+  IpNetwork network{*address, prefix};
+  for (unsigned bit = prefix; bit < address->size() * 8; ++bit) {
+    network.address.bytes[bit / 8] &= static_cast<std::uint8_t>(~(0x80U >> bit % 8));
+  }
+  return network;
+}
+
+bool IpNetwork::contains(const IpAddress& other) const {
+  if (other.family != address.family) {
+    return false;
+  }
+  const unsigned whole = prefix / 8, rest = prefix % 8;
+  if (std::memcmp(other.bytes.data(), address.bytes.data(), whole) != 0) {
+    return false;
+  }
+  const auto mask = static_cast<std::uint8_t>(0xff00U >> rest);
+  return rest == 0 || (other.bytes[whole] & mask) == (address.bytes[whole] & mask);
 }
 
 bool IpAddress::link_local() const {

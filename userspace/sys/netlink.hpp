@@ -34,6 +34,16 @@ struct IpAddress {
   auto operator<=>(const IpAddress&) const = default;
 };
 
+/// "10.0.0.0/24". Bits beyond the prefix are cleared.
+struct IpNetwork {
+  IpAddress address;
+  unsigned prefix = 0;  ///< at most the address' bits
+
+  static Result<IpNetwork> parse(std::string_view text);
+  [[nodiscard]] bool contains(const IpAddress& other) const;
+  auto operator<=>(const IpNetwork&) const = default;
+};
+
 struct Link {
   unsigned index = 0;
   std::string name, kind;  ///< kind: "veth", "tun", empty for plain devices

@@ -17,28 +17,39 @@
 #endif
 
 /* Grows when a map's layout changes; a daemon refuses pinned maps of another version. */
-#define MT_ABI_VERSION 1
+#define MT_ABI_VERSION 2
 
 #define MT_ID_LEN     40 /* a UUID and its NUL, rounded up */
 #define MT_DEVICE_LEN 16 /* IFNAMSIZ */
-#define MT_V4_MAX     4	 /* addresses of a port: the alias has two bits for the index */
-#define MT_V6_MAX     4
-#define MT_LINK_LOCAL 0 /* alias index of fe80::/64; the other v6 addresses start at 1 */
 
 #define MT_METADATA_PORT 80
 #define MT_SLOTS	 16384 /* size of the slot table; slot 0 is nobody */
 
 /*
  * Aliases: a guest's address as the metadata namespace sees it, unique on the host.
- *   v4  240.0.0.0/4 | slot << 2 | index
- *   v6  fd6d : (slot << 3 | index) >> 16 : (slot << 3 | index) & 0xffff : c : interface id
+ *   value = slot << 12 | generation << 8 | index
+ *   v4  240.0.0.0/4 | value
+ *   v6  fd6d : value >> 16 : value & 0xffff : c : interface id
  * c makes the 16-bit sum of the prefix equal to that of the guest's own, so no checksum changes.
+ * The generation is the slot's: what an old socket still sends to a former owner of the number
+ * leads nowhere.
  */
-#define MT_ALIAS_V4	  0xf0000000U
-#define MT_ALIAS_V4_MASK  0xf0000000U
-#define MT_ALIAS_V4_SHIFT 2
-#define MT_ALIAS_V6	  0xfd6dU
-#define MT_ALIAS_V6_SHIFT 3
+#define MT_ALIAS_V4		  0xf0000000U
+#define MT_ALIAS_V4_MASK	  0xf0000000U
+#define MT_ALIAS_V6		  0xfd6dU
+#define MT_ALIAS_SLOT_SHIFT	  12
+#define MT_ALIAS_SLOT_MASK	  0xffffU
+#define MT_ALIAS_GENERATION_SHIFT 8
+#define MT_ALIAS_GENERATION_MASK  0xfU
+#define MT_ALIAS_INDEX_MASK	  0xffU
+
+/*
+ * Alias indices of a port, per family. Configured addresses and learned ones have their own, so
+ * that none of the former is ever pushed out by one of the latter.
+ */
+#define MT_LINK_LOCAL	 0   /* v6: fe80::/64; configured v6 addresses start at 1 */
+#define MT_FIRST_LEARNED 192 /* configured addresses are below */
+#define MT_LEARNED_MAX	 64  /* a ring; a power of two */
 
 /*
  * Router mode: inside a router's or DHCP namespace the metadata address becomes one of the
@@ -85,26 +96,22 @@ enum mt_slot_flags {
 	MT_SLOT_LEARN = 1 << 1,	      /* take whatever address the guest uses as its own */
 	MT_SLOT_REFUSE_DOWN = 1 << 2, /* nobody listens: refuse rather than pass on */
 	MT_SLOT_NO_BUDGET = 1 << 3,   /* no token bucket */
+	MT_SLOT_PREFIXES = 1 << 4,    /* take what is within mt_prefixes as its own, too */
+	MT_SLOT_ANY_MAC = 1 << 5,     /* frames may come from any MAC */
 };
 
 /*
  * One steered identity. The slot's number is the tag: it is in the alias and in skb->mark.
- * Written by the daemon; the programs write only learned addresses and the MACs seen.
+ * Written by the daemon alone. A row that is nobody's keeps its generation.
  */
 struct mt_slot {
 	__u32 kind;  /* enum mt_kind */
 	__u32 flags; /* enum mt_slot_flags */
 	__u32 ifindex;
-	__u16 vlan; /* 0: untagged */
-	__u16 v4_count, v6_count;
-	__u16 pad;
+	__u16 vlan;	   /* 0: untagged */
+	__u16 generation;  /* grows by one, modulo 16, with each new owner of the number */
 	__u32 device_slot; /* MT_KIND_ROUTER_PORT: the slot of its device */
 	__u8 mac[8];	   /* the port's MAC and two zero bytes */
-	__be32 v4[MT_V4_MAX];
-	__u8 v6[MT_V6_MAX][16];
-	/* Where answers go: the MAC that address was last seen from, zero: mac. By alias index. */
-	__u8 v4_mac[MT_V4_MAX][8];
-	__u8 v6_mac[MT_V6_MAX + 1][8];
 	char device[MT_DEVICE_LEN];
 	char port_id[MT_ID_LEN];
 	char network_id[MT_ID_LEN];
@@ -136,7 +143,43 @@ struct mt_device_key {
 enum mt_family {
 	MT_FAMILY_V4 = 4,
 	MT_FAMILY_V6 = 6,
-	MT_FAMILY_MAC = 1, /* for link-local v6 */
+	MT_FAMILY_MAC = 1, /* mt_sources: for link-local v6; mt_addresses: further MACs */
+};
+
+/* mt_addresses: what a port may ask from: its addresses, and its MACs but for the first. */
+struct mt_address_key {
+	__u32 slot;
+	__u16 generation;
+	__u16 family;	  /* enum mt_family */
+	__u8 address[16]; /* left-justified, rest zero */
+};
+struct mt_address {
+	__u32 index; /* in the alias; 0 for a MAC */
+	__u8 mac[6]; /* last seen with this address */
+	__u16 pad;
+};
+
+/* mt_aliases: the way back: which address of the port an alias stands for. */
+struct mt_alias_key {
+	__u32 slot;
+	__u16 generation;
+	__u8 family; /* enum mt_family */
+	__u8 index;
+};
+struct mt_alias {
+	__u8 address[16]; /* left-justified, rest zero; MT_LINK_LOCAL: fe80:: */
+	__u8 mac[6];	  /* where answers go; zero: the slot's */
+	__u16 pad;
+};
+
+/* mt_prefixes: whole networks that a port may ask from (MT_SLOT_PREFIXES). The value is 1. */
+#define MT_PREFIX_OF_PORT 64 /* bits before the address */
+struct mt_prefix_key {
+	__u32 prefixlen; /* MT_PREFIX_OF_PORT + that of the address */
+	__u32 slot;
+	__u16 generation;
+	__u16 family; /* enum mt_family */
+	__u8 address[16];
 };
 
 /* mt_sources, router mode: which port of a device uses this address or MAC. */
@@ -153,6 +196,8 @@ struct mt_counter {
 	__u64 drops;
 	__u64 answers; /* back to the guest */
 	__u64 answer_bytes;
+	__u64 learned_v4; /* addresses learned; the last MT_LEARNED_MAX are remembered */
+	__u64 learned_v6;
 };
 
 /* mt_slot_reasons: the same reasons, per slot; a row appears with its first packet. */
@@ -198,12 +243,19 @@ struct mt_event {
 };
 
 MT_STATIC_ASSERT(MT_SLOTS <= MT_TAG_MASK + 1);
-MT_STATIC_ASSERT(sizeof(struct mt_slot) == 320);
+MT_STATIC_ASSERT(MT_TAG_MASK == MT_ALIAS_SLOT_MASK);
+MT_STATIC_ASSERT(MT_FIRST_LEARNED + MT_LEARNED_MAX == MT_ALIAS_INDEX_MASK + 1);
+MT_STATIC_ASSERT(sizeof(struct mt_slot) == 164);
 MT_STATIC_ASSERT(sizeof(struct mt_port_key) == 8);
 MT_STATIC_ASSERT(sizeof(struct mt_listener) == 8);
 MT_STATIC_ASSERT(sizeof(struct mt_device_key) == 8);
 MT_STATIC_ASSERT(sizeof(struct mt_source_key) == 24);
-MT_STATIC_ASSERT(sizeof(struct mt_counter) == 48);
+MT_STATIC_ASSERT(sizeof(struct mt_address_key) == 24);
+MT_STATIC_ASSERT(sizeof(struct mt_address) == 12);
+MT_STATIC_ASSERT(sizeof(struct mt_alias_key) == 8);
+MT_STATIC_ASSERT(sizeof(struct mt_alias) == 24);
+MT_STATIC_ASSERT(sizeof(struct mt_prefix_key) == 28);
+MT_STATIC_ASSERT(sizeof(struct mt_counter) == 64);
 MT_STATIC_ASSERT(sizeof(struct mt_slot_reason) == 8);
 MT_STATIC_ASSERT(sizeof(struct mt_bucket) == 8);
 MT_STATIC_ASSERT(sizeof(struct mt_config) == 48);

@@ -37,6 +37,8 @@ TEST(Document, ReadsEachField) {
   EXPECT_EQ(port.fixed_ips.at(1).ip_address, "fd00:70::1f");
   EXPECT_EQ(port.allowed_address_pairs.at(0).ip_address, "10.70.1.0/24");
   EXPECT_EQ(port.address_policy, AddressPolicy::learn);
+  EXPECT_EQ(port.mac_policy, MacPolicy::any);
+  EXPECT_EQ(inventory.ports.at("p-2")->mac_policy, MacPolicy::own);
   EXPECT_EQ(port.vlan, 7);
   const auto& instance = *inventory.instances.at("i-1");
   EXPECT_EQ(instance.metadata.at(0), std::pair(std::string("z"), std::string("größe")));

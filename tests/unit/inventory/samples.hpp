@@ -25,7 +25,7 @@ inline constexpr std::string_view kSample = R"({
                  {"subnet_id": "s-6", "ip_address": "FD00:70:0::1f"}],
    "allowed_address_pairs": [{"ip_address": "10.70.1.0/24"},
                              {"ip_address": "10.70.0.99", "mac_address": "02:00:00:00:00:01"}],
-   "address_policy": "learn"},
+   "address_policy": "learn", "mac_policy": "any"},
   {"id": "p-2", "network_id": "n-1", "mac_address": "fa:16:3e:00:00:20", "device_id": "i-2",
    "fixed_ips": [{"subnet_id": "s-4", "ip_address": "10.70.0.32"}], "admin_state_up": false}],
  "instances": [

@@ -245,6 +245,14 @@ TEST_P(ProxyTest, SignsNothingForNeutronsAgent) {
   EXPECT_THAT(body_of(ask()), Not(HasSubstr("X-Metatap")));
 }
 
+TEST_P(ProxyTest, TellsNeutronsAgentNoAddressThatAGuestChose) {
+  ProxyOptions options;
+  options.neutron_agent = true;
+  start(options);
+  resolver_->set({origin_, "10.0.0.77", true});
+  EXPECT_EQ(status_of(ask("GET / HTTP/1.1\r\n\r\n")), 404U);
+}
+
 TEST_P(ProxyTest, ResetsWhoeverHasNoTag) {
   start();
   resolver_->set({nullptr, ""});

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
+/*
+ * Which addresses and MACs a port may ask from, and where the answers go. What the daemon has
+ * configured is one lookup; the rest is learned, if the port's policy has room for it.
+ */
+#ifndef METATAP_ADDRESS_H
+#define METATAP_ADDRESS_H
+
+#include "lib/alias.h"
+#include "lib/packet.h"
+#include "lib/verdict.h"
+
+/* Whose packet it is, and from which MAC. */
+struct mt_who {
+	__u32 slot;
+	struct mt_slot *row;
+	__u8 mac[8]; /* and two zero bytes */
+};
+
+static __always_inline bool same_mac(const __u8 *a, const __u8 *b)
+{
+	return *(__u32 *)a == *(__u32 *)b && *(__u16 *)(a + 4) == *(__u16 *)(b + 4);
+}
+
+/* May frames come from this MAC? A group address is nobody's. */
+static __always_inline bool is_own_mac(const struct mt_who *who)
+{
+	struct mt_address_key key = {
+		.slot = who->slot, .generation = who->row->generation, .family = MT_FAMILY_MAC};
+
+	if (same_mac(who->mac, who->row->mac))
+		return true;
+	if (who->mac[0] & 1)
+		return false;
+	if (who->row->flags & MT_SLOT_ANY_MAC)
+		return true;
+	__builtin_memcpy(key.address, who->mac, ETH_ALEN);
+	return bpf_map_lookup_elem(&mt_addresses, &key);
+}
+
+/* Answers go to the MAC the guest speaks from: its own, or one behind it. */
+static __always_inline void note_mac(__u8 *known, const __u8 *seen)
+{
+	if (!same_mac(known, seen))
+		__builtin_memcpy(known, seen, ETH_ALEN);
+}
+
+static __always_inline bool within_prefixes(const struct mt_address_key *address)
+{
+	struct mt_prefix_key key = {
+		.prefixlen = MT_PREFIX_OF_PORT + 8 * sizeof(key.address),
+		.slot = address->slot,
+		.generation = address->generation,
+		.family = address->family,
+	};
+
+	__builtin_memcpy(key.address, address->address, sizeof(key.address));
+	return bpf_map_lookup_elem(&mt_prefixes, &key);
+}
+
+/* Takes the row of the address that has had this place in the ring. */
+static __always_inline void forget(struct mt_address_key *key, const struct mt_alias *old,
+				   __u32 index)
+{
+	struct mt_address *row;
+
+	__builtin_memcpy(key->address, old->address, sizeof(key->address));
+	row = bpf_map_lookup_elem(&mt_addresses, key);
+	if (row && row->index == index)
+		bpf_map_delete_elem(&mt_addresses, key);
+}
+
+static __always_inline int not_its_own(__u16 family)
+{
+	return family == MT_FAMILY_V4 ? -WHY(spoofed_v4) : -WHY(spoofed_v6);
+}
+
+/*
+ * Makes an unknown address the port's own, if its flags have it so: in the place of the one that
+ * was learned longest ago. Two CPUs have two places; of two that learn one address the second
+ * takes what the first has written. Returns what index_of() does.
+ */
+static __noinline int learn(const struct mt_address_key *key, __u32 flags, const __u8 *mac)
+{
+	struct mt_address_key other = *key;
+	struct mt_alias_key place = {
+		.slot = key->slot, .generation = key->generation, .family = key->family};
+	struct mt_counter *counter = counter_of(key->slot);
+	struct mt_alias alias = {}, *old;
+	struct mt_address address = {}, *first;
+	__u64 number;
+
+	if (!(flags & MT_SLOT_LEARN) && (!(flags & MT_SLOT_PREFIXES) || !within_prefixes(key)))
+		return not_its_own(key->family);
+	if (!counter)
+		return -WHY(addresses_full);
+	number = key->family == MT_FAMILY_V4 ? __sync_fetch_and_add(&counter->learned_v4, 1)
+					     : __sync_fetch_and_add(&counter->learned_v6, 1);
+	address.index = MT_FIRST_LEARNED + number % MT_LEARNED_MAX;
+	place.index = address.index;
+	__builtin_memcpy(address.mac, mac, ETH_ALEN);
+	if (bpf_map_update_elem(&mt_addresses, key, &address, BPF_NOEXIST)) {
+		first = bpf_map_lookup_elem(&mt_addresses, key);
+		return first ? (int)(first->index & MT_ALIAS_INDEX_MASK) : -WHY(addresses_full);
+	}
+	old = bpf_map_lookup_elem(&mt_aliases, &place);
+	if (old)
+		forget(&other, old, address.index);
+	__builtin_memcpy(alias.address, key->address, sizeof(alias.address));
+	__builtin_memcpy(alias.mac, mac, ETH_ALEN);
+	if (bpf_map_update_elem(&mt_aliases, &place, &alias, BPF_ANY)) {
+		bpf_map_delete_elem(&mt_addresses, key);
+		return -WHY(addresses_full);
+	}
+	return address.index;
+}
+
+/*
+ * Which of the port's addresses is it? Its index, or the negative reason to refuse it. An address
+ * that is merely reported, in an ICMP error, teaches nothing.
+ */
+static __always_inline int index_of(const struct mt_who *who, struct mt_address_key *key,
+				    bool reported)
+{
+	struct mt_address *known = bpf_map_lookup_elem(&mt_addresses, key);
+	struct mt_alias_key place = {
+		.slot = key->slot, .generation = key->generation, .family = key->family};
+	struct mt_alias *back;
+
+	if (!known) {
+		if (reported || !(who->row->flags & (MT_SLOT_LEARN | MT_SLOT_PREFIXES)))
+			return not_its_own(key->family);
+		return learn(key, who->row->flags, who->mac);
+	}
+	if (!reported && !same_mac(known->mac, who->mac)) {
+		place.index = known->index;
+		note_mac(known->mac, who->mac);
+		back = bpf_map_lookup_elem(&mt_aliases, &place);
+		if (back)
+			note_mac(back->mac, who->mac);
+	}
+	return known->index & MT_ALIAS_INDEX_MASK;
+}
+
+static __always_inline int index_v4(const struct mt_who *who, __be32 address, bool reported)
+{
+	struct mt_address_key key = {
+		.slot = who->slot, .generation = who->row->generation, .family = MT_FAMILY_V4};
+
+	/* Who has no address yet, a group and broadcast ask for nothing. */
+	if (!address || !~address || (address & bpf_htonl(0xf0000000U)) == bpf_htonl(0xe0000000U))
+		return -WHY(spoofed_v4);
+	__builtin_memcpy(key.address, &address, sizeof(address));
+	return index_of(who, &key, reported);
+}
+
+static __always_inline int index_v6(const struct mt_who *who, const struct mt_in6 *address,
+				    bool reported)
+{
+	struct mt_address_key key = {
+		.slot = who->slot, .generation = who->row->generation, .family = MT_FAMILY_V6};
+	struct mt_alias_key place = {.slot = who->slot,
+				     .generation = who->row->generation,
+				     .family = MT_FAMILY_V6,
+				     .index = MT_LINK_LOCAL};
+	struct mt_alias *back;
+
+	if (is_link_local(address)) {
+		back = bpf_map_lookup_elem(&mt_aliases, &place);
+		if (back && !reported)
+			note_mac(back->mac, who->mac);
+		return MT_LINK_LOCAL;
+	}
+	if ((bpf_ntohl(address->w[0]) >> 24) == 0xff || is_unspecified(address))
+		return -WHY(spoofed_v6);
+	__builtin_memcpy(key.address, address, sizeof(key.address));
+	return index_of(who, &key, reported);
+}
+
+#endif

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <functional>
+#include <map>
+#include <optional>
+
+#include "dataplane/alias.hpp"
+#include "dataplane/port_addresses.hpp"
+#include "dataplane/programs.hpp"
+#include "metatap/result.hpp"
+
+namespace metatap::dataplane {
+
+/// One owner of a slot number.
+struct SlotOwner {
+  std::uint32_t slot = 0, generation = 0;
+  auto operator<=>(const SlotOwner&) const = default;
+};
+
+/// mt_addresses, mt_aliases and mt_prefixes: what the programs know of ports' addresses. Every row
+/// names slot and generation, so none of it serves another port. Control thread, but for learned().
+class AddressMaps {
+ public:
+  /// `programs` outlives this; null, without BPF: there is nothing to write.
+  explicit AddressMaps(const Programs* programs) : programs_(programs) {}
+
+  /// Writes what differs: takes away first, and of a new address the way back before the way in.
+  Status change(SlotOwner owner, const PortAddresses& before, const PortAddresses& after) const;
+  /// Forgets the addresses that the programs have learned, but for those to keep.
+  void forget_learned(SlotOwner owner,
+                      const std::function<bool(const sys::IpAddress&)>& keep) const;
+  /// The address that `alias` stands for, as the programs have it. Any thread; one system call.
+  [[nodiscard]] std::optional<sys::IpAddress> address_of(const Alias& alias, int family) const;
+  /// The configured rows that are there now. Fixed or not, nobody knows any more.
+  [[nodiscard]] std::map<SlotOwner, PortAddresses> read() const;
+
+ private:
+  Status give(SlotOwner owner, const PortAddresses::Own& own) const;
+  void take(SlotOwner owner, const PortAddresses::Own& own) const;
+  const Programs* programs_;
+};
+
+}  // namespace metatap::dataplane

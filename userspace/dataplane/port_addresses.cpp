@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/port_addresses.hpp"
+
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <bitset>
+
+namespace metatap::dataplane {
+namespace {
+
+const sys::IpAddress kLinkLocal{AF_INET6, {0xfe, 0x80}};
+
+using Taken = std::bitset<MT_FIRST_LEARNED>;
+
+std::uint32_t lowest_free(const Taken& taken) {
+  std::uint32_t index = 0;
+  while (index < taken.size() && taken[index]) {
+    ++index;
+  }
+  return index;
+}
+
+void take(Taken& taken, std::uint32_t index) {
+  if (index < taken.size()) {
+    taken.set(index);
+  }
+}
+
+}  // namespace
+
+PortAddresses PortAddresses::of(const Port& port) {
+  constexpr std::size_t kMost[] = {MT_FIRST_LEARNED, MT_FIRST_LEARNED - 1 /* fe80:: */};
+  PortAddresses all;
+  const auto own_mac = sys::parse_mac(port.mac_address);
+  const auto mac = own_mac ? *own_mac : sys::MacAddress{};
+  all.any_mac = !own_mac || port.mac_policy == MacPolicy::any;
+  std::size_t count[] = {0, 0};
+  const auto own = [&](const sys::IpAddress& address, const sys::MacAddress& to, bool fixed) {
+    if (address.link_local() || all.find(address) != nullptr) {
+      return;
+    }
+    const bool v6 = address.family == AF_INET6;
+    if (count[v6] == kMost[v6]) {
+      ++all.left_out;
+      return;
+    }
+    ++count[v6];
+    all.addresses.push_back({address, to, fixed, 0});
+  };
+  for (const auto& fixed : port.fixed_ips) {
+    if (const auto address = sys::IpAddress::parse(fixed.ip_address)) {
+      own(*address, mac, true);
+      if (all.first_fixed.empty()) {
+        all.first_fixed = address->text();
+      }
+    }
+  }
+  for (const auto& pair : port.allowed_address_pairs) {
+    const auto other = sys::parse_mac(pair.mac_address.value_or(port.mac_address));
+    const auto to = other ? *other : mac;
+    if (other && own_mac && !all.has_mac(mac, to)) {
+      all.further_macs.push_back(to);
+    }
+    if (const auto network = sys::IpNetwork::parse(pair.ip_address)) {
+      if (network->prefix < network->address.size() * 8) {
+        all.networks.push_back(*network);
+      } else {
+        own(network->address, to, false);
+      }
+    } else if (const auto address = sys::IpAddress::parse(pair.ip_address)) {
+      own(*address, to, false);
+    }
+  }
+  all.addresses.push_back({kLinkLocal, mac, false, MT_LINK_LOCAL});
+  return all;
+}
+
+void PortAddresses::number(const PortAddresses& before) {
+  Taken now[2], ever[2];
+  now[1].set(MT_LINK_LOCAL);
+  ever[1].set(MT_LINK_LOCAL);
+  for (const auto& old : before.addresses) {
+    take(ever[old.address.family == AF_INET6], old.index);
+  }
+  std::vector<Own*> fresh;
+  for (auto& own : addresses) {
+    if (own.address == kLinkLocal) {
+      own.index = MT_LINK_LOCAL;
+    } else if (const auto* old = before.find(own.address)) {
+      own.index = old->index;
+      take(now[own.address.family == AF_INET6], own.index);
+    } else {
+      fresh.push_back(&own);
+    }
+  }
+  for (auto* own : fresh) {
+    const bool v6 = own->address.family == AF_INET6;
+    own->index = lowest_free(now[v6] | ever[v6]);
+    if (own->index == MT_FIRST_LEARNED) {
+      own->index = lowest_free(now[v6]);
+    }
+    take(now[v6], own->index);
+  }
+}
+
+const PortAddresses::Own* PortAddresses::find(const sys::IpAddress& address) const {
+  const auto found = std::ranges::find(addresses, address, &Own::address);
+  return found == addresses.end() ? nullptr : &*found;
+}
+
+const PortAddresses::Own* PortAddresses::find(int family, std::uint32_t index) const {
+  const auto found = std::ranges::find_if(addresses, [&](const Own& own) {
+    return own.index == index && own.address.family == family;
+  });
+  return found == addresses.end() ? nullptr : &*found;
+}
+
+bool PortAddresses::admits(const sys::IpAddress& address) const {
+  return std::ranges::any_of(networks,
+                             [&](const auto& network) { return network.contains(address); });
+}
+
+bool PortAddresses::has_mac(const sys::MacAddress& own, const sys::MacAddress& mac) const {
+  return mac == own || std::ranges::find(further_macs, mac) != further_macs.end();
+}
+
+}  // namespace metatap::dataplane
