@@ -101,7 +101,7 @@ class Scene {
     const auto guest = sys::IpAddress::parse(family == AF_INET ? kGuest4 : kGuest6).value();
     mt_slot row{};
     row.kind = way == Way::tap ? MT_KIND_TAP : MT_KIND_ROUTER_DEVICE;
-    row.flags = MT_SLOT_LEARN;
+    row.flags = MT_SLOT_LEARN | MT_SLOT_ANY_MAC;
     row.ifindex = device_;
     put("mt_slots", kSlot, row);
     if (way == Way::tap) {
