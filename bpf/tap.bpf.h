@@ -67,116 +67,155 @@ static __always_inline void count_steered(struct __sk_buff *skb, __u32 slot, boo
 		__verdict;                                                                         \
 	})
 
+/* A packet to the metadata address, as the rest needs it. */
+struct mt_packet {
+	__u32 l3, l4;
+	__u32 inner; /* the packet that an ICMP error is about; 0: it is no error */
+	__u8 protocol;
+	bool first; /* fragment, or all of it */
+	bool syn, echo;
+	struct tcphdr tcp;    /* if it is TCP, and the first */
+	struct mt_in6 source; /* v4: the first word */
+	struct mt_in6 about;  /* which address of the port: its source, or an error's receiver */
+};
+
+/* Instead of a verdict. Neighbour solicitations are answered from mt_tap(): stack is scarce below.
+ */
+#define MT_GO_ON     0
+#define MT_SOLICITED (-2)
+
+/* Headers, and whether they are for us at all. */
+static __noinline int parse_v4(struct __sk_buff *skb, struct mt_packet *packet)
+{
+	struct iphdr ip, reported;
+	struct mt_icmp icmp;
+	__u16 fragment;
+
+	if (bpf_skb_load_bytes(skb, packet->l3, &ip, sizeof(ip)) || ip.version != 4 || ip.ihl < 5)
+		return DROP(skb, 0, malformed);
+	packet->l4 = packet->l3 + ip.ihl * 4;
+	packet->protocol = ip.protocol;
+	packet->source.w[0] = ip.saddr;
+	packet->about.w[0] = ip.saddr;
+	fragment = bpf_ntohs(ip.frag_off);
+	packet->first = !(fragment & MT_IP_OFFSET);
+	if (ip.protocol != IPPROTO_TCP && ip.protocol != IPPROTO_ICMP)
+		return PASS(skb, 0, other_protocol);
+	if (!packet->first)
+		return MT_GO_ON;
+
+	if (ip.protocol == IPPROTO_TCP) {
+		if (bpf_skb_load_bytes(skb, packet->l4, &packet->tcp, sizeof(packet->tcp))) {
+			if (fragment & MT_IP_MF)
+				return DROP(skb, 0, tiny_fragment);
+			return DROP(skb, 0, malformed);
+		}
+		if (packet->tcp.dest != bpf_htons(MT_METADATA_PORT))
+			return PASS(skb, 0, other_port);
+		packet->syn = packet->tcp.syn && !packet->tcp.ack;
+		return MT_GO_ON;
+	}
+	if (bpf_skb_load_bytes(skb, packet->l4, &icmp, sizeof(icmp)))
+		return DROP(skb, 0, malformed);
+	packet->echo = icmp.type == ICMP_ECHO;
+	if (packet->echo)
+		return MT_GO_ON;
+	if (icmp.type != ICMP_DEST_UNREACH && icmp.type != ICMP_TIME_EXCEEDED &&
+	    icmp.type != ICMP_PARAMETERPROB)
+		return PASS(skb, 0, other_protocol);
+	packet->inner = packet->l4 + sizeof(icmp);
+	if (bpf_skb_load_bytes(skb, packet->inner, &reported, sizeof(reported)) ||
+	    reported.version != 4 || reported.ihl < 5)
+		return DROP(skb, 0, malformed);
+	if (reported.saddr != MT_METADATA_V4)
+		return PASS(skb, 0, other_protocol);
+	/* Whoever on the way reports it: it is about this address of the port. */
+	packet->about.w[0] = reported.daddr;
+	return MT_GO_ON;
+}
+
+/* Without its VLAN tag. False when the kernel refuses. */
+static __always_inline bool untag(struct __sk_buff *skb, __u16 vlan, bool tag_in_band,
+				  struct mt_packet *packet)
+{
+	if (!vlan && !tag_in_band)
+		return true;
+	if (bpf_skb_vlan_pop(skb))
+		return false;
+	if (tag_in_band) {
+		packet->l3 -= MT_VLAN_HLEN;
+		packet->l4 -= MT_VLAN_HLEN;
+		if (packet->inner)
+			packet->inner -= MT_VLAN_HLEN;
+	}
+	return true;
+}
+
+/* The alias in place of the guest's address. False when the kernel refuses. */
+static __always_inline bool rewrite_v4(struct __sk_buff *skb, const struct mt_packet *packet,
+				       __be32 alias)
+{
+	__be32 source = packet->source.w[0], about = packet->about.w[0];
+
+	if (packet->protocol == IPPROTO_TCP && packet->first &&
+	    bpf_l4_csum_replace(skb, packet->l4 + __builtin_offsetof(struct tcphdr, check), source,
+				alias, BPF_F_PSEUDO_HDR | sizeof(alias)))
+		return false;
+	if (bpf_l3_csum_replace(skb, packet->l3 + __builtin_offsetof(struct iphdr, check), source,
+				alias, sizeof(alias)) ||
+	    bpf_skb_store_bytes(skb, packet->l3 + __builtin_offsetof(struct iphdr, saddr), &alias,
+				sizeof(alias), 0))
+		return false;
+	/* Address and checksum of the inner header cancel out in the ICMP checksum. */
+	return !packet->inner ||
+	       (!bpf_l3_csum_replace(skb, packet->inner + __builtin_offsetof(struct iphdr, check),
+				     about, alias, sizeof(alias)) &&
+		!bpf_skb_store_bytes(skb, packet->inner + __builtin_offsetof(struct iphdr, daddr),
+				     &alias, sizeof(alias), 0));
+}
+
 static __noinline int tap_v4(struct __sk_buff *skb, __u32 l3, __u16 vlan, bool tag_in_band)
 {
 	const struct mt_config *cfg = config();
+	struct mt_packet packet = {.l3 = l3};
 	struct mt_who who = {};
-	struct iphdr ip, inner_ip;
-	struct tcphdr tcp;
-	struct mt_icmp icmp;
-	__be32 source, alias, inner_alias = 0;
-	__u32 l4, inner = 0;
-	__u16 fragment;
-	bool syn = false, first, error = false, echo = false;
-	int index, refused;
+	__be32 alias;
+	int verdict, refused, index;
 
-	if (bpf_skb_load_bytes(skb, l3, &ip, sizeof(ip)) || ip.version != 4 || ip.ihl < 5)
-		return DROP(skb, 0, malformed);
-	l4 = l3 + ip.ihl * 4;
-	fragment = bpf_ntohs(ip.frag_off);
-	first = !(fragment & MT_IP_OFFSET);
-	source = ip.saddr;
-
-	if (ip.protocol == IPPROTO_TCP) {
-		if (first) {
-			if (bpf_skb_load_bytes(skb, l4, &tcp, sizeof(tcp))) {
-				if (fragment & MT_IP_MF)
-					return DROP(skb, 0, tiny_fragment);
-				return DROP(skb, 0, malformed);
-			}
-			if (tcp.dest != bpf_htons(MT_METADATA_PORT))
-				return PASS(skb, 0, other_port);
-			syn = tcp.syn && !tcp.ack;
-		}
-	} else if (ip.protocol == IPPROTO_ICMP) {
-		if (first) {
-			if (bpf_skb_load_bytes(skb, l4, &icmp, sizeof(icmp)))
-				return DROP(skb, 0, malformed);
-			echo = icmp.type == ICMP_ECHO;
-			error = icmp.type == ICMP_DEST_UNREACH || icmp.type == ICMP_TIME_EXCEEDED ||
-				icmp.type == ICMP_PARAMETERPROB;
-			if (!echo && !error)
-				return PASS(skb, 0, other_protocol);
-		}
-		if (error) {
-			inner = l4 + sizeof(icmp);
-			if (bpf_skb_load_bytes(skb, inner, &inner_ip, sizeof(inner_ip)) ||
-			    inner_ip.version != 4 || inner_ip.ihl < 5)
-				return DROP(skb, 0, malformed);
-			if (inner_ip.saddr != MT_METADATA_V4)
-				return PASS(skb, 0, other_protocol);
-			/* Whoever on the way reports it: it is about this address of the port. */
-			source = inner_ip.daddr;
-		}
-	} else {
-		return PASS(skb, 0, other_protocol);
-	}
-
+	verdict = parse_v4(skb, &packet);
+	if (verdict != MT_GO_ON)
+		return verdict;
 	refused = who_is(skb, vlan, &who);
 	if (refused)
 		return refuse(skb, who.slot, refused);
 	if (!cfg || !who.row)
 		return DROP(skb, 0, unknown_port);
-	index = index_v4(&who, source, error);
+	index = index_v4(&who, packet.about.w[0], packet.inner);
 	if (index < 0)
 		return refuse(skb, who.slot, -index);
 	alias = alias_v4(alias_value(who.slot, who.row->generation, index));
 
-	if (cfg->flags & MT_CONFIG_GATE && ip.protocol == IPPROTO_TCP && first) {
-		if (syn) {
+	if (cfg->flags & MT_CONFIG_GATE && packet.protocol == IPPROTO_TCP && packet.first) {
+		if (packet.syn) {
 			if (!has_listener(skb, cfg->nsid))
 				return NOBODY_LISTENS(skb, who);
 		} else if (!(who.row->flags & MT_SLOT_REFUSE_DOWN) &&
-			   !has_connection_v4(skb, cfg->nsid, alias, &tcp)) {
+			   !has_connection_v4(skb, cfg->nsid, alias, &packet.tcp)) {
 			return PASS(skb, who.slot, other_path);
 		}
 	}
-	if (syn && !(who.row->flags & MT_SLOT_NO_BUDGET) && !within_syn_budget(who.slot, cfg))
+	if (packet.syn && !(who.row->flags & MT_SLOT_NO_BUDGET) &&
+	    !within_syn_budget(who.slot, cfg))
 		return DROP(skb, who.slot, syn_budget);
 
-	if (vlan || tag_in_band) {
-		if (bpf_skb_vlan_pop(skb))
-			return DROP(skb, who.slot, rewrite_failed);
-		if (tag_in_band) {
-			l4 -= MT_VLAN_HLEN;
-			l3 -= MT_VLAN_HLEN;
-			inner -= error ? MT_VLAN_HLEN : 0;
-		}
-	}
-	if (ip.protocol == IPPROTO_TCP && first &&
-	    bpf_l4_csum_replace(skb, l4 + __builtin_offsetof(struct tcphdr, check), ip.saddr, alias,
-				BPF_F_PSEUDO_HDR | sizeof(alias)))
+	if (!untag(skb, vlan, tag_in_band, &packet) || !rewrite_v4(skb, &packet, alias))
 		return DROP(skb, who.slot, rewrite_failed);
-	if (bpf_l3_csum_replace(skb, l3 + __builtin_offsetof(struct iphdr, check), ip.saddr, alias,
-				sizeof(alias)) ||
-	    bpf_skb_store_bytes(skb, l3 + __builtin_offsetof(struct iphdr, saddr), &alias,
-				sizeof(alias), 0))
-		return DROP(skb, who.slot, rewrite_failed);
-	if (error) {
-		/* Address and checksum of the inner header cancel out in the ICMP checksum. */
-		inner_alias = alias;
-		if (bpf_l3_csum_replace(skb, inner + __builtin_offsetof(struct iphdr, check),
-					source, inner_alias, sizeof(inner_alias)) ||
-		    bpf_skb_store_bytes(skb, inner + __builtin_offsetof(struct iphdr, daddr),
-					&inner_alias, sizeof(inner_alias), 0))
-			return DROP(skb, who.slot, rewrite_failed);
-	}
-	count_steered(skb, who.slot, syn);
-	if (error)
+	count_steered(skb, who.slot, packet.syn);
+	if (packet.inner)
 		return STEER(skb, who.slot, steered_error, deliver(skb, who.slot, cfg));
-	if (!first)
+	if (!packet.first)
 		return STEER(skb, who.slot, steered_fragment, deliver(skb, who.slot, cfg));
-	if (echo)
+	if (packet.echo)
 		return STEER(skb, who.slot, steered_echo, deliver(skb, who.slot, cfg));
 	return STEER(skb, who.slot, steered_v4, deliver(skb, who.slot, cfg));
 }
@@ -200,7 +239,7 @@ static __always_inline int walk_extension_headers(struct __sk_buff *skb, struct 
 		if (!is_extension_header(chain->next))
 			return 0;
 		if (bpf_skb_load_bytes(skb, chain->l4, header, sizeof(header)))
-			return MT_malformed;
+			return WHY(malformed);
 		if (chain->next == IPPROTO_FRAGMENT) {
 			chain->fragmented = true;
 			chain->later = header[2] || header[3] & 0xf8;
@@ -212,123 +251,132 @@ static __always_inline int walk_extension_headers(struct __sk_buff *skb, struct 
 		if (chain->later)
 			return 0;
 	}
-	return is_extension_header(chain->next) ? MT_ext_headers : 0;
+	return is_extension_header(chain->next) ? WHY(ext_headers) : 0;
 }
 
-static __noinline int tap_v6(struct __sk_buff *skb, __u32 l3, __u16 vlan, bool tag_in_band)
+/* As parse_v4(). */
+static __noinline int parse_v6(struct __sk_buff *skb, struct mt_packet *packet)
 {
-	const struct mt_config *cfg = config();
 	struct mt_chain chain = {};
-	struct mt_who who = {};
 	struct ipv6hdr ip;
-	struct mt_in6 source, alias, reported;
-	struct tcphdr tcp;
-	struct {
-		struct mt_icmp icmp;
-		struct ipv6hdr ip;
-	} error_header;
-	bool syn = false, error = false, echo = false;
-	__u32 inner = 0, value;
-	int index, refused, reason;
+	struct mt_icmp icmp;
+	int why;
 
-	if (bpf_skb_load_bytes(skb, l3, &ip, sizeof(ip)) || ip.version != 6)
+	if (bpf_skb_load_bytes(skb, packet->l3, &ip, sizeof(ip)) || ip.version != 6)
 		return DROP(skb, 0, malformed);
-	__builtin_memcpy(&source, &ip.saddr, sizeof(source));
-	chain.l4 = l3 + sizeof(ip);
+	__builtin_memcpy(&packet->source, &ip.saddr, sizeof(packet->source));
+	packet->about = packet->source;
+	chain.l4 = packet->l3 + sizeof(ip);
 	chain.next = ip.nexthdr;
-	reason = walk_extension_headers(skb, &chain);
-	if (reason == MT_ext_headers)
-		return DROP(skb, 0, ext_headers);
-	if (reason)
-		return DROP(skb, 0, malformed);
+	why = walk_extension_headers(skb, &chain);
+	if (why)
+		return refuse(skb, 0, why);
+	packet->l4 = chain.l4;
+	packet->protocol = chain.next;
+	packet->first = !chain.later;
 
 	if (chain.later) {
 		/* Reassembled in the namespace, if what it belongs to was steered. */
 		if (chain.next != IPPROTO_TCP && chain.next != IPPROTO_ICMPV6 &&
 		    chain.next != IPPROTO_DSTOPTS)
 			return PASS(skb, 0, other_protocol);
-	} else if (chain.next == IPPROTO_TCP) {
-		if (bpf_skb_load_bytes(skb, chain.l4, &tcp, sizeof(tcp))) {
+		return MT_GO_ON;
+	}
+	if (chain.next == IPPROTO_TCP) {
+		if (bpf_skb_load_bytes(skb, chain.l4, &packet->tcp, sizeof(packet->tcp))) {
 			if (chain.fragmented)
 				return DROP(skb, 0, tiny_fragment);
 			return DROP(skb, 0, malformed);
 		}
-		if (tcp.dest != bpf_htons(MT_METADATA_PORT))
+		if (packet->tcp.dest != bpf_htons(MT_METADATA_PORT))
 			return PASS(skb, 0, other_port);
-		syn = tcp.syn && !tcp.ack;
-	} else if (chain.next == IPPROTO_ICMPV6) {
-		if (bpf_skb_load_bytes(skb, chain.l4, &error_header.icmp,
-				       sizeof(error_header.icmp)))
-			return DROP(skb, 0, malformed);
-		if (error_header.icmp.type == MT_ND_SOLICIT && !chain.fragmented)
-			return answer_nd(skb, l3, chain.l4, vlan, &source);
-		echo = error_header.icmp.type == ICMPV6_ECHO_REQUEST;
-		error = error_header.icmp.type >= ICMPV6_DEST_UNREACH &&
-			error_header.icmp.type <= ICMPV6_PARAMPROB;
-		if (!echo && !error)
-			return PASS(skb, 0, other_protocol);
-		if (error) {
-			if (bpf_skb_load_bytes(skb, chain.l4, &error_header, sizeof(error_header)))
-				return DROP(skb, 0, malformed);
-			if (!is_metadata_v6((struct mt_in6 *)&error_header.ip.saddr))
-				return PASS(skb, 0, other_protocol);
-			inner = chain.l4 + sizeof(error_header.icmp);
-		}
-	} else {
-		return PASS(skb, 0, other_protocol);
+		packet->syn = packet->tcp.syn && !packet->tcp.ack;
+		return MT_GO_ON;
 	}
+	if (chain.next != IPPROTO_ICMPV6)
+		return PASS(skb, 0, other_protocol);
+	if (bpf_skb_load_bytes(skb, chain.l4, &icmp, sizeof(icmp)))
+		return DROP(skb, 0, malformed);
+	if (icmp.type == MT_ND_SOLICIT && !chain.fragmented) {
+		/* What is behind extension headers is nobody's. */
+		if (packet->l4 != packet->l3 + sizeof(ip))
+			return DROP(skb, 0, malformed);
+		return MT_SOLICITED;
+	}
+	packet->echo = icmp.type == ICMPV6_ECHO_REQUEST;
+	if (packet->echo)
+		return MT_GO_ON;
+	if (icmp.type < ICMPV6_DEST_UNREACH || icmp.type > ICMPV6_PARAMPROB)
+		return PASS(skb, 0, other_protocol);
+	packet->inner = chain.l4 + sizeof(icmp);
+	if (bpf_skb_load_bytes(skb, packet->inner, &ip, sizeof(ip)))
+		return DROP(skb, 0, malformed);
+	if (!is_metadata_v6((struct mt_in6 *)&ip.saddr))
+		return PASS(skb, 0, other_protocol);
+	__builtin_memcpy(&packet->about, &ip.daddr, sizeof(packet->about));
+	return MT_GO_ON;
+}
 
+/* The alias has the sum of what it replaces: no checksum to touch, inner or outer. */
+static __always_inline bool rewrite_v6(struct __sk_buff *skb, const struct mt_packet *packet,
+				       const struct mt_in6 *alias, __u32 value)
+{
+	struct mt_in6 about = packet->about;
+
+	if (bpf_skb_store_bytes(skb, packet->l3 + __builtin_offsetof(struct ipv6hdr, saddr), alias,
+				8, 0))
+		return false;
+	alias_v6(&about, value);
+	return !packet->inner ||
+	       !bpf_skb_store_bytes(skb, packet->inner + __builtin_offsetof(struct ipv6hdr, daddr),
+				    &about, 8, 0);
+}
+
+static __noinline int tap_v6(struct __sk_buff *skb, __u32 l3, __u16 vlan, bool tag_in_band)
+{
+	const struct mt_config *cfg = config();
+	struct mt_packet packet = {.l3 = l3};
+	struct mt_who who = {};
+	struct mt_in6 alias;
+	int verdict, refused, index;
+	__u32 value;
+
+	verdict = parse_v6(skb, &packet);
+	if (verdict != MT_GO_ON)
+		return verdict;
 	refused = who_is(skb, vlan, &who);
 	if (refused)
 		return refuse(skb, who.slot, refused);
 	if (!cfg || !who.row)
 		return DROP(skb, 0, unknown_port);
-	if (error)
-		__builtin_memcpy(&reported, &error_header.ip.daddr, sizeof(reported));
-	else
-		reported = source;
-	index = index_v6(&who, &reported, error);
+	index = index_v6(&who, &packet.about, packet.inner);
 	if (index < 0)
 		return refuse(skb, who.slot, -index);
 	value = alias_value(who.slot, who.row->generation, index);
-	alias = source;
+	alias = packet.source;
 	alias_v6(&alias, value);
 
-	if (cfg->flags & MT_CONFIG_GATE && chain.next == IPPROTO_TCP && !chain.later) {
-		if (syn) {
+	if (cfg->flags & MT_CONFIG_GATE && packet.protocol == IPPROTO_TCP && packet.first) {
+		if (packet.syn) {
 			if (!has_listener(skb, cfg->nsid))
 				return NOBODY_LISTENS(skb, who);
 		} else if (!(who.row->flags & MT_SLOT_REFUSE_DOWN) &&
-			   !has_connection_v6(skb, cfg->nsid, &alias, &tcp)) {
+			   !has_connection_v6(skb, cfg->nsid, &alias, &packet.tcp)) {
 			return PASS(skb, who.slot, other_path);
 		}
 	}
-	if (syn && !(who.row->flags & MT_SLOT_NO_BUDGET) && !within_syn_budget(who.slot, cfg))
+	if (packet.syn && !(who.row->flags & MT_SLOT_NO_BUDGET) &&
+	    !within_syn_budget(who.slot, cfg))
 		return DROP(skb, who.slot, syn_budget);
 
-	if (vlan || tag_in_band) {
-		if (bpf_skb_vlan_pop(skb))
-			return DROP(skb, who.slot, rewrite_failed);
-		if (tag_in_band) {
-			l3 -= MT_VLAN_HLEN;
-			inner -= error ? MT_VLAN_HLEN : 0;
-		}
-	}
-	/* The alias has the sum of what it replaces: no checksum to touch, inner or outer. */
-	if (bpf_skb_store_bytes(skb, l3 + __builtin_offsetof(struct ipv6hdr, saddr), &alias, 8, 0))
+	if (!untag(skb, vlan, tag_in_band, &packet) || !rewrite_v6(skb, &packet, &alias, value))
 		return DROP(skb, who.slot, rewrite_failed);
-	if (error) {
-		alias_v6(&reported, value);
-		if (bpf_skb_store_bytes(skb, inner + __builtin_offsetof(struct ipv6hdr, daddr),
-					&reported, 8, 0))
-			return DROP(skb, who.slot, rewrite_failed);
-	}
-	count_steered(skb, who.slot, syn);
-	if (error)
+	count_steered(skb, who.slot, packet.syn);
+	if (packet.inner)
 		return STEER(skb, who.slot, steered_error, deliver(skb, who.slot, cfg));
-	if (chain.later)
+	if (!packet.first)
 		return STEER(skb, who.slot, steered_fragment, deliver(skb, who.slot, cfg));
-	if (echo)
+	if (packet.echo)
 		return STEER(skb, who.slot, steered_echo, deliver(skb, who.slot, cfg));
 	return STEER(skb, who.slot, steered_v6, deliver(skb, who.slot, cfg));
 }
@@ -339,6 +387,7 @@ static __always_inline int tap_by_destination(struct __sk_buff *skb, const __u32
 {
 	const bool tag_in_band = l3 != ETH_HLEN;
 	struct mt_in6 v6;
+	int verdict;
 	__be32 v4;
 
 	if (protocol == bpf_htons(ETH_P_IP)) {
@@ -351,7 +400,8 @@ static __always_inline int tap_by_destination(struct __sk_buff *skb, const __u32
 		if (load(skb, l3 + __builtin_offsetof(struct ipv6hdr, daddr), &v6, sizeof(v6)) ||
 		    (!is_metadata_v6(&v6) && !is_metadata_solicited_node(&v6)))
 			return PASS(skb, 0, not_metadata);
-		return tap_v6(skb, l3, vlan, tag_in_band);
+		verdict = tap_v6(skb, l3, vlan, tag_in_band);
+		return verdict == MT_SOLICITED ? answer_nd(skb, l3, vlan) : verdict;
 	}
 	if (protocol == bpf_htons(ETH_P_ARP)) {
 		if (load(skb, l3 + MT_ARP_TPA, &v4, sizeof(v4)) || v4 != MT_METADATA_V4)

@@ -37,13 +37,14 @@ static __always_inline __sum16 nd_checksum(struct mt_in6 *source, struct mt_in6 
 	return ~sum;
 }
 
-static __always_inline int answer_nd(struct __sk_buff *skb, __u32 l3, __u32 l4, __u16 vlan,
-				     struct mt_in6 *source)
+static __noinline int answer_nd(struct __sk_buff *skb, __u32 l3, __u16 vlan)
 {
+	const __u32 l4 = l3 + sizeof(struct ipv6hdr);
 	const struct mt_config *cfg = config();
 	struct mt_who who = {};
 	struct ethhdr eth;
 	struct ipv6hdr ip;
+	struct mt_in6 source;
 	struct mt_nd nd;
 	int refused, index;
 
@@ -51,17 +52,18 @@ static __always_inline int answer_nd(struct __sk_buff *skb, __u32 l3, __u32 l4, 
 	    bpf_skb_load_bytes(skb, l3, &ip, sizeof(ip)) ||
 	    bpf_skb_load_bytes(skb, 0, &eth, sizeof(eth)))
 		return DROP(skb, 0, malformed);
-	/* A solicitation that was forwarded, or is behind extension headers, is nobody's. */
-	if (ip.hop_limit != 255 || nd.code || l4 != l3 + sizeof(ip))
+	/* A solicitation that was forwarded is nobody's. */
+	if (ip.hop_limit != 255 || nd.code)
 		return DROP(skb, 0, malformed);
-	if (!is_metadata_v6(&nd.target) || is_unspecified(source) || is_metadata_v6(source))
+	__builtin_memcpy(&source, &ip.saddr, sizeof(source));
+	if (!is_metadata_v6(&nd.target) || is_unspecified(&source) || is_metadata_v6(&source))
 		return PASS(skb, 0, probe_own);
 	refused = who_is(skb, vlan, &who);
 	if (refused)
 		return refuse(skb, who.slot, refused);
 	if (!cfg || !who.row)
 		return DROP(skb, 0, unknown_port);
-	index = index_v6(&who, source, false);
+	index = index_v6(&who, &source, false);
 	if (index < 0)
 		return refuse(skb, who.slot, -index);
 	if (cfg->flags & MT_CONFIG_GATE && !has_listener(skb, cfg->nsid))
@@ -70,7 +72,7 @@ static __always_inline int answer_nd(struct __sk_buff *skb, __u32 l3, __u32 l4, 
 	__builtin_memcpy(eth.h_dest, eth.h_source, ETH_ALEN);
 	__builtin_memcpy(eth.h_source, cfg->mac, ETH_ALEN);
 	__builtin_memcpy(&ip.saddr, &nd.target, sizeof(ip.saddr));
-	__builtin_memcpy(&ip.daddr, source, sizeof(ip.daddr));
+	__builtin_memcpy(&ip.daddr, &source, sizeof(ip.daddr));
 	ip.payload_len = bpf_htons(sizeof(nd));
 	nd.type = MT_ND_ADVERT;
 	nd.check = 0;
@@ -78,7 +80,7 @@ static __always_inline int answer_nd(struct __sk_buff *skb, __u32 l3, __u32 l4, 
 	nd.option = MT_ND_TARGET_LLADDR;
 	nd.option_len = 1;
 	__builtin_memcpy(nd.lladdr, cfg->mac, ETH_ALEN);
-	nd.check = nd_checksum(&nd.target, source, &nd);
+	nd.check = nd_checksum(&nd.target, &source, &nd);
 	if (bpf_skb_change_tail(skb, l4 + sizeof(nd), 0) ||
 	    bpf_skb_store_bytes(skb, 0, &eth, 2 * ETH_ALEN, 0) ||
 	    bpf_skb_store_bytes(skb, l3, &ip, sizeof(ip), 0) ||

@@ -101,12 +101,13 @@ class Scene {
     const auto guest = sys::IpAddress::parse(family == AF_INET ? kGuest4 : kGuest6).value();
     mt_slot row{};
     row.kind = way == Way::tap ? MT_KIND_TAP : MT_KIND_ROUTER_DEVICE;
-    row.flags = MT_SLOT_LEARN;
+    row.flags = MT_SLOT_LEARN | MT_SLOT_ANY_MAC;
     row.ifindex = device_;
     put("mt_slots", kSlot, row);
     if (way == Way::tap) {
       put("mt_ports", mt_port_key{device_, 0, 0}, kSlot);
-      const Alias alias{kSlot, 0};
+      // IPv4 is the first address that is learned, link-local IPv6 is none of them.
+      const Alias alias{kSlot, 0, family == AF_INET ? MT_FIRST_LEARNED : MT_LINK_LOCAL};
       peer_ = family == AF_INET ? alias.v4() : alias.v6(guest);
       service_ = family == AF_INET ? metadata_v4() : metadata_v6();
     } else {

@@ -308,6 +308,15 @@ class Live : public ::testing::Test {
     });
     return state;
   }
+  std::string reason_of(const std::string& id) {
+    std::string reason;
+    on_control([&] {
+      for (const auto& device : plane_->devices()) {
+        reason += device.port_id == id ? device.reason : "";
+      }
+    });
+    return reason;
+  }
   std::uint32_t slot_of(const std::string& id) {
     std::uint32_t slot = 0;
     on_control([&] {
@@ -522,13 +531,7 @@ TEST_F(Live, TheOlderOfTwoPortsKeepsTheDevice) {
 }
 
 TEST_F(Live, APortWithoutADeviceIsReportedByItsName) {
-  std::string reason;
-  on_control([&] {
-    for (const auto& device : plane_->devices()) {
-      reason += device.port_id == kPortA ? device.reason : "";
-    }
-  });
-  EXPECT_EQ(reason, std::string("no device named ") + kTapA);
+  EXPECT_EQ(reason_of(kPortA), std::string("no device named ") + kTapA);
 }
 
 TEST_F(Live, ADeviceOfNoPortIsRefusedWhereAPatternSaysItIsOurs) {
@@ -630,11 +633,38 @@ TEST_F(Live, ANumberThatIsGivenAgainIsOfTheNextGeneration) {
     EXPECT_EQ(slots.address_of({*slot, now, 0}, AF_INET)->text(), "10.0.0.5");
     generation[*slot] = now;
     slots.remove(*slot);
+    slots.rest(*slot);
     EXPECT_FALSE(slots.address_of({*slot, now, 0}, AF_INET));
     EXPECT_EQ(slots.read(*slot)->kind, static_cast<std::uint32_t>(MT_KIND_FREE));
     EXPECT_EQ(slots.read(*slot)->generation, now) << "the next owner's must follow it";
   }
   EXPECT_EQ(generation.size(), 2U);
+}
+
+TEST_F(Live, AddressesThatFindNoRoomAreWrittenWhenThereIsSome) {
+  Guest a(kTapA, "10.0.0.9", kMac);
+  ASSERT_TRUE(reaches(kPortA, "steered"));
+  const int map = core_->programs->map("mt_addresses");
+  std::vector<mt_address_key> others;
+  const mt_address nothing{};
+  for (mt_address_key key{MT_TAG_MASK, 0, MT_FAMILY_V4, {}};; others.push_back(key)) {
+    const auto number = static_cast<std::uint32_t>(others.size());
+    std::memcpy(key.address, &number, sizeof(number));
+    if (::bpf_map_update_elem(map, &key, &nothing, BPF_ANY) != 0) {
+      break;
+    }
+  }
+  auto more = std::make_shared<Port>(*inventory_->ports[kPortA]);
+  more->fixed_ips.push_back({"subnet", "10.0.0.9"});
+  change_port(kPortA, more);
+  EXPECT_EQ(a.ask(AF_INET, 300ms), "");
+  EXPECT_THAT(reason_of(kPortA), ::testing::HasSubstr("10.0.0.9"));
+  for (const auto& key : others) {
+    ::bpf_map_delete_elem(map, &key);
+  }
+  change_port(kPortA, more);
+  EXPECT_EQ(reason_of(kPortA), "");
+  EXPECT_EQ(a.ask_until_answered(), std::string(kPortA) + " 10.0.0.9");
 }
 
 TEST_F(Live, AddressesThatChangeWhileNobodyRunsAreNotThePortsAnyMore) {

@@ -78,7 +78,12 @@ Status SlotTable::adopt(std::uint32_t slot, mt_slot row, std::shared_ptr<Origin>
   auto left = inherited_.extract(owner_of(slot, *now));
   entries_[slot].store(std::make_shared<const Entry>(
       Entry{std::move(origin), *now, left ? std::move(left.mapped()) : PortAddresses{}}));
-  return update(slot, row, std::move(addresses));
+  auto updated = update(slot, row, std::move(addresses));
+  if (!updated) {
+    remove(slot);
+    rest(slot);
+  }
+  return updated;
 }
 
 Status SlotTable::update(std::uint32_t slot, mt_slot row, PortAddresses addresses) {
@@ -100,8 +105,9 @@ Status SlotTable::update(std::uint32_t slot, mt_slot row, PortAddresses addresse
     maps_.forget_learned(owner, [&](const auto& address) { return addresses.admits(address); });
   }
   auto changed = maps_.change(owner, entry->addresses, addresses);
-  entries_[slot].store(
-      std::make_shared<const Entry>(Entry{entry->origin, row, std::move(addresses)}));
+  // What could not be written whole is tried again by the next update.
+  entries_[slot].store(std::make_shared<const Entry>(
+      Entry{entry->origin, row, changed ? std::move(addresses) : entry->addresses}));
   return changed;
 }
 

@@ -456,7 +456,10 @@ void TapDataPlane::settle(const Place& place) {
       auto [wanted, addresses] = describe(place, *claim, ifindex);
       if (auto updated = core_->slots->update(binding.slot, wanted.row, std::move(addresses));
           !updated) {
-        log::warn("tap {}: {}", place.first, updated.error().message);
+        if (binding.note != updated.error().message) {
+          log::warn("tap {}: {}", place.first, updated.error().message);
+        }
+        wanted.note = std::move(updated.error().message);
       }
       wanted.slot = binding.slot;
       binding = std::move(wanted);
