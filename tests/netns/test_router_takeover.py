@@ -11,6 +11,7 @@ from mtlab import wait_until
 
 CYCLES = int(os.environ.get("METATAP_TAKEOVER_CYCLES", "50"))
 HOSTNAME = "/latest/meta-data/hostname"
+PORTS = 32  # that the guests ask from, over and over
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,17 @@ def test_taken_over_and_given_back_under_load(live):
     lab, guests = live, ("g0", "second1")
     daemon = routerkit.daemon_of(lab)
     for guest in guests:
-        lab[guest].run("start", HOSTNAME, 4 if guest == "g0" else 6, 0.0, 5.0, module="routerload")
+        lab[guest].run("start", HOSTNAME, 4 if guest == "g0" else 6, 0.0, 5.0, PORTS,
+                       module="routerload")
+
+    def answered(guest, whom):
+        return lab[guest].run("look", module="routerload")[0].get((whom, 200), 0)
+
+    def all_ports_used(whom):
+        """Both have asked from every one of their ports since, and the same one answered."""
+        before = {guest: answered(guest, whom) for guest in guests}
+        wait_until(lambda: all(answered(guest, whom) > before[guest] + PORTS for guest in guests),
+                   20, f"{PORTS} answers of {whom}")
     killed = stopped = 0
     windows = []
     try:
@@ -40,7 +51,7 @@ def test_taken_over_and_given_back_under_load(live):
             daemon.start()
             wait_until(lambda: who(lab, guest="second2") == (200, "metatap"), 5, "taken over",
                        0.005)
-            time.sleep(0.05)
+            all_ports_used("metatap")
             begin = time.monotonic()
             if cycle % 2:
                 daemon.stop()
@@ -52,6 +63,7 @@ def test_taken_over_and_given_back_under_load(live):
             # The very next connection is haproxy's.
             assert who(lab, guest="second2") == (200, "haproxy")
             assert who(lab, 6, guest="second2") == (200, "haproxy")
+            all_ports_used("haproxy")
     finally:
         daemon.stop()
         results = [lab[guest].run("stop", module="routerload") for guest in guests]

@@ -6,7 +6,7 @@
 namespace metatap::dataplane {
 
 SlotAllocator::SlotAllocator(std::uint32_t size, Clock::duration quarantine, std::uint32_t first)
-    : taken_(size, false), never_(first), quarantine_(quarantine) {
+    : taken_(size, false), reserved_(size, false), never_(first), quarantine_(quarantine) {
   if (size > 0) {
     taken_[0] = true;
   }
@@ -33,11 +33,18 @@ Result<std::uint32_t> SlotAllocator::acquire(Clock::time_point now) {
   return slot;
 }
 
+void SlotAllocator::reserve(std::uint32_t slot) {
+  if (slot != 0 && slot < taken_.size() && !taken_[slot]) {
+    taken_[slot] = reserved_[slot] = true;
+  }
+}
+
 Status SlotAllocator::adopt(std::uint32_t slot) {
-  if (slot == 0 || slot >= taken_.size() || taken_[slot]) {
+  if (slot == 0 || slot >= taken_.size() || (taken_[slot] && !reserved_[slot])) {
     return fail(ErrorCode::conflict, "slot " + std::to_string(slot) + " is not free");
   }
   taken_[slot] = true;
+  reserved_[slot] = false;
   ++in_use_;
   return {};
 }
@@ -46,7 +53,11 @@ void SlotAllocator::release(std::uint32_t slot, Clock::time_point now) {
   if (slot == 0 || slot >= taken_.size() || !taken_[slot]) {
     return;
   }
-  --in_use_;
+  if (reserved_[slot]) {
+    reserved_[slot] = false;
+  } else {
+    --in_use_;
+  }
   resting_.push_back({slot, now + quarantine_});
 }
 

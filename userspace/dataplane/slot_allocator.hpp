@@ -23,9 +23,11 @@ class SlotAllocator {
 
   /// ErrorCode::unavailable when all are taken or resting.
   [[nodiscard]] Result<std::uint32_t> acquire(Clock::time_point now = Clock::now());
-  /// Takes a given number, which a pinned map says is in use. ErrorCode::conflict when it is not
-  /// free.
+  /// Keeps a number back that an earlier process used: until it is adopted or released.
+  void reserve(std::uint32_t slot);
+  /// Takes a given number, free or reserved. ErrorCode::conflict when it is neither.
   Status adopt(std::uint32_t slot);
+  /// Sends a number to rest that is in use or reserved.
   void release(std::uint32_t slot, Clock::time_point now = Clock::now());
 
   [[nodiscard]] std::uint32_t size() const { return static_cast<std::uint32_t>(taken_.size()); }
@@ -37,7 +39,8 @@ class SlotAllocator {
     std::uint32_t slot;
     Clock::time_point until;
   };
-  std::vector<bool> taken_;   ///< in use or resting
+  std::vector<bool> taken_;  ///< in use, reserved or resting
+  std::vector<bool> reserved_;
   std::uint32_t never_;       ///< numbers from here on were never handed out by acquire()
   std::deque<Rest> resting_;  ///< oldest first
   Clock::duration quarantine_;

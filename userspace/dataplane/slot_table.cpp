@@ -25,7 +25,17 @@ SlotTable::SlotTable(Programs* programs, std::uint32_t size, std::chrono::second
       maps_(programs),
       allocator_(size, quarantine, MT_TAG_LOWEST),
       entries_(size),
-      inherited_(maps_.read()) {}
+      inherited_(maps_.read()) {
+  for (std::uint32_t slot = 1; programs_ != nullptr && slot < size; ++slot) {
+    const auto row = read(slot);
+    if (row && (row->kind != MT_KIND_FREE || row->generation != 0)) {
+      allocator_.reserve(slot);
+    }
+    if (row && row->kind == MT_KIND_FREE) {
+      allocator_.release(slot);  // its last owner went, nobody knows when
+    }
+  }
+}
 
 Result<std::uint32_t> SlotTable::add(mt_slot row, std::shared_ptr<Origin> origin,
                                      PortAddresses addresses) {
@@ -33,20 +43,10 @@ Result<std::uint32_t> SlotTable::add(mt_slot row, std::shared_ptr<Origin> origin
   if (!slot) {
     return slot;
   }
-  // A number that an earlier process used and nobody has claimed yet is not free.
-  while (programs_ != nullptr && !entries_[*slot].load()) {
-    const auto now = read(*slot);
-    if (!now || now->kind == MT_KIND_FREE) {
-      row.generation = now ? (now->generation + 1) & MT_ALIAS_GENERATION_MASK : 0;
-      // A program that was learning while the last owner went may have been late.
-      maps_.forget_learned(owner_of(*slot, now.value_or(mt_slot{})), is_nothing);
-      break;
-    }
-    allocator_.release(*slot);
-    slot = allocator_.acquire();
-    if (!slot) {
-      return slot;
-    }
+  if (const auto before = read(*slot)) {
+    row.generation = (before->generation + 1) & MT_ALIAS_GENERATION_MASK;
+    // A program that was learning while the last owner went may have been late.
+    maps_.forget_learned(owner_of(*slot, *before), is_nothing);
   }
   clear_counters(*slot);
   origin->slot = *slot;
@@ -155,7 +155,7 @@ std::vector<std::pair<std::uint32_t, mt_slot>> SlotTable::orphans() const {
 
 void SlotTable::drop_orphans(const std::function<bool(const mt_slot&)>& mine) {
   for (const auto& [slot, row] : orphans()) {
-    if (mine(row) && allocator_.adopt(slot)) {
+    if (mine(row)) {
       const auto left = inherited_.extract(owner_of(slot, row));
       clear(slot, row.generation, left ? left.mapped() : PortAddresses{});
       allocator_.release(slot);

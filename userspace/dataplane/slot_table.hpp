@@ -31,6 +31,7 @@ class SlotTable {
     PortAddresses addresses;  ///< with their indices; what was learned is in the kernel's maps
   };
 
+  /// Numbers that the kernel's table shows in use are kept for whoever adopts them.
   SlotTable(Programs* programs, std::uint32_t size, std::chrono::seconds quarantine);
 
   /// Takes a number, zeroes its counters, writes addresses and row and publishes the entry.

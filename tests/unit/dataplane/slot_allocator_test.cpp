@@ -48,5 +48,23 @@ TEST(SlotAllocator, AdoptsWhatAPinnedMapHolds) {
   EXPECT_EQ(*slots.acquire(), 3U);
 }
 
+TEST(SlotAllocator, KeepsBackWhatAnEarlierProcessUsed) {
+  const SlotAllocator::Clock::time_point start{};
+  SlotAllocator slots(4, 0s);
+  slots.reserve(1);
+  slots.reserve(2);
+  EXPECT_EQ(slots.in_use(), 0U);
+  EXPECT_EQ(*slots.acquire(start), 3U);
+  EXPECT_FALSE(slots.acquire(start)) << "not handed out, however short the rest";
+  EXPECT_TRUE(slots.adopt(1));
+  EXPECT_FALSE(slots.adopt(1));
+  slots.release(2, start);
+  EXPECT_EQ(slots.in_use(), 2U);
+  EXPECT_EQ(*slots.acquire(start), 2U);
+  slots.reserve(2);  // somebody's already
+  slots.release(2, start);
+  EXPECT_EQ(slots.in_use(), 2U);
+}
+
 }  // namespace
 }  // namespace metatap::dataplane
