@@ -108,8 +108,10 @@ class Scene {
     put("mt_slots", kSlot, row);
     if (way == Way::tap) {
       put("mt_ports", mt_port_key{device_, 0, 0}, kSlot);
-      // IPv4 is the first address that is learned, link-local IPv6 is none of them.
-      const Alias alias{kSlot, 0, family == AF_INET ? MT_FIRST_LEARNED : MT_LINK_LOCAL};
+      Alias alias{kSlot, 0, MT_LINK_LOCAL};
+      if (family == AF_INET) {
+        alias.index = MT_FIRST_LEARNED;
+      }
       peer_ = family == AF_INET ? alias.v4() : alias.v6(guest);
       service_ = family == AF_INET ? metadata_v4() : metadata_v6();
     } else {
