@@ -74,6 +74,18 @@ struct {
 	__type(value, struct mt_listener);
 } mt_listeners SEC(".maps");
 
+/*
+ * Connections that went another way while something of an earlier one of ours was left under their
+ * addresses, and when. What is left owns nothing from then on. The daemon empties it once all that
+ * was left is gone.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct mt_flow);
+	__type(value, __u64);
+} mt_elsewhere SEC(".maps");
+
 /* Router mode: address or MAC behind a device to slot. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

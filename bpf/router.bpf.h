@@ -9,8 +9,8 @@
  * again. Both pairs of addresses have the same 16-bit sum: checksums, partial or not, stay right.
  *
  * Which way a connection goes is decided by its SYN: with a listener it is ours, without one it is
- * left to whatever else serves the address. All that comes later follows the socket, while there
- * is a listener or the connection is still open on our side.
+ * left to whatever else serves the address. All that comes later follows the socket, unless that is
+ * only what is left of an earlier connection from the same port.
  */
 #ifndef METATAP_ROUTER_H
 #define METATAP_ROUTER_H
@@ -107,8 +107,7 @@ static __always_inline bool takes_new(const struct __sk_buff *skb, __u32 place)
 
 /*
  * The socket that `tuple` leads to in the namespace of the packet's device. What is left of a
- * closed connection needs the listener to count as one; a TIME_WAIT, which has nothing to say any
- * more, is never in the way of a connection that a SYN would now take elsewhere.
+ * closed connection counts as one as lib/gate.h says.
  */
 static __always_inline void find_owner(struct __sk_buff *skb, struct bpf_sock_tuple *tuple,
 				       __u32 size, struct mt_segment *cookie,
@@ -139,12 +138,27 @@ static __always_inline void find_owner(struct __sk_buff *skb, struct bpf_sock_tu
 	if (state != MT_TCP_LISTEN && !is_closing(state))
 		return;
 	place = listening_place(skb, tuple, size);
-	if (!place || (state == MT_TCP_TIME_WAIT && !takes_new(skb, place))) {
-		found->owner = MT_OWNER_OTHER;
-	} else if (state == MT_TCP_LISTEN) {
-		found->owner = MT_OWNER_LISTENER;
+	if (state == MT_TCP_LISTEN) {
+		found->owner = place ? MT_OWNER_LISTENER : MT_OWNER_OTHER;
 		found->place = place;
+	} else if (!(place && takes_new(skb, place)) && went_elsewhere(skb, tuple, size, false)) {
+		found->owner = MT_OWNER_OTHER;
 	}
+}
+
+/* A SYN that is not for us: what is left of an earlier connection from its port owns nothing now.
+ */
+static __always_inline void let_go(struct __sk_buff *skb, struct bpf_sock_tuple *tuple, __u32 size)
+{
+	struct bpf_sock *sk = bpf_skc_lookup_tcp(skb, tuple, size, BPF_F_CURRENT_NETNS, 0);
+	__u32 state;
+
+	if (!sk)
+		return;
+	state = sk->state;
+	bpf_sk_release(sk);
+	if (is_closing(state))
+		went_elsewhere(skb, tuple, size, true);
 }
 
 /*
@@ -242,22 +256,28 @@ static __always_inline bool set_destination(struct __sk_buff *skb, bool v4)
 /* A TCP segment to the metadata port, all of it in `segment`. */
 static __always_inline int to_listener(struct __sk_buff *skb, struct mt_segment *segment, bool v4)
 {
+	const __u32 size = v4 ? sizeof(segment->tuple.ipv4) : sizeof(segment->tuple.ipv6);
 	bool syn = segment->tcp.syn && !segment->tcp.ack;
 	struct mt_found found = {};
 	bool known = true;
 	__u32 slot = 0;
 	int refused;
 
-	owner_of(skb, segment, v4 ? sizeof(segment->tuple.ipv4) : sizeof(segment->tuple.ipv6), syn,
-		 &found);
-	if (found.owner == MT_OWNER_OTHER)
-		return syn ? PASS(skb, 0, no_listener) : PASS(skb, 0, other_path);
+	owner_of(skb, segment, size, syn, &found);
+	if (found.owner == MT_OWNER_OTHER && !syn)
+		return PASS(skb, 0, other_path);
+	if (found.owner == MT_OWNER_OTHER) {
+		let_go(skb, &segment->tuple, size);
+		return PASS(skb, 0, no_listener);
+	}
 	if (found.owner == MT_OWNER_CONNECTION) {
 		slot = found.slot;
 	} else {
 		refused = admit(skb, found.place, segment, v4, syn, &slot, &known);
-		if (refused == MT_router_unknown_device)
+		if (refused == MT_router_unknown_device) {
+			let_go(skb, &segment->tuple, size);
 			return PASS(skb, 0, router_unknown_device);
+		}
 		if (refused == MT_port_disabled)
 			return DROP(skb, slot, port_disabled);
 		if (refused)

@@ -197,8 +197,10 @@ static __noinline int tap_v4(struct __sk_buff *skb, __u32 l3, __u16 vlan, bool t
 
 	if (cfg->flags & MT_CONFIG_GATE && packet.protocol == IPPROTO_TCP && packet.first) {
 		if (packet.syn) {
-			if (!has_listener(skb, cfg->nsid))
+			if (!has_listener(skb, cfg->nsid)) {
+				has_connection_v4(skb, cfg->nsid, alias, &packet.tcp);
 				return NOBODY_LISTENS(skb, who);
+			}
 		} else if (!(who.row->flags & MT_SLOT_REFUSE_DOWN) &&
 			   !has_connection_v4(skb, cfg->nsid, alias, &packet.tcp)) {
 			return PASS(skb, who.slot, other_path);
@@ -358,8 +360,10 @@ static __noinline int tap_v6(struct __sk_buff *skb, __u32 l3, __u16 vlan, bool t
 
 	if (cfg->flags & MT_CONFIG_GATE && packet.protocol == IPPROTO_TCP && packet.first) {
 		if (packet.syn) {
-			if (!has_listener(skb, cfg->nsid))
+			if (!has_listener(skb, cfg->nsid)) {
+				has_connection_v6(skb, cfg->nsid, &alias, &packet.tcp);
 				return NOBODY_LISTENS(skb, who);
+			}
 		} else if (!(who.row->flags & MT_SLOT_REFUSE_DOWN) &&
 			   !has_connection_v6(skb, cfg->nsid, &alias, &packet.tcp)) {
 			return PASS(skb, who.slot, other_path);

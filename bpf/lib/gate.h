@@ -7,7 +7,7 @@
 #define METATAP_GATE_H
 
 #include "lib/packet.h"
-#include "metatap/abi/abi.h"
+#include "maps.h"
 
 /* enum in net/tcp_states.h, not UAPI */
 #define MT_TCP_FIN_WAIT1 4
@@ -20,8 +20,9 @@
 
 /*
  * Is the socket what is left of a connection that our side has closed, or that ended with its
- * process? While somebody listens, its last segments are ours. With nobody there it owns nothing:
- * the guest may have opened another connection from the same port, which its SYN took elsewhere.
+ * process? Its last segments are ours while a new connection would be; and without a listener, too,
+ * so that the guest's side ends in order, until the guest has opened another one from the same
+ * port, which its SYN took elsewhere.
  */
 static __always_inline bool is_closing(__u32 state)
 {
@@ -30,6 +31,28 @@ static __always_inline bool is_closing(__u32 state)
 			      1 << MT_TCP_CLOSING;
 
 	return state < 32 && closing & 1 << state;
+}
+
+/* Did the guest's connection, as in `tuple`, go another way? `now`: it does with this SYN. */
+static __noinline int went_elsewhere(struct __sk_buff *skb, const struct bpf_sock_tuple *tuple,
+				     __u32 size, bool now)
+{
+	struct mt_flow flow = {.ifindex = skb->ifindex};
+	__u64 when;
+
+	if (!tuple)
+		return 0;
+	if (size == sizeof(tuple->ipv4)) {
+		flow.port = tuple->ipv4.sport;
+		__builtin_memcpy(flow.address, &tuple->ipv4.saddr, sizeof(tuple->ipv4.saddr));
+	} else {
+		flow.port = tuple->ipv6.sport;
+		__builtin_memcpy(flow.address, tuple->ipv6.saddr, sizeof(tuple->ipv6.saddr));
+	}
+	if (!now)
+		return !!bpf_map_lookup_elem(&mt_elsewhere, &flow);
+	when = bpf_ktime_get_ns();
+	return !bpf_map_update_elem(&mt_elsewhere, &flow, &when, BPF_ANY);
 }
 
 /*
@@ -52,9 +75,9 @@ static __noinline int has_listener(struct __sk_buff *skb, __s32 nsid)
 }
 
 /*
- * Does a segment that is not a SYN belong to a connection of the namespace? A connection, or the
- * ACK of a SYN cookie; a listener alone does not make one. The tuple is alias and metadata
- * address, as the namespace sees them.
+ * Does a segment belong to a connection of the namespace? A connection, or the ACK of a SYN
+ * cookie; a listener alone does not make one. The tuple is alias and metadata address, as the
+ * namespace sees them. A SYN is asked about when nobody listens: it goes elsewhere.
  */
 static __noinline int has_connection_v4(struct __sk_buff *skb, __s32 nsid, __be32 alias,
 					const struct tcphdr *tcp)
@@ -80,7 +103,9 @@ static __noinline int has_connection_v4(struct __sk_buff *skb, __s32 nsid, __be3
 		found = bpf_tcp_check_syncookie(sk, &ip, sizeof(ip), (void *)tcp, sizeof(*tcp)) ==
 			0;
 	bpf_sk_release(sk);
-	return is_closing(state) ? has_listener(skb, nsid) : found;
+	if (is_closing(state) && !has_listener(skb, nsid))
+		found = !went_elsewhere(skb, &tuple, sizeof(tuple.ipv4), tcp->syn && !tcp->ack);
+	return found;
 }
 
 static __noinline int has_connection_v6(struct __sk_buff *skb, __s32 nsid,
@@ -115,7 +140,9 @@ static __noinline int has_connection_v6(struct __sk_buff *skb, __s32 nsid,
 		found = bpf_tcp_check_syncookie(sk, &ip, sizeof(ip), (void *)tcp, sizeof(*tcp)) ==
 			0;
 	bpf_sk_release(sk);
-	return is_closing(state) ? has_listener(skb, nsid) : found;
+	if (is_closing(state) && !has_listener(skb, nsid))
+		found = !went_elsewhere(skb, &tuple, sizeof(tuple.ipv6), tcp->syn && !tcp->ack);
+	return found;
 }
 
 #endif

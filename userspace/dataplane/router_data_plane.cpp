@@ -110,6 +110,7 @@ RouterDataPlane::~RouterDataPlane() {
 
 Status RouterDataPlane::start(std::shared_ptr<const Inventory> inventory) {
   if (!options_.enabled) {
+    forget_elsewhere();
     return {};
   }
   index_.emplace(std::move(inventory));
@@ -1097,9 +1098,17 @@ void RouterDataPlane::forget_leftovers() {
   core_->slots->drop_orphans(is_router_row);
 }
 
+/// Of the connections that an earlier process left, nothing is in the way of others any more.
+void RouterDataPlane::forget_elsewhere() {
+  if (bpf()) {
+    clear_map<mt_flow>(core_->programs->map("mt_elsewhere"));
+  }
+}
+
 /// Pins of devices that went while nobody looked.
 void RouterDataPlane::drop_stale_pins() {
   pins_swept_ = true;
+  forget_elsewhere();
   if (!bpf()) {
     return;
   }

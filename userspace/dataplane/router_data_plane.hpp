@@ -175,6 +175,7 @@ class RouterDataPlane {
   [[nodiscard]] std::string pin_of(const Place& place, unsigned ifindex,
                                    std::string_view side) const;
   void forget_leftovers();
+  void forget_elsewhere();
   void drop_stale_pins();
 
   std::shared_ptr<Core> core_;

@@ -140,6 +140,14 @@ struct mt_device_key {
 	__u32 ifindex;
 };
 
+/* mt_elsewhere: a connection by the guest's side of it, as the sockets have it. */
+struct mt_flow {
+	__u32 ifindex;
+	__be16 port;
+	__u16 pad;
+	__u8 address[16]; /* left-justified, rest zero */
+};
+
 enum mt_family {
 	MT_FAMILY_V4 = 4,
 	MT_FAMILY_V6 = 6,
@@ -249,6 +257,7 @@ MT_STATIC_ASSERT(sizeof(struct mt_slot) == 164);
 MT_STATIC_ASSERT(sizeof(struct mt_port_key) == 8);
 MT_STATIC_ASSERT(sizeof(struct mt_listener) == 8);
 MT_STATIC_ASSERT(sizeof(struct mt_device_key) == 8);
+MT_STATIC_ASSERT(sizeof(struct mt_flow) == 24);
 MT_STATIC_ASSERT(sizeof(struct mt_source_key) == 24);
 MT_STATIC_ASSERT(sizeof(struct mt_address_key) == 24);
 MT_STATIC_ASSERT(sizeof(struct mt_address) == 12);
