@@ -30,7 +30,7 @@ struct DataPlaneOptions {
   /// New connections a second a port may open, and how many at once; 0: no limit.
   std::uint64_t syn_rate = 50000, syn_burst = 50000;
   std::uint32_t drop_sample = 16;  ///< one drop in so many goes to mt_events; 0: none
-  std::uint32_t slots = 16384;  ///< ports and router devices at most (65536); fixed while pinned
+  std::uint32_t slots = 16384;     ///< ports and router devices at most (65536); fixed while pinned
   /// quarantine: how long a slot number rests before it is used again. Its sockets are gone by
   /// then. For what is not (a packet under way, a kernel that cannot destroy sockets) the 16
   /// generations of a number outlast TCP's longest retry: 16 x 64 s > 924 s (tcp_retries2 = 15).

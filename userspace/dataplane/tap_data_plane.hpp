@@ -139,7 +139,7 @@ class TapDataPlane {
   std::map<unsigned, TcAttachment> attached_;         ///< by ifindex
   std::map<std::string, std::string> attach_errors_;  ///< by device
   std::map<Place, std::string> bind_errors_;
-  SlotNumbers retired_;  ///< removed, but sockets may still bear them
+  SlotNumbers retired_;                   ///< removed, but sockets may still bear them
   std::map<Place, std::string> refused_;  ///< why_foreign(), as it was told in the log
   std::vector<std::string> listeners_;
 };
