@@ -212,6 +212,7 @@ Status Daemon::Impl::start_inventory() {
     return tl::make_unexpected(std::move(service.error()));
   }
   inventory = std::move(*service);
+  follow_inventory();
   return inventory->start();
 }
 
@@ -383,7 +384,8 @@ void Daemon::Impl::follow_ports(const InventoryChange& change) {
   }
 }
 
-/// The API first and the data plane last: who can ask finds an answer.
+/// The API first and the data plane last: who can ask finds an answer. Each part begins with what
+/// is there when it is made, and is told of every change from then on.
 void Daemon::Impl::follow_inventory() {
   inventory->subscribe([this](const InventoryChange& change) {
     if (api) {
@@ -396,9 +398,6 @@ void Daemon::Impl::follow_inventory() {
       follow_ports(change);
     }
   });
-  if (ovn) {
-    ovn->subscribe([this](const InventoryChange& change) { follow_ports(change); });
-  }
 }
 
 Status Daemon::Impl::start() {
@@ -424,7 +423,9 @@ Status Daemon::Impl::start() {
   if (auto status = options.dataplane ? start_dataplane() : Status(); !status) {
     return status;
   }
-  follow_inventory();
+  if (ovn) {  // after the directory, which has subscribed as it was made
+    ovn->subscribe([this](const InventoryChange& change) { follow_ports(change); });
+  }
   config.note_unread();
   if (auto status = start_admin(); !status) {
     return status;
