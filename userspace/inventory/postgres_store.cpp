@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "base/log.hpp"
+#include "base/text.hpp"
 #include "inventory/row.hpp"
 #include "inventory/step.hpp"
 
@@ -80,11 +81,7 @@ std::string shown(std::string_view url) {
 std::string random_name() {
   std::array<unsigned char, 8> bytes{};
   ::RAND_bytes(bytes.data(), static_cast<int>(bytes.size()));
-  std::string name;
-  for (const auto byte : bytes) {
-    name += fmt::format("{:02x}", byte);
-  }
-  return name;
+  return hex_encoded(bytes);
 }
 
 /// One line of a server's message.

@@ -5,6 +5,7 @@
 #include <functional>
 #include <utility>
 
+#include "base/text.hpp"
 #include "inventory/address.hpp"
 
 namespace metatap {
@@ -42,12 +43,7 @@ IpPrefix prefix_of(const Node& node) {
 std::string base64_of(const Node& node) {
   std::string text = node.text();
   std::erase_if(text, [](char c) { return c == '\n' || c == '\r' || c == ' ' || c == '\t'; });
-  const auto end = text.find_last_not_of('=') + 1;
-  const bool alphabet = std::ranges::all_of(std::string_view(text).substr(0, end), [](char c) {
-    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '+' ||
-           c == '/';
-  });
-  if (!alphabet || text.size() % 4 != 0 || text.size() - end > 2) {
+  if (!is_base64(text)) {
     node.refuse("not base64");
   }
   return text;

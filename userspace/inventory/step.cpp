@@ -7,6 +7,7 @@
 #include <charconv>
 #include <utility>
 
+#include "base/text.hpp"
 #include "inventory/difference.hpp"
 
 namespace metatap {
@@ -25,35 +26,18 @@ std::string password_key(std::size_t part) {
 std::optional<std::vector<std::string>> password_parts(std::string_view text) {
   std::vector<std::string> parts;
   std::size_t room = 0;
-  for (std::size_t at = 0; at < text.size();) {
-    const auto lead = static_cast<unsigned char>(text[at]);
-    const std::size_t length = lead < 0x80                      ? 1
-                               : (lead >= 0xc2 && lead <= 0xdf) ? 2
-                               : (lead & 0xf0U) == 0xe0         ? 3
-                               : (lead >= 0xf0 && lead <= 0xf4) ? 4
-                                                                : 0;
-    if (length == 0 || at + length > text.size()) {
+  while (!text.empty()) {
+    const auto bytes = first_character(text).bytes;
+    if (bytes == 0) {
       return std::nullopt;
-    }
-    for (std::size_t tail = 1; tail < length; ++tail) {
-      if ((static_cast<unsigned char>(text[at + tail]) & 0xc0U) != 0x80) {
-        return std::nullopt;
-      }
-    }
-    if (length > 2) {  // overlong forms, surrogates, beyond U+10FFFF
-      const auto second = static_cast<unsigned char>(text[at + 1]);
-      if ((lead == 0xe0 && second < 0xa0) || (lead == 0xed && second > 0x9f) ||
-          (lead == 0xf0 && second < 0x90) || (lead == 0xf4 && second > 0x8f)) {
-        return std::nullopt;
-      }
     }
     if (room == 0) {
       parts.emplace_back();
       room = kPasswordPartLength;
     }
-    parts.back().append(text.substr(at, length));
+    parts.back().append(text.substr(0, bytes));
     --room;
-    at += length;
+    text.remove_prefix(bytes);
   }
   return parts.size() <= kPasswordParts ? std::optional(std::move(parts)) : std::nullopt;
 }
