@@ -26,6 +26,7 @@
 #include "apps/views.hpp"
 #include "base/config.hpp"
 #include "base/log.hpp"
+#include "base/option_reader.hpp"
 #include "base/port_tag.hpp"
 #include "dataplane/core.hpp"
 #include "dataplane/options.hpp"
@@ -105,7 +106,7 @@ struct Daemon::Impl {
 
   const DaemonOptions options;
   const Config config;
-  std::filesystem::path run_path;
+  std::filesystem::path run_path = "/run/metatap";
   InventoryOptions inventory_options;
   api::ApiOptions api_options;
   agent::AgentOptions agent_options;
@@ -160,11 +161,11 @@ struct Daemon::Impl {
 };
 
 Status Daemon::Impl::read_options() {
-  const auto path = config.text("DEFAULT", "run_path", "/run/metatap");
-  if (!path) {
-    return tl::make_unexpected(path.error());
+  OptionReader own(config);
+  own.text({"DEFAULT", "run_path", "Sockets and what lives until the next start"}, run_path);
+  if (!own.status()) {
+    return own.status();
   }
-  run_path = *path;
   // All of them, whatever runs here: a typing error should not wait for the stage to be moved.
   for (const auto& status :
        {read(config, inventory_options), read(config, api_options), read(config, agent_options),

@@ -22,6 +22,7 @@ struct Config::Reads {
   std::mutex mutex;
   std::set<std::string, std::less<>> asked, noted;
   std::map<std::string, std::string, std::less<>> fallbacks;
+  std::vector<OptionInfo> declared;
 };
 
 namespace {
@@ -510,6 +511,21 @@ std::optional<std::string> Config::where(std::string_view group, std::string_vie
     return std::nullopt;
   }
   return values->back().file + ":" + std::to_string(values->back().line);
+}
+
+void Config::declare(OptionInfo option) const {
+  const auto key = full_key(option.group, option.name);
+  const std::scoped_lock lock(reads_->mutex);
+  if (std::ranges::none_of(reads_->declared, [&](const OptionInfo& known) {
+        return full_key(known.group, known.name) == key;
+      })) {
+    reads_->declared.push_back(std::move(option));
+  }
+}
+
+std::vector<OptionInfo> Config::options() const {
+  const std::scoped_lock lock(reads_->mutex);
+  return reads_->declared;
 }
 
 std::vector<Config::Setting> Config::settings() const {

@@ -18,6 +18,7 @@
 
 #include "base/config.hpp"
 #include "base/log.hpp"
+#include "base/option_reader.hpp"
 #include "base/published.hpp"
 #include "inventory/difference.hpp"
 #include "inventory/document.hpp"
@@ -368,22 +369,16 @@ class InventoryService::Impl : public std::enable_shared_from_this<InventoryServ
 
 Result<InventoryOptions> InventoryOptions::from(const Config& config) {
   InventoryOptions options;
-  auto connection = config.text("database", "connection", "");
-  auto state_path = config.text("DEFAULT", "state_path", options.state_path.string());
-  auto file = config.text("inventory", "file");
-  if (!connection) {
-    return tl::make_unexpected(std::move(connection.error()));
-  }
-  if (!state_path) {
-    return tl::make_unexpected(std::move(state_path.error()));
-  }
-  if (!file) {
-    return tl::make_unexpected(std::move(file.error()));
-  }
-  options.connection = *std::move(connection);
-  options.state_path = *std::move(state_path);
-  if (*file && !(*file)->empty()) {
-    options.file = **file;
+  OptionReader read(config);
+  read.text(
+      {"database", "connection",
+       "URL of the database, sqlite:///PATH or postgresql://…; empty: metatap.db in state_path"},
+      options.connection);
+  read.text({"DEFAULT", "state_path", "Where state is kept over restarts"}, options.state_path);
+  read.text({"inventory", "file", "The document to apply at start and whenever it changes"},
+            options.file);
+  if (!read.status()) {
+    return tl::make_unexpected(read.status().error());
   }
   return options;
 }
