@@ -158,11 +158,16 @@ struct Inventory {
   Table<Instance> instances;
 };
 
-/// What one commit changed: ids of objects added, changed or removed. A consumer that has lost
-/// track may always rebuild from the inventory alone.
+/// What one commit changed: ids of objects added, then changed, then removed. A consumer that has
+/// lost track may always rebuild from the inventory alone.
 struct InventoryChange {
   std::shared_ptr<const Inventory> before, after;  ///< never null
   std::vector<std::string> networks, subnets, routers, ports, instances;
+
+  [[nodiscard]] bool empty() const {
+    return networks.empty() && subnets.empty() && routers.empty() && ports.empty() &&
+           instances.empty();
+  }
 };
 
 }  // namespace metatap

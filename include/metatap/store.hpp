@@ -18,20 +18,24 @@ class Store {
  public:
   virtual ~Store() = default;
 
-  [[nodiscard]] virtual Result<Inventory> load() = 0;
+  [[nodiscard]] virtual Result<std::shared_ptr<const Inventory>> load() = 0;
 
-  /// Makes the stored state equal to `wanted` (in one transaction) and returns what is now stored:
-  /// `wanted` with EC2 ids and reservation ids allocated where they were absent, passwords that
-  /// guests have posted kept, and a revision that has grown if anything changed. A `wanted` that
-  /// was made from a revision is taken only while that one is the stored one (ErrorCode::conflict);
-  /// revision 0, which no stored state has, is taken in any case.
-  [[nodiscard]] virtual Result<Inventory> replace(const Inventory& wanted) = 0;
+  // The next three return the change that was made: from what was stored until then to what is
+  // stored now, empty if they are the same. `before` is the very object the last call returned,
+  // unless somebody else has changed the database meanwhile.
+
+  /// Makes the stored state equal to `wanted`, in one transaction, with EC2 ids and reservation ids
+  /// allocated where they are absent, passwords that guests have posted kept, and a revision that
+  /// has grown if anything changed. A `wanted` that was made from a revision is taken only while
+  /// that one is the stored one (ErrorCode::conflict); revision 0, which no stored state has, is
+  /// taken in any case.
+  [[nodiscard]] virtual Result<InventoryChange> replace(const Inventory& wanted) = 0;
 
   /// Sets the guest's password if it has none. ErrorCode::conflict: it has one already.
   /// ErrorCode::not_found: no such instance. Text of at most 1020 bytes, split by the store.
-  [[nodiscard]] virtual Result<Inventory> set_password(std::string_view instance_id,
-                                                       std::string_view text) = 0;
-  [[nodiscard]] virtual Result<Inventory> clear_password(std::string_view instance_id) = 0;
+  [[nodiscard]] virtual Result<InventoryChange> set_password(std::string_view instance_id,
+                                                             std::string_view text) = 0;
+  [[nodiscard]] virtual Result<InventoryChange> clear_password(std::string_view instance_id) = 0;
 
   /// Calls back on a thread of the store's choosing when somebody else changed the database;
   /// the receiver then calls load(). Never called for one's own changes. Several processes of one

@@ -8,12 +8,12 @@
 #include <string>
 #include <string_view>
 
-#include "api/base64.hpp"
 #include "api/json.hpp"
 #include "api/network_model.hpp"
 #include "api/path.hpp"
 #include "api/stage.hpp"
 #include "base/hmac.hpp"
+#include "base/text.hpp"
 
 namespace {
 
@@ -90,7 +90,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     static_cast<void>(api::injected_interfaces(*model));
     static_cast<void>(api::first_ipv4(*model));
   }
-  static_cast<void>(api::base64_decode(bytes));
-  require(api::base64_decode(api::base64_encode(bytes)) == bytes);
+  static_cast<void>(base64_decoded(bytes));
+  require(base64_decoded(base64_encoded(bytes)) == bytes);
   return 0;
 }

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "admin/cli.hpp"
 
-#include <openssl/evp.h>
-
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <fstream>
@@ -16,6 +14,7 @@
 #include "admin/client.hpp"
 #include "admin/drive_image.hpp"
 #include "admin/table.hpp"
+#include "base/text.hpp"
 
 namespace metatap::admin {
 namespace {
@@ -132,19 +131,6 @@ Exit doctor(const Terminal& terminal) {
   return !answer ? exit_for(answer.error()) : healthy ? Exit::done : Exit::failed;
 }
 
-Result<std::string> from_base64(const std::string& text) {
-  std::string bytes(text.size() / 4 * 3, '\0');
-  const int length = ::EVP_DecodeBlock(reinterpret_cast<unsigned char*>(bytes.data()),
-                                       reinterpret_cast<const unsigned char*>(text.data()),
-                                       static_cast<int>(text.size()));
-  if (length < 0) {
-    return fail(ErrorCode::internal, "metatapd's answer is not base64");
-  }
-  const auto padding = static_cast<std::size_t>(std::ranges::count(text, '='));
-  bytes.resize(static_cast<std::size_t>(length) - padding);
-  return bytes;
-}
-
 Exit config_drive(const Terminal& terminal, const std::string& name, const std::string& format,
                   const std::string& target, const std::optional<std::string>& admin_pass) {
   const Json wish = admin_pass ? Json{{"admin_pass", *admin_pass}} : Json::object();
@@ -160,11 +146,11 @@ Exit config_drive(const Terminal& terminal, const std::string& name, const std::
   }
   std::vector<ImageFile> files;
   for (const auto& file : drive["files"]) {
-    auto contents = from_base64(file.value("contents", ""));
-    if (!contents) {
-      return terminal.failed(contents.error());
+    const auto contents = file.value("contents", "");
+    if (!is_base64(contents)) {
+      return terminal.failed({ErrorCode::internal, "metatapd's answer is not base64"});
     }
-    files.push_back({file.value("path", ""), *std::move(contents)});
+    files.push_back({file.value("path", ""), base64_decoded(contents).value_or("")});
   }
   const auto written =
       write_image(format == "vfat" ? ImageFormat::vfat : ImageFormat::iso9660,

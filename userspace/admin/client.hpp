@@ -23,7 +23,4 @@ class AdminClient {
   std::string socket_;
 };
 
-/// For one segment of a path, or a value in a query.
-std::string percent_encoded(std::string_view text);
-
 }  // namespace metatap::admin

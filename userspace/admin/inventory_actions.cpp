@@ -4,8 +4,8 @@
 #include <unordered_map>
 #include <utility>
 
-#include "inventory/document.hpp"
 #include "inventory/step.hpp"
+#include "inventory/write_document.hpp"
 
 namespace metatap::admin {
 

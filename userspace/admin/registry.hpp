@@ -83,9 +83,6 @@ class Registry {
   std::vector<Route> routes_;
 };
 
-/// Undoes percent-encoding; nullopt where it is broken.
-[[nodiscard]] std::optional<std::string> percent_decoded(std::string_view text);
-
 [[nodiscard]] Response json_response(const Json& json, unsigned status = 200);
 /// {"error": {"code": "not_found", "message": "…"}} with the status that fits the code.
 [[nodiscard]] Response error_response(const Error& error);

@@ -6,6 +6,7 @@
 #include <optional>
 #include <utility>
 
+#include "base/text.hpp"
 #include "http/server.hpp"
 
 namespace metatap::admin {

@@ -9,6 +9,8 @@
 #include <charconv>
 #include <string>
 
+#include "base/text.hpp"
+
 namespace metatap::agent {
 namespace {
 
@@ -32,13 +34,6 @@ constexpr std::array kStandard{
 };
 
 enum class Form { plain, html, json };
-
-std::string_view trimmed(std::string_view text) {
-  const auto first = text.find_first_not_of(" \t");
-  return first == std::string_view::npos
-             ? std::string_view()
-             : text.substr(first, text.find_last_not_of(" \t") - first + 1);
-}
 
 /// How much the Accept header wants a type: the quality in its most exact matching range.
 double wanted(std::string_view accept, std::string_view type) {

@@ -13,12 +13,6 @@ constexpr std::array<std::string_view, 3> kRouterInterfaceOwners{
     "network:router_interface", "network:ha_router_replicated_interface",
     "network:router_interface_distributed"};
 
-template <class T>
-const T* in(const Inventory::Table<T>& table, std::string_view id) {
-  const auto found = table.find(id);
-  return found == table.end() ? nullptr : found->second.get();
-}
-
 template <class Match>
 Result<Identity> only(const std::vector<Match>& matches) {
   if (matches.size() != 1) {
@@ -30,58 +24,40 @@ Result<Identity> only(const std::vector<Match>& matches) {
 
 }  // namespace
 
-/// A port goes in and out as a whole: with every place it is found at.
-class InventoryDirectory::Edit {
- public:
-  explicit Edit(const Index& base)
-      : ports_(base.ports), places_(base.places), routers_(base.routers) {}
-
-  void remove(std::string_view port_id) {
-    const auto* found = ports_.find(port_id);
-    if (found == nullptr) {
-      return;
-    }
-    const EntryPtr entry = *found;
-    for (const auto& key : entry->keys) {
-      auto& there = places_[key];
-      std::erase(there, entry);
-      if (there.empty()) {
-        places_.erase(key);
-      }
-    }
-    if (!entry->router_id.empty()) {
-      auto& networks = routers_[entry->router_id];
-      if (const auto one = std::ranges::find(networks, entry->network_id); one != networks.end()) {
-        networks.erase(one);
-      }
-      if (networks.empty()) {
-        routers_.erase(entry->router_id);
-      }
-    }
-    ports_.erase(port_id);
+void InventoryDirectory::Index::remove(std::string_view port_id) {
+  const auto* found = ports.get(port_id);
+  if (found == nullptr) {
+    return;
   }
-
-  void add(EntryPtr entry) {
-    for (const auto& key : entry->keys) {
-      places_[key].push_back(entry);
+  const EntryPtr entry = *found;
+  for (const auto& key : entry->keys) {
+    auto& there = places[key];
+    std::erase(there, entry);
+    if (there.empty()) {
+      places.erase(key);
     }
-    if (!entry->router_id.empty()) {
-      routers_[entry->router_id].push_back(entry->network_id);
+  }
+  if (!entry->router_id.empty()) {
+    auto& networks = routers[entry->router_id];
+    if (const auto one = std::ranges::find(networks, entry->network_id); one != networks.end()) {
+      networks.erase(one);
     }
-    const std::string_view id = entry->port_id;
-    ports_[id] = std::move(entry);
+    if (networks.empty()) {
+      routers.erase(entry->router_id);
+    }
   }
+  ports.erase(port_id);
+}
 
-  std::shared_ptr<const Index> take() && {
-    return std::make_shared<const Index>(
-        Index{std::move(ports_).take(), std::move(places_).take(), std::move(routers_).take()});
+void InventoryDirectory::Index::add(EntryPtr entry) {
+  for (const auto& key : entry->keys) {
+    places[key].push_back(entry);
   }
-
- private:
-  ShardedMap<EntryPtr>::Edit ports_;
-  ShardedMap<std::vector<EntryPtr>>::Edit places_;
-  ShardedMap<std::vector<std::string>>::Edit routers_;
-};
+  if (!entry->router_id.empty()) {
+    routers[entry->router_id].push_back(entry->network_id);
+  }
+  ports[entry->port_id] = entry;
+}
 
 InventoryDirectory::InventoryDirectory(const Inventory& inventory)
     : index_(std::make_shared<const Index>()) {
@@ -90,7 +66,7 @@ InventoryDirectory::InventoryDirectory(const Inventory& inventory)
 
 InventoryDirectory::EntryPtr InventoryDirectory::entry_of(const Inventory& inventory,
                                                           const Port& port) {
-  const auto* network = in(inventory.networks, port.network_id);
+  const auto* network = get(inventory.networks, port.network_id);
   if (!port.admin_state_up || (network != nullptr && !network->admin_state_up)) {
     return nullptr;
   }
@@ -112,7 +88,7 @@ InventoryDirectory::EntryPtr InventoryDirectory::entry_of(const Inventory& inven
   put(Locator::of_mac(port.mac_address));
   if (std::ranges::find(kRouterInterfaceOwners, port.device_owner) !=
       kRouterInterfaceOwners.end()) {
-    const auto* router = in(inventory.routers, port.device_id);
+    const auto* router = get(inventory.routers, port.device_id);
     if (router == nullptr || router->admin_state_up) {
       entry->router_id = port.device_id;
       entry->network_id = port.network_id;
@@ -122,13 +98,13 @@ InventoryDirectory::EntryPtr InventoryDirectory::entry_of(const Inventory& inven
 }
 
 void InventoryDirectory::set(const Inventory& inventory) {
-  Edit edit{Index()};
+  auto index = std::make_shared<Index>();
   for (const auto& [id, port] : inventory.ports) {
     if (auto entry = entry_of(inventory, *port)) {
-      edit.add(std::move(entry));
+      index->add(std::move(entry));
     }
   }
-  index_.set(std::move(edit).take());
+  index_.set(std::move(index));
 }
 
 void InventoryDirectory::apply(const InventoryChange& change) {
@@ -137,8 +113,8 @@ void InventoryDirectory::apply(const InventoryChange& change) {
   std::set<std::string_view> switched;
   const auto note = [&](const auto& ids, const auto& before, const auto& after) {
     for (const auto& id : ids) {
-      const auto* was = in(before, id);
-      const auto* is = in(after, id);
+      const auto* was = get(before, id);
+      const auto* is = get(after, id);
       if ((was == nullptr || was->admin_state_up) != (is == nullptr || is->admin_state_up)) {
         switched.insert(id);
       }
@@ -156,23 +132,23 @@ void InventoryDirectory::apply(const InventoryChange& change) {
   if (touched.empty()) {
     return;
   }
-  Edit edit(*index_.get());
+  auto index = std::make_shared<Index>(*index_.get());
   for (const auto& id : touched) {
-    edit.remove(id);
-    if (const auto* port = in(change.after->ports, id)) {
+    index->remove(id);
+    if (const auto* port = get(change.after->ports, id)) {
       if (auto entry = entry_of(*change.after, *port)) {
-        edit.add(std::move(entry));
+        index->add(std::move(entry));
       }
     }
   }
-  index_.set(std::move(edit).take());
+  index_.set(std::move(index));
 }
 
 Result<Identity> InventoryDirectory::known(const DirectoryQuery& query) const {
   const auto index = index_.get();
   const auto identity = [&]() -> Result<Identity> {
     if (!query.port_id.empty()) {
-      const auto* entry = index->ports.find(query.port_id);
+      const auto* entry = index->ports.get(query.port_id);
       if (entry == nullptr) {
         return fail(ErrorCode::not_found, "no such port");
       }
@@ -184,10 +160,10 @@ Result<Identity> InventoryDirectory::known(const DirectoryQuery& query) const {
     }
     if (!query.network_id.empty()) {
       const PlaceKey key(query.network_id, *locator);
-      const auto* there = index->places.find(key.view());
+      const auto* there = index->places.get(key.view());
       return there == nullptr ? only(std::vector<EntryPtr>()) : only(*there);
     }
-    const auto* networks = index->routers.find(query.router_id);
+    const auto* networks = index->routers.get(query.router_id);
     if (networks == nullptr) {
       return fail(ErrorCode::not_found, "no such router, or it has no interface");
     }
@@ -197,7 +173,7 @@ Result<Identity> InventoryDirectory::known(const DirectoryQuery& query) const {
         continue;  // two interfaces in one network
       }
       const PlaceKey key(*network, *locator);
-      if (const auto* there = index->places.find(key.view())) {
+      if (const auto* there = index->places.get(key.view())) {
         matches.insert(matches.end(), there->begin(), there->end());
       }
     }

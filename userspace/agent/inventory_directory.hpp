@@ -4,13 +4,14 @@
 #include <cstddef>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "agent/place.hpp"
-#include "agent/sharded_map.hpp"
 #include "base/published.hpp"
 #include "metatap/directory.hpp"
 #include "metatap/model.hpp"
+#include "metatap/persistent_map.hpp"
 
 namespace metatap::agent {
 
@@ -44,13 +45,18 @@ class InventoryDirectory final : public Directory {
     std::string router_id, network_id;  ///< set for a router's interface
   };
   using EntryPtr = std::shared_ptr<const Entry>;
+  template <class Value>
+  using Map = PersistentMap<Value, ByHash>;
   struct Index {
-    ShardedMap<EntryPtr> ports;
-    ShardedMap<std::vector<EntryPtr>> places;
+    Map<EntryPtr> ports;
+    Map<std::vector<EntryPtr>> places;
     /// Networks of a router, once for each of its interfaces.
-    ShardedMap<std::vector<std::string>> routers;
+    Map<std::vector<std::string>> routers;
+
+    // A port goes in and out as a whole: with every place it is found at.
+    void add(EntryPtr entry);
+    void remove(std::string_view port_id);
   };
-  class Edit;
 
   static EntryPtr entry_of(const Inventory& inventory, const Port& port);
 

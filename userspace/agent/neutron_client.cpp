@@ -8,6 +8,7 @@
 #include <ctime>
 
 #include "base/log.hpp"
+#include "base/text.hpp"
 
 namespace metatap::agent {
 namespace {
@@ -18,23 +19,6 @@ using namespace std::chrono_literals;
 constexpr int kMostPages = 1000;
 constexpr auto kRenewBefore = 60s;
 const Peer kOurselves{.in_process = true};
-
-std::string encoded(std::string_view text) {
-  constexpr std::string_view kDigits = "0123456789ABCDEF";
-  std::string result;
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if ((byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') ||
-        (byte >= '0' && byte <= '9') || c == '-' || c == '.' || c == '_' || c == '~') {
-      result += c;
-    } else {
-      result += '%';
-      result += kDigits[byte >> 4U];
-      result += kDigits[byte & 0xfU];
-    }
-  }
-  return result;
-}
 
 std::string find_header(const Response& response, std::string_view name) {
   for (const auto& [key, value] : response.headers) {
@@ -399,7 +383,8 @@ boost::asio::awaitable<Result<json>> NeutronClient::get(const std::string& path_
 boost::asio::awaitable<Result<std::vector<json>>> NeutronClient::ports(const Query& query) {
   std::string target = "ports";
   for (const auto& [key, value] : query) {
-    target += (target.size() == 5 ? "?" : "&") + encoded(key) + "=" + encoded(value);
+    target +=
+        (target.size() == 5 ? "?" : "&") + percent_encoded(key) + "=" + percent_encoded(value);
   }
   std::vector<json> all;
   for (int page = 0; page < kMostPages && !target.empty(); ++page) {

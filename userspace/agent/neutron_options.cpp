@@ -1,71 +1,80 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/neutron_options.hpp"
 
+#include "base/option_reader.hpp"
+
 namespace metatap::agent {
+namespace {
+
+/// How Keystone is to be asked: keystoneauth's options, in whatever group they stand.
+void read_credentials(OptionReader& read, std::string_view group, NeutronOptions& options,
+                      std::string& type) {
+  read.text({group, "auth_type", "password or v3applicationcredential; absent: what is given"},
+            type);
+  read.text({group, "username", "Who asks, for password"}, options.username);
+  read.text({group, "user_id", "The same by id"}, options.user_id);
+  read.secret({group, "password", "Its password"}, options.password);
+  read.text({group, "user_domain_name", "The user's domain"}, options.user_domain_name);
+  read.text({group, "user_domain_id", "The same by id"}, options.user_domain_id);
+  read.text({group, "project_name", "The project it asks for"}, options.project_name);
+  read.text({group, "project_id", "The same by id"}, options.project_id);
+  read.text({group, "project_domain_name", "The project's domain"}, options.project_domain_name);
+  read.text({group, "project_domain_id", "The same by id"}, options.project_domain_id);
+  read.text({group, "application_credential_id", "For v3applicationcredential"},
+            options.application_credential_id);
+  read.text({group, "application_credential_name", "The same by name, together with a user"},
+            options.application_credential_name);
+  read.secret({group, "application_credential_secret", "The application credential's secret"},
+              options.application_credential_secret);
+  read.text({group, "region_name", "The region whose Neutron is asked; empty: the first there is"},
+            options.region_name);
+  read.text({group, "cafile", "CA certificates; empty: the system's"}, options.cafile);
+  read.text({group, "certfile", "Client certificate"}, options.certfile);
+  read.text({group, "keyfile", "Its private key"}, options.keyfile);
+  read.boolean({group, "insecure", "Servers' certificates are not checked"}, options.insecure);
+  read.list({group, "valid_interfaces", "Which of the catalogue's interfaces will do, best first"},
+            options.valid_interfaces);
+  read.seconds({group, "timeout", "How long an answer may take"}, options.timeout, 1, 600);
+}
+
+}  // namespace
 
 Result<NeutronOptions> NeutronOptions::from(const Config& config) {
   NeutronOptions options;
-  Status status;
-  const auto keep = [&](auto value, auto& into) {
-    if (value) {
-      into = std::move(*value);
-    } else if (status) {
-      status = tl::make_unexpected(std::move(value.error()));
-    }
-  };
+  OptionReader read(config);
   std::string group = "neutron";
-  keep(config.text(group, "auth_url", ""), options.auth_url);
+  constexpr std::string_view kUrl = "Keystone's URL";
+  read.text({group, "auth_url", kUrl}, options.auth_url);
   if (options.auth_url.empty()) {
-    keep(config.text("keystone_authtoken", "auth_url", ""), options.auth_url);
+    read.text({"keystone_authtoken", "auth_url", kUrl}, options.auth_url);
     if (!options.auth_url.empty()) {
       group = "keystone_authtoken";
     }
   }
-  const auto text = [&](std::string_view name, std::string& into) {
-    keep(config.text(group, name, into), into);
-  };
   std::string type;
-  text("auth_type", type);
-  text("username", options.username);
-  text("user_id", options.user_id);
-  text("password", options.password);
-  text("user_domain_name", options.user_domain_name);
-  text("user_domain_id", options.user_domain_id);
-  text("project_name", options.project_name);
-  text("project_id", options.project_id);
-  text("project_domain_name", options.project_domain_name);
-  text("project_domain_id", options.project_domain_id);
-  text("application_credential_id", options.application_credential_id);
-  text("application_credential_name", options.application_credential_name);
-  text("application_credential_secret", options.application_credential_secret);
-  text("region_name", options.region_name);
-  keep(config.text("neutron", "endpoint_override", ""), options.endpoint_override);
-  text("cafile", options.cafile);
-  text("certfile", options.certfile);
-  text("keyfile", options.keyfile);
-  keep(config.boolean(group, "insecure", false), options.insecure);
-  keep(config.list(group, "valid_interfaces", options.valid_interfaces), options.valid_interfaces);
-  long number = 10;
-  keep(config.integer(group, "timeout", number, 1, 600), number);
-  options.timeout = std::chrono::seconds(number);
-
+  read_credentials(read, group, options, type);
+  read.text(
+      {"neutron", "endpoint_override", "Neutron's URL; empty: as Keystone's catalogue has it"},
+      options.endpoint_override);
   bool cached = true;
-  keep(config.boolean("cache", "enabled", true), cached);
-  number = 60;
-  keep(config.integer("cache", "expiration_time", number, 0, 86'400), number);
-  options.ttl = std::chrono::seconds(cached ? number : 0);
-  number = 5;
-  keep(config.integer("cache", "negative_expiration_time", number, 0, 86'400), number);
-  options.negative_ttl = std::chrono::seconds(cached ? number : 0);
-  number = 86'400;
-  keep(config.integer("agent", "stale_if_error", number, 0, 30 * 86'400), number);
-  options.stale_if_error = std::chrono::seconds(number);
-  if (!status) {
-    return tl::make_unexpected(std::move(status.error()));
+  read.boolean({"cache", "enabled", "Answers are kept"}, cached);
+  read.seconds({"cache", "expiration_time", "How long an answer is good"}, options.ttl, 0, 86'400);
+  read.seconds(
+      {"cache", "negative_expiration_time", "How long the answer is good that there is none"},
+      options.negative_ttl, 0, 86'400);
+  if (!cached) {
+    options.ttl = options.negative_ttl = {};
+  }
+  read.seconds(
+      {"agent", "stale_if_error", "How old an answer may be that is given while Neutron is down"},
+      options.stale_if_error, 0, 30 * 86'400);
+  if (!read.status()) {
+    return tl::make_unexpected(read.status().error());
   }
 
   options.application_credential = type == "v3applicationcredential" ||
                                    (type.empty() && !options.application_credential_secret.empty());
+  Status status;
   const auto needed = [&](bool there, std::string_view what) {
     if (!there && status) {
       status = fail(ErrorCode::invalid, "[" + group + "] " + std::string(what) +

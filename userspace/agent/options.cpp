@@ -10,46 +10,10 @@
 #include <thread>
 #include <vector>
 
+#include "base/option_reader.hpp"
+
 namespace metatap::agent {
 namespace {
-
-/// Reads one option after the other and remembers the first that is wrong.
-class Reader {
- public:
-  explicit Reader(const Config& config) : config_(config) {}
-
-  void text(std::string_view group, std::string_view name, std::string& into) {
-    take(config_.text(group, name, into), into);
-  }
-  void boolean(std::string_view group, std::string_view name, bool& into) {
-    take(config_.boolean(group, name, into), into);
-  }
-  template <class T>
-  void integer(std::string_view group, std::string_view name, T& into, long min, long max) {
-    long number = static_cast<long>(into);
-    take(config_.integer(group, name, number, min, max), number);
-    into = static_cast<T>(number);
-  }
-  std::string choice(std::string_view group, std::string_view name, std::string_view fallback,
-                     const std::vector<std::string_view>& choices) {
-    std::string chosen(fallback);
-    take(config_.choice(group, name, fallback, choices), chosen);
-    return chosen;
-  }
-  [[nodiscard]] const Status& status() const { return status_; }
-
- private:
-  template <class T>
-  void take(Result<T> value, T& into) {
-    if (value) {
-      into = std::move(*value);
-    } else if (status_) {
-      status_ = tl::make_unexpected(std::move(value.error()));
-    }
-  }
-  const Config& config_;
-  Status status_;
-};
 
 std::string user_name(uid_t uid) {
   std::array<char, 4096> memory;
@@ -73,38 +37,46 @@ std::string group_name(gid_t gid) {
 
 Result<AgentOptions> AgentOptions::from(const Config& config) {
   AgentOptions options;
-  Reader read(config);
-  read.text("DEFAULT", "nova_metadata_host", options.nova_metadata_host);
-  read.integer("DEFAULT", "nova_metadata_port", options.nova_metadata_port, 1, 65535);
-  options.nova_metadata_tls =
-      read.choice("DEFAULT", "nova_metadata_protocol", "http", {"http", "https"}) == "https";
-  read.boolean("DEFAULT", "nova_metadata_insecure", options.nova_metadata_insecure);
-  read.text("DEFAULT", "auth_ca_cert", options.auth_ca_cert);
-  read.text("DEFAULT", "nova_client_cert", options.nova_client_cert);
-  read.text("DEFAULT", "nova_client_priv_key", options.nova_client_priv_key);
-  read.text("DEFAULT", "metadata_proxy_shared_secret", options.metadata_proxy_shared_secret);
-  std::string socket = "$state_path/metadata_proxy";
-  read.text("DEFAULT", "metadata_proxy_socket", socket);
-  options.metadata_proxy_socket = socket;
-  options.metadata_proxy_socket_mode = read.choice("DEFAULT", "metadata_proxy_socket_mode",
-                                                   "deduce", {"deduce", "user", "group", "all"});
-  read.text("DEFAULT", "metadata_proxy_user", options.metadata_proxy_user);
-  read.text("DEFAULT", "metadata_proxy_group", options.metadata_proxy_group);
+  OptionReader read(config);
+  read.text({"DEFAULT", "nova_metadata_host", "The API that is asked, when it is another process"},
+            options.nova_metadata_host);
+  read.integer({"DEFAULT", "nova_metadata_port", "Its TCP port"}, options.nova_metadata_port, 1,
+               65535);
+  read.choice({"DEFAULT", "nova_metadata_protocol", "How it is spoken to"},
+              options.nova_metadata_tls, {{"http", false}, {"https", true}});
+  read.boolean({"DEFAULT", "nova_metadata_insecure", "Its certificate is not checked"},
+               options.nova_metadata_insecure);
+  read.text({"DEFAULT", "auth_ca_cert", "CA certificates for it; empty: the system's"},
+            options.auth_ca_cert);
+  read.text({"DEFAULT", "nova_client_cert", "Client certificate for it"}, options.nova_client_cert);
+  read.text({"DEFAULT", "nova_client_priv_key", "Its private key"}, options.nova_client_priv_key);
+  read.secret({"DEFAULT", "metadata_proxy_shared_secret", "What agent and API sign requests with"},
+              options.metadata_proxy_shared_secret);
+  options.metadata_proxy_socket = "$state_path/metadata_proxy";
+  read.text({"DEFAULT", "metadata_proxy_socket",
+             "Where the agent listens, when the proxy is another process"},
+            options.metadata_proxy_socket);
+  read.choice({"DEFAULT", "metadata_proxy_socket_mode",
+               "Who may connect to it; deduce: metadata_proxy_user and _group"},
+              options.metadata_proxy_socket_mode, {"deduce", "user", "group", "all"});
+  read.text({"DEFAULT", "metadata_proxy_user", "Name or number of the proxy's user"},
+            options.metadata_proxy_user);
+  read.text({"DEFAULT", "metadata_proxy_group", "Name or number of the proxy's group"},
+            options.metadata_proxy_group);
   options.metadata_workers = std::max(1U, std::thread::hardware_concurrency() / 2);
-  read.integer("DEFAULT", "metadata_workers", options.metadata_workers, 0, 1024);
-  read.integer("DEFAULT", "metadata_backlog", options.metadata_backlog, 1, 1 << 20);
+  read.integer({"DEFAULT", "metadata_workers", "Neutron's; without effect here", "threads"},
+               options.metadata_workers, 0, 1024);
+  read.integer({"DEFAULT", "metadata_backlog", "Connections that may wait to be accepted"},
+               options.metadata_backlog, 1, 1 << 20);
 
-  const auto source =
-      read.choice("agent", "directory", "inventory", {"inventory", "neutron", "ovn"});
-  options.directory = source == "neutron" ? DirectorySource::neutron
-                      : source == "ovn"   ? DirectorySource::ovn
-                                          : DirectorySource::inventory;
-  long seconds = options.retry_after.count();
-  read.integer("agent", "retry_after", seconds, 1, 3600);
-  options.retry_after = std::chrono::seconds(seconds);
-  seconds = 60;
-  read.integer("agent", "nova_timeout", seconds, 1, 3600);
-  options.nova_timeout = std::chrono::seconds(seconds);
+  read.choice({"agent", "directory", "Where it is known which port is whose"}, options.directory,
+              {{"inventory", DirectorySource::inventory},
+               {"neutron", DirectorySource::neutron},
+               {"ovn", DirectorySource::ovn}});
+  read.seconds({"agent", "retry_after", "When a guest is told to try again"}, options.retry_after,
+               1, 3600);
+  read.seconds({"agent", "nova_timeout", "How long the API's answer may take"},
+               options.nova_timeout, 1, 3600);
   if (!read.status()) {
     return tl::make_unexpected(read.status().error());
   }

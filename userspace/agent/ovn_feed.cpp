@@ -6,6 +6,7 @@
 
 #include "agent/place.hpp"
 #include "base/log.hpp"
+#include "base/option_reader.hpp"
 
 namespace metatap::agent {
 namespace {
@@ -63,37 +64,31 @@ std::string network_of(const OvsdbRow& datapath) {
 
 Result<OvnOptions> OvnOptions::from(const Config& config) {
   OvnOptions options;
-  Status status;
-  const auto text = [&](std::string_view group, std::string_view name, std::string& into) {
-    auto value = config.text(group, name, into);
-    if (value) {
-      into = std::move(*value);
-    } else if (status) {
-      status = tl::make_unexpected(std::move(value.error()));
-    }
-  };
+  OptionReader read(config);
   std::string local = "unix:/var/run/openvswitch/db.sock";
   std::string southbound;
-  text("ovs", "ovsdb_connection", local);
-  text("ovs", "ssl_key_file", options.local.private_key);
-  text("ovs", "ssl_cert_file", options.local.certificate);
-  text("ovs", "ssl_ca_cert_file", options.local.ca_cert);
-  text("ovn", "ovn_sb_connection", southbound);
-  text("ovn", "ovn_sb_private_key", options.southbound.private_key);
-  text("ovn", "ovn_sb_certificate", options.southbound.certificate);
-  text("ovn", "ovn_sb_ca_cert", options.southbound.ca_cert);
-  if (!status) {
-    return tl::make_unexpected(std::move(status.error()));
+  read.text({"ovs", "ovsdb_connection", "The host's Open vSwitch database: unix:, tcp: or ssl:"},
+            local);
+  read.text({"ovs", "ssl_key_file", "Private key for ssl:"}, options.local.private_key);
+  read.text({"ovs", "ssl_cert_file", "Certificate for ssl:"}, options.local.certificate);
+  read.text({"ovs", "ssl_ca_cert_file", "CA certificates for ssl:"}, options.local.ca_cert);
+  read.text({"ovn", "ovn_sb_connection",
+             "Members of OVN's southbound database; empty: as external_ids:ovn-remote has them"},
+            southbound);
+  read.text({"ovn", "ovn_sb_private_key", "Private key for ssl:"}, options.southbound.private_key);
+  read.text({"ovn", "ovn_sb_certificate", "Certificate for ssl:"}, options.southbound.certificate);
+  read.text({"ovn", "ovn_sb_ca_cert", "CA certificates for ssl:"}, options.southbound.ca_cert);
+  read.milliseconds(
+      {"ovn", "ovsdb_probe_interval", "A silent server is asked for a sign of life after so long"},
+      options.local.probe, 1'000, 3'600'000);
+  if (!read.status()) {
+    return tl::make_unexpected(read.status().error());
   }
-  const auto probe = config.integer("ovn", "ovsdb_probe_interval", 60'000, 1'000, 3'600'000);
-  if (!probe) {
-    return tl::make_unexpected(probe.error());
-  }
+  options.southbound.probe = options.local.probe;
   options.local.remotes = comma_separated(local);
   options.local.database = "Open_vSwitch";
   options.southbound.remotes = comma_separated(southbound);
   options.southbound.database = "OVN_Southbound";
-  options.local.probe = options.southbound.probe = std::chrono::milliseconds(*probe);
   return options;
 }
 

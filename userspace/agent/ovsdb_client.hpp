@@ -2,7 +2,6 @@
 #pragma once
 
 #include <boost/asio/io_context.hpp>
-#include <chrono>
 #include <functional>
 #include <map>
 #include <memory>
@@ -11,30 +10,12 @@
 #include <utility>
 #include <vector>
 
+#include "agent/ovsdb_monitor.hpp"
+#include "agent/ovsdb_remote.hpp"
 #include "agent/ovsdb_value.hpp"
 #include "metatap/result.hpp"
 
 namespace metatap::agent {
-
-struct OvsdbOptions {
-  /// "unix:PATH", "tcp:HOST:PORT", "ssl:HOST:PORT": the members of one cluster, tried in turn.
-  std::vector<std::string> remotes;
-  std::string database;
-  std::string private_key, certificate, ca_cert;  ///< files, for ssl:
-  bool leader_only = false;                       ///< leave a member that is not the leader
-  std::chrono::milliseconds connect{10'000};
-  /// Without a word for that long the server is asked for a sign of life; after twice, given up.
-  std::chrono::milliseconds probe{60'000};
-  std::chrono::milliseconds first_back_off{100}, longest_back_off{8'000};
-};
-
-/// What to monitor in one table. `where` is a list of conditions, any of which selects a row
-/// (RFC 7047, 5.1); [true] selects all and [false] none. Columns the server's schema lacks are
-/// left out.
-struct OvsdbMonitor {
-  std::vector<std::string> columns;
-  nlohmann::json where = nlohmann::json::array({true});
-};
 
 /// Keeps a copy of some rows of an OVSDB database (RFC 7047 with ovsdb-server's monitor_cond;
 /// plain monitor where the server knows no conditions, which may then give more rows than asked
@@ -44,9 +25,8 @@ struct OvsdbMonitor {
 /// next server says. Everything happens on the thread that runs `context`; no call blocks.
 class OvsdbClient {
  public:
-  /// Table and row uuid of all that was added, changed or removed since the last call; empty when
-  /// only settled() has become true.
-  using Changes = std::set<std::pair<std::string, std::string>>;
+  /// What has changed since the last call; empty when only settled() has become true.
+  using Changes = OvsdbChanges;
   using Callback = std::function<void(const Changes&)>;
 
   struct Health {

@@ -7,6 +7,7 @@
 
 #include "api/json.hpp"
 #include "base/ascii.hpp"
+#include "base/text.hpp"
 
 namespace metatap::api {
 namespace {
@@ -52,13 +53,6 @@ std::string html_escaped(std::string_view text) {
     }
   }
   return out;
-}
-
-std::string_view trimmed(std::string_view text) {
-  const auto begin = text.find_first_not_of(" \t");
-  return begin == std::string_view::npos
-             ? std::string_view()
-             : text.substr(begin, text.find_last_not_of(" \t") - begin + 1);
 }
 
 /// The quality a list of media ranges gives a type; the most specific range decides.

@@ -16,12 +16,6 @@ void drop(Map& map, std::string_view key, const std::string& id) {
   }
 }
 
-template <class T>
-const T* get(const Inventory::Table<T>& table, std::string_view id) {
-  const auto found = table.find(id);
-  return found == table.end() ? nullptr : found->second.get();
-}
-
 }  // namespace
 
 InventoryIndex::InventoryIndex(std::shared_ptr<const Inventory> inventory)

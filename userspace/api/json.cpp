@@ -7,6 +7,8 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "base/text.hpp"
+
 namespace metatap::api {
 namespace {
 
@@ -22,29 +24,9 @@ void append_escape(std::string& out, unsigned unit) {
 
 /// The code point at the head of `rest`, which is shortened by it. 0xFFFD for what is not UTF-8.
 unsigned take_code_point(std::string_view& rest) {
-  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(rest[i]); };
-  const unsigned first = byte(0);
-  std::size_t length = 0;
-  unsigned point = 0;
-  unsigned least = 0;
-  if (first >= 0xC2 && first < 0xE0) {
-    length = 2, point = first & 0x1FU, least = 0x80;
-  } else if (first >= 0xE0 && first < 0xF0) {
-    length = 3, point = first & 0x0FU, least = 0x800;
-  } else if (first >= 0xF0 && first < 0xF5) {
-    length = 4, point = first & 0x07U, least = 0x10000;
-  }
-  bool valid = length != 0 && rest.size() >= length;
-  for (std::size_t i = 1; valid && i < length; ++i) {
-    valid = (byte(i) & 0xC0U) == 0x80U;
-    point = point << 6U | (byte(i) & 0x3FU);
-  }
-  if (!valid || point < least || point > 0x10FFFF || (point >= 0xD800 && point < 0xE000)) {
-    rest.remove_prefix(1);
-    return 0xFFFD;
-  }
-  rest.remove_prefix(length);
-  return point;
+  const auto character = first_character(rest);
+  rest.remove_prefix(std::max<std::size_t>(character.bytes, 1));
+  return character.bytes == 0 ? 0xFFFDU : static_cast<unsigned>(character.point);
 }
 
 }  // namespace

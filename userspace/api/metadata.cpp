@@ -6,9 +6,9 @@
 #include <algorithm>
 #include <set>
 
-#include "api/base64.hpp"
 #include "api/network_model.hpp"
 #include "base/log.hpp"
+#include "base/text.hpp"
 
 namespace metatap::api {
 namespace {
@@ -304,7 +304,7 @@ Metadata describe(const Instance& instance, const InventoryIndex& index, const A
   metadata.ec2 = ec2_tree(instance, model, hostname);
   metadata.local_ipv4_from_caller = metadata.ec2.find("local-ipv4")->is_null();
   if (instance.user_data) {
-    metadata.user_data = base64_decode(*instance.user_data);
+    metadata.user_data = base64_decoded(*instance.user_data);
     if (!metadata.user_data) {
       log::warn("instance {}: user_data is not base64, left out", instance.uuid);
     }
@@ -317,7 +317,7 @@ Metadata describe(const Instance& instance, const InventoryIndex& index, const A
   metadata.head = meta_data_head(instance, hostname, !metadata.content.empty(), drive);
   if (drive && drive->personality) {
     for (const PersonalityFile& file : instance.personality) {
-      metadata.content.push_back(base64_decode(file.contents).value_or(""));
+      metadata.content.push_back(base64_decoded(file.contents).value_or(""));
     }
   }
   for (std::size_t version = 0; version < kOpenstackVersions.size(); ++version) {

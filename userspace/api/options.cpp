@@ -2,30 +2,16 @@
 #include "api/options.hpp"
 
 #include <algorithm>
-#include <sstream>
 
 #include "api/versions.hpp"
 #include "base/log.hpp"
+#include "base/option_reader.hpp"
 
 namespace metatap::api {
 namespace {
 
 bool contains(const std::vector<std::string>& list, std::string_view item) {
   return std::ranges::find(list, item) != list.end();
-}
-
-/// Moves the value of one option into its place, or keeps the first error.
-template <class T, class Field>
-void take(Status& status, Result<T> value, Field& field) {
-  if (!value) {
-    if (status) {
-      status = tl::make_unexpected(std::move(value).error());
-    }
-  } else if constexpr (std::is_same_v<T, long>) {
-    field = Field(*value);
-  } else {
-    field = std::move(*value);
-  }
 }
 
 /// Nova's reading of `name@url`: split at the first `@`; entries without one and repeated names
@@ -48,11 +34,6 @@ std::vector<DynamicTarget> targets_of(const std::vector<std::string>& entries) {
   return targets;
 }
 
-std::vector<std::string> words(const std::string& text) {
-  std::istringstream in(text);
-  return {std::istream_iterator<std::string>(in), std::istream_iterator<std::string>()};
-}
-
 }  // namespace
 
 bool ApiOptions::static_vendordata() const {
@@ -72,46 +53,52 @@ std::size_t ApiOptions::openstack_versions() const {
 
 Result<ApiOptions> ApiOptions::from(const Config& config) {
   ApiOptions o;
-  Status ok;
-  take(ok, config.text("DEFAULT", "metadata_listen", o.metadata_listen), o.metadata_listen);
-  take(ok, config.integer("DEFAULT", "metadata_listen_port", o.metadata_listen_port, 1, 65535),
-       o.metadata_listen_port);
-  take(ok, config.boolean("neutron", "service_metadata_proxy", o.service_metadata_proxy),
-       o.service_metadata_proxy);
-  take(ok, config.text("DEFAULT", "metadata_proxy_shared_secret", ""),
-       o.metadata_proxy_shared_secret);
-  take(ok, config.text("neutron", "metadata_proxy_shared_secret", o.metadata_proxy_shared_secret),
-       o.metadata_proxy_shared_secret);
-  take(ok, config.text("api", "dhcp_domain", o.dhcp_domain), o.dhcp_domain);
-  take(ok, config.list("api", "vendordata_providers", o.vendordata_providers),
-       o.vendordata_providers);
-  take(ok, config.text("api", "vendordata_jsonfile_path", ""), o.vendordata_jsonfile_path);
+  OptionReader read(config);
+  read.text({"DEFAULT", "metadata_listen", "Address the API listens on, when it runs alone"},
+            o.metadata_listen);
+  read.integer({"DEFAULT", "metadata_listen_port", "TCP port the API listens on"},
+               o.metadata_listen_port, 1, 65535);
+  read.boolean({"neutron", "service_metadata_proxy",
+                "Requests come signed from an agent; if not, the peer's address says who asks"},
+               o.service_metadata_proxy);
+  read.secret({"DEFAULT", "metadata_proxy_shared_secret", "What agent and API sign requests with"},
+              o.metadata_proxy_shared_secret);
+  read.secret({"neutron", "metadata_proxy_shared_secret",
+               "The same, as nova.conf has it; absent: that of [DEFAULT]"},
+              o.metadata_proxy_shared_secret);
+  read.text({"api", "dhcp_domain", "Appended to host names; empty: none"}, o.dhcp_domain);
+  read.list({"api", "vendordata_providers", "Where vendordata comes from: StaticJSON, DynamicJSON"},
+            o.vendordata_providers);
+  read.text({"api", "vendordata_jsonfile_path", "The file of StaticJSON"},
+            o.vendordata_jsonfile_path);
   std::vector<std::string> targets;
-  take(ok, config.list("api", "vendordata_dynamic_targets", {}), targets);
+  read.list({"api", "vendordata_dynamic_targets", "The services of DynamicJSON, each as name@url"},
+            targets);
   o.vendordata_dynamic_targets = targets_of(targets);
-  take(ok, config.text("api", "vendordata_dynamic_ssl_certfile", ""),
-       o.vendordata_dynamic_ssl_certfile);
-  take(ok, config.integer("api", "vendordata_dynamic_connect_timeout", 5, 3, 3600),
-       o.vendordata_dynamic_connect_timeout);
-  take(ok, config.integer("api", "vendordata_dynamic_read_timeout", 5, 0, 3600),
-       o.vendordata_dynamic_read_timeout);
-  take(ok, config.boolean("api", "vendordata_dynamic_failure_fatal", false),
-       o.vendordata_dynamic_failure_fatal);
-  take(ok, config.integer("api", "vendordata_dynamic_cache_time", 60, 0, 86400),
-       o.vendordata_dynamic_cache_time);
-  take(ok, config.integer("api", "metadata_cache_expiration", 15, 0, 86400 * 365),
-       o.metadata_cache_expiration);
-  std::string skip;
-  for (const std::string& version : o.config_drive_skip_versions) {
-    skip += version + " ";
-  }
-  take(ok, config.text("api", "config_drive_skip_versions", skip), skip);
-  o.config_drive_skip_versions = words(skip);
-  const std::vector<std::string_view> known(kOpenstackVersions.begin(), kOpenstackVersions.end());
-  take(ok, config.choice("api", "newest_openstack_version", o.newest_openstack_version, known),
-       o.newest_openstack_version);
-  if (!ok) {
-    return tl::make_unexpected(std::move(ok).error());
+  read.text({"api", "vendordata_dynamic_ssl_certfile",
+             "CA certificates for those services; empty: the system's"},
+            o.vendordata_dynamic_ssl_certfile);
+  read.seconds(
+      {"api", "vendordata_dynamic_connect_timeout", "How long connecting to them may take"},
+      o.vendordata_dynamic_connect_timeout, 3, 3600);
+  read.seconds({"api", "vendordata_dynamic_read_timeout", "How long their answer may take"},
+               o.vendordata_dynamic_read_timeout, 0, 3600);
+  read.boolean(
+      {"api", "vendordata_dynamic_failure_fatal", "A guest gets an error when one of them fails"},
+      o.vendordata_dynamic_failure_fatal);
+  read.seconds({"api", "vendordata_dynamic_cache_time",
+                "How long their answer serves one instance; 0: asked every time"},
+               o.vendordata_dynamic_cache_time, 0, 86400);
+  read.seconds({"api", "metadata_cache_expiration",
+                "Nova's; without effect here, where a change is served at once"},
+               o.metadata_cache_expiration, 0, 86400 * 365);
+  read.words({"api", "config_drive_skip_versions", "EC2 versions left out of a config drive"},
+             o.config_drive_skip_versions);
+  read.choice({"api", "newest_openstack_version",
+               "Versions after this one are not offered, as by an older Nova"},
+              o.newest_openstack_version, {kOpenstackVersions.begin(), kOpenstackVersions.end()});
+  if (!read.status()) {
+    return tl::make_unexpected(read.status().error());
   }
   for (const std::string& provider : o.vendordata_providers) {
     if (provider != "StaticJSON" && provider != "DynamicJSON") {

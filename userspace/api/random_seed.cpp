@@ -9,18 +9,16 @@
 #include <string_view>
 
 #include "base/log.hpp"
+#include "base/text.hpp"
 
 namespace metatap::api {
 namespace {
-
-constexpr std::string_view kAlphabet =
-    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 /// Two characters for each 12 bits.
 constexpr auto kPairs = [] {
   std::array<std::array<char, 2>, 4096> pairs{};
   for (std::size_t i = 0; i < pairs.size(); ++i) {
-    pairs[i] = {kAlphabet[i >> 6U], kAlphabet[i & 0x3FU]};
+    pairs[i] = {kBase64Alphabet[i >> 6U], kBase64Alphabet[i & 0x3FU]};
   }
   return pairs;
 }();
@@ -62,7 +60,7 @@ void append_random_seed(std::string& out) {
   const unsigned last = static_cast<unsigned>(seed[i]) << 10U | static_cast<unsigned>(seed[i + 1])
                                                                     << 2U;
   put(last >> 6U);
-  *to++ = kAlphabet[last & 0x3FU];
+  *to++ = kBase64Alphabet[last & 0x3FU];
   *to++ = '=';
   OPENSSL_cleanse(seed, kSeedBytes);
 }

@@ -14,6 +14,7 @@
 #include "api/random_seed.hpp"
 #include "base/ascii.hpp"
 #include "base/log.hpp"
+#include "base/text.hpp"
 
 namespace metatap::api {
 namespace {
@@ -87,34 +88,6 @@ std::chrono::sys_days day_of(std::string_view version) {
   std::from_chars(version.data() + 5, version.data() + 7, month);
   std::from_chars(version.data() + 8, version.data() + 10, day);
   return std::chrono::year(year) / std::chrono::month(month) / std::chrono::day(day);
-}
-
-bool is_utf8(std::string_view text) {
-  for (std::size_t i = 0; i < text.size();) {
-    const auto first = static_cast<unsigned char>(text[i]);
-    const std::size_t length = first < 0x80                    ? 1
-                               : first >= 0xC2 && first < 0xE0 ? 2
-                               : first >= 0xE0 && first < 0xF0 ? 3
-                               : first >= 0xF0 && first < 0xF5 ? 4
-                                                               : 0;
-    if (length == 0 || i + length > text.size()) {
-      return false;
-    }
-    unsigned point = length == 1 ? first : first & (0xFFU >> (length + 1));
-    for (std::size_t j = 1; j < length; ++j) {
-      const auto next = static_cast<unsigned char>(text[i + j]);
-      if ((next & 0xC0U) != 0x80U) {
-        return false;
-      }
-      point = point << 6U | (next & 0x3FU);
-    }
-    if ((length == 3 && (point < 0x800 || (point >= 0xD800 && point < 0xE000))) ||
-        (length == 4 && (point < 0x10000 || point > 0x10FFFF))) {
-      return false;
-    }
-    i += length;
-  }
-  return true;
 }
 
 /// 200 with a body, or for HEAD its length alone.

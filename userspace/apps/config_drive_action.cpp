@@ -4,8 +4,8 @@
 #include <utility>
 
 #include "admin/inventory_actions.hpp"
-#include "api/base64.hpp"
 #include "api/config_drive.hpp"
+#include "base/text.hpp"
 
 namespace metatap::apps {
 namespace {
@@ -44,7 +44,7 @@ boost::asio::awaitable<Response> answer(api::ApiStage& stage, InventoryService& 
   }
   admin::Json list = admin::Json::array();
   for (const auto& file : *files) {
-    list.push_back({{"path", file.path}, {"contents", api::base64_encode(file.contents)}});
+    list.push_back({{"path", file.path}, {"contents", base64_encoded(file.contents)}});
   }
   co_return admin::json_response({{"label", api::kDriveLabel}, {"files", std::move(list)}});
 }

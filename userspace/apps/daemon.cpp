@@ -26,6 +26,7 @@
 #include "apps/views.hpp"
 #include "base/config.hpp"
 #include "base/log.hpp"
+#include "base/option_reader.hpp"
 #include "base/port_tag.hpp"
 #include "dataplane/core.hpp"
 #include "dataplane/options.hpp"
@@ -105,7 +106,7 @@ struct Daemon::Impl {
 
   const DaemonOptions options;
   const Config config;
-  std::filesystem::path run_path;
+  std::filesystem::path run_path = "/run/metatap";
   InventoryOptions inventory_options;
   api::ApiOptions api_options;
   agent::AgentOptions agent_options;
@@ -160,11 +161,11 @@ struct Daemon::Impl {
 };
 
 Status Daemon::Impl::read_options() {
-  const auto path = config.text("DEFAULT", "run_path", "/run/metatap");
-  if (!path) {
-    return tl::make_unexpected(path.error());
+  OptionReader own(config);
+  own.text({"DEFAULT", "run_path", "Sockets and what lives until the next start"}, run_path);
+  if (!own.status()) {
+    return own.status();
   }
-  run_path = *path;
   // All of them, whatever runs here: a typing error should not wait for the stage to be moved.
   for (const auto& status :
        {read(config, inventory_options), read(config, api_options), read(config, agent_options),
@@ -212,6 +213,7 @@ Status Daemon::Impl::start_inventory() {
     return tl::make_unexpected(std::move(service.error()));
   }
   inventory = std::move(*service);
+  follow_inventory();
   return inventory->start();
 }
 
@@ -383,7 +385,8 @@ void Daemon::Impl::follow_ports(const InventoryChange& change) {
   }
 }
 
-/// The API first and the data plane last: who can ask finds an answer.
+/// The API first and the data plane last: who can ask finds an answer. Each part begins with what
+/// is there when it is made, and is told of every change from then on.
 void Daemon::Impl::follow_inventory() {
   inventory->subscribe([this](const InventoryChange& change) {
     if (api) {
@@ -396,9 +399,6 @@ void Daemon::Impl::follow_inventory() {
       follow_ports(change);
     }
   });
-  if (ovn) {
-    ovn->subscribe([this](const InventoryChange& change) { follow_ports(change); });
-  }
 }
 
 Status Daemon::Impl::start() {
@@ -424,7 +424,9 @@ Status Daemon::Impl::start() {
   if (auto status = options.dataplane ? start_dataplane() : Status(); !status) {
     return status;
   }
-  follow_inventory();
+  if (ovn) {  // after the directory, which has subscribed as it was made
+    ovn->subscribe([this](const InventoryChange& change) { follow_ports(change); });
+  }
   config.note_unread();
   if (auto status = start_admin(); !status) {
     return status;

@@ -5,7 +5,6 @@
 #include <array>
 #include <boost/algorithm/string/case_conv.hpp>
 #include <boost/algorithm/string/predicate.hpp>
-#include <boost/algorithm/string/trim.hpp>
 #include <charconv>
 #include <fstream>
 #include <mutex>
@@ -14,6 +13,7 @@
 #include <sstream>
 
 #include "base/log.hpp"
+#include "base/text.hpp"
 
 namespace metatap {
 
@@ -22,6 +22,7 @@ struct Config::Reads {
   std::mutex mutex;
   std::set<std::string, std::less<>> asked, noted;
   std::map<std::string, std::string, std::less<>> fallbacks;
+  std::vector<OptionInfo> declared;
 };
 
 namespace {
@@ -78,15 +79,6 @@ std::string display(std::string_view group) {
   return key == "default" ? "DEFAULT" : key;
 }
 
-std::string_view trimmed(std::string_view text) {
-  constexpr std::string_view kSpace = " \t\r\n\f\v";
-  const auto first = text.find_first_not_of(kSpace);
-  if (first == std::string_view::npos) {
-    return {};
-  }
-  return text.substr(first, text.find_last_not_of(kSpace) - first + 1);
-}
-
 bool is_secret(std::string_view name) {
   constexpr std::array<std::string_view, 7> kWords{
       "password", "passwd", "secret", "passphrase", "token", "encryption_key", "tag_key"};
@@ -110,7 +102,7 @@ std::vector<std::string> split_list(std::string_view text) {
   std::vector<std::string> items;
   while (!text.empty()) {
     const auto end = text.find_first_of(",\n");
-    if (const auto item = trimmed(text.substr(0, end)); !item.empty()) {
+    if (const auto item = trimmed(text.substr(0, end), kWhiteSpace); !item.empty()) {
       items.emplace_back(item);
     }
     if (end == std::string_view::npos) {
@@ -193,7 +185,7 @@ Status Config::read(std::string_view content, const std::string& file) {
     if (number == 1 && line.starts_with("\xEF\xBB\xBF")) {
       line.remove_prefix(3);
     }
-    const auto text = trimmed(line);
+    const auto text = trimmed(line, kWhiteSpace);
     if (text.empty()) {
       open = nullptr;
       continue;
@@ -215,21 +207,22 @@ Status Config::read(std::string_view content, const std::string& file) {
     }
     if (text.front() == '[') {
       const auto close = text.find(']');
-      if (close == std::string_view::npos || trimmed(text.substr(1, close - 1)).empty()) {
+      if (close == std::string_view::npos ||
+          trimmed(text.substr(1, close - 1), kWhiteSpace).empty()) {
         return wrong("expected a group such as [DEFAULT]");
       }
-      group = group_key(trimmed(text.substr(1, close - 1)));
+      group = group_key(trimmed(text.substr(1, close - 1), kWhiteSpace));
       continue;
     }
     const auto sign = text.find_first_of("=:");
     if (sign == std::string_view::npos) {
       return wrong("expected 'option = value'");
     }
-    const auto name = trimmed(text.substr(0, sign));
+    const auto name = trimmed(text.substr(0, sign), kWhiteSpace);
     if (name.empty()) {
       return wrong("no option name before the '='");
     }
-    auto value = trimmed(text.substr(sign + 1));
+    auto value = trimmed(text.substr(sign + 1), kWhiteSpace);
     if (value.size() >= 2 && (value.front() == '"' || value.front() == '\'') &&
         value.front() == value.back()) {
       value = value.substr(1, value.size() - 2);
@@ -436,7 +429,7 @@ Result<long> Config::integer(std::string_view group, std::string_view name, long
   if (!value) {
     return tl::make_unexpected(std::move(value.error()));
   }
-  const auto text = *value ? trimmed(**value) : std::string_view();
+  const auto text = *value ? trimmed(**value, kWhiteSpace) : std::string_view();
   if (text.empty()) {
     return fallback;
   }
@@ -457,7 +450,7 @@ Result<bool> Config::boolean(std::string_view group, std::string_view name, bool
   if (!*value) {
     return fallback;
   }
-  const auto text = boost::algorithm::to_lower_copy(std::string(trimmed(**value)));
+  const auto text = boost::algorithm::to_lower_copy(std::string(trimmed(**value, kWhiteSpace)));
   constexpr std::array<std::string_view, 4> kTrue{"true", "1", "on", "yes"};
   constexpr std::array<std::string_view, 4> kFalse{"false", "0", "off", "no"};
   if (std::ranges::find(kTrue, text) != kTrue.end()) {
@@ -518,6 +511,21 @@ std::optional<std::string> Config::where(std::string_view group, std::string_vie
     return std::nullopt;
   }
   return values->back().file + ":" + std::to_string(values->back().line);
+}
+
+void Config::declare(OptionInfo option) const {
+  const auto key = full_key(option.group, option.name);
+  const std::scoped_lock lock(reads_->mutex);
+  if (std::ranges::none_of(reads_->declared, [&](const OptionInfo& known) {
+        return full_key(known.group, known.name) == key;
+      })) {
+    reads_->declared.push_back(std::move(option));
+  }
+}
+
+std::vector<OptionInfo> Config::options() const {
+  const std::scoped_lock lock(reads_->mutex);
+  return reads_->declared;
 }
 
 std::vector<Config::Setting> Config::settings() const {

@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/option.hpp"
 #include "metatap/result.hpp"
 
 namespace metatap {
@@ -61,6 +62,12 @@ class Config {
     std::string group, name, value, where;
   };
   [[nodiscard]] std::vector<Setting> settings() const;
+
+  /// Notes that there is such an option. Of two of one name the first stays.
+  void declare(OptionInfo option) const;
+  /// All that were declared, in that order. Options::from() of each stage, called with an empty
+  /// Config, declares all there are.
+  [[nodiscard]] std::vector<OptionInfo> options() const;
 
   /// What was set but no getter ever asked for: another program's option, or a misspelt one.
   [[nodiscard]] std::vector<Setting> unread() const;

@@ -9,9 +9,11 @@ namespace metatap {
 Result<PortTagOptions> PortTagOptions::from(const Config& config) {
   PortTagOptions options;
   OptionReader read(config);
-  std::string run_path = "/run/metatap";
-  read.text("DEFAULT", "run_path", run_path);
-  read.text("DEFAULT", "port_tag_key", options.key);
+  std::filesystem::path run_path = "/run/metatap";
+  read.text({"DEFAULT", "run_path", "Sockets and what lives until the next start"}, run_path);
+  read.secret({"DEFAULT", "port_tag_key",
+               "What proxy and agent sign port tags with; empty: port_tag.key in run_path"},
+              options.key);
   if (!read.status()) {
     return tl::make_unexpected(read.status().error());
   }
@@ -21,7 +23,7 @@ Result<PortTagOptions> PortTagOptions::from(const Config& config) {
                                         std::to_string(kKeyBytes) +
                                         " characters, as of: openssl rand -hex 32");
   }
-  options.key_file = std::filesystem::path(run_path) / "port_tag.key";
+  options.key_file = run_path / "port_tag.key";
   return options;
 }
 

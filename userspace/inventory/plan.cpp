@@ -9,18 +9,15 @@ namespace metatap {
 namespace {
 
 template <class T>
-Plan::Table compare(std::string_view name, const Inventory::Table<T>& before,
-                    const Inventory::Table<T>& after) {
+Plan::Table table_of(std::string_view name, const std::vector<std::string>& ids,
+                     const Inventory::Table<T>& before, const Inventory::Table<T>& after) {
   Plan::Table table{name, {}, {}, {}};
-  for_each_difference(before, after, [&](const std::string& id, const T* old, const T* now) {
-    if (old == nullptr) {
-      table.added.push_back(id);
-    } else if (now == nullptr) {
-      table.removed.push_back(id);
-    } else if (*old != *now) {
-      table.changed.push_back(id);
-    }
-  });
+  for (const auto& id : ids) {
+    auto& list = !before.contains(id)  ? table.added
+                 : !after.contains(id) ? table.removed
+                                       : table.changed;
+    list.push_back(id);
+  }
   return table;
 }
 
@@ -58,27 +55,15 @@ std::string Plan::text(std::size_t ids_shown) const {
   return out;
 }
 
-Plan plan(const Inventory& before, const Inventory& after) {
-  return Plan{{compare("networks", before.networks, after.networks),
-               compare("subnets", before.subnets, after.subnets),
-               compare("routers", before.routers, after.routers),
-               compare("ports", before.ports, after.ports),
-               compare("instances", before.instances, after.instances)},
+Plan plan_of(const InventoryChange& change) {
+  const Inventory& before = *change.before;
+  const Inventory& after = *change.after;
+  return Plan{{table_of("networks", change.networks, before.networks, after.networks),
+               table_of("subnets", change.subnets, before.subnets, after.subnets),
+               table_of("routers", change.routers, before.routers, after.routers),
+               table_of("ports", change.ports, before.ports, after.ports),
+               table_of("instances", change.instances, before.instances, after.instances)},
               after.revision};
-}
-
-InventoryChange change_between(std::shared_ptr<const Inventory> before,
-                               std::shared_ptr<const Inventory> after, const Plan& plan) {
-  InventoryChange change{std::move(before), std::move(after), {}, {}, {}, {}, {}};
-  const std::array lists{&change.networks, &change.subnets, &change.routers, &change.ports,
-                         &change.instances};
-  for (std::size_t at = 0; at < lists.size(); ++at) {
-    const auto& table = plan.tables[at];
-    for (const auto* ids : {&table.added, &table.changed, &table.removed}) {
-      lists[at]->insert(lists[at]->end(), ids->begin(), ids->end());
-    }
-  }
-  return change;
 }
 
 }  // namespace metatap

@@ -11,7 +11,7 @@
 
 namespace metatap {
 
-/// What leads from one inventory to another, object by object.
+/// A change as it is shown to the operator: what is added, changed and removed, table by table.
 struct Plan {
   struct Table {
     std::string_view name;  ///< "networks", "subnets", …
@@ -25,10 +25,6 @@ struct Plan {
   [[nodiscard]] std::string text(std::size_t ids_shown = 10) const;
 };
 
-Plan plan(const Inventory& before, const Inventory& after);
-
-/// The same as subscribers are told it.
-InventoryChange change_between(std::shared_ptr<const Inventory> before,
-                               std::shared_ptr<const Inventory> after, const Plan& plan);
+Plan plan_of(const InventoryChange& change);
 
 }  // namespace metatap

@@ -13,6 +13,8 @@
 #include <utility>
 
 #include "base/log.hpp"
+#include "base/text.hpp"
+#include "inventory/row.hpp"
 #include "inventory/step.hpp"
 
 namespace metatap {
@@ -79,11 +81,7 @@ std::string shown(std::string_view url) {
 std::string random_name() {
   std::array<unsigned char, 8> bytes{};
   ::RAND_bytes(bytes.data(), static_cast<int>(bytes.size()));
-  std::string name;
-  for (const auto byte : bytes) {
-    name += fmt::format("{:02x}", byte);
-  }
-  return name;
+  return hex_encoded(bytes);
 }
 
 /// One line of a server's message.
@@ -177,12 +175,12 @@ class PostgresStore::Impl {
   }
 
   template <class F>
-  Result<Inventory> transact(F&& make_step) {
-    return with_database([&](pqxx::connection& connection) -> Result<Inventory> {
+  Result<InventoryChange> transact(F&& make_step) {
+    return with_database([&](pqxx::connection& connection) -> Result<InventoryChange> {
       pqxx::work work(connection);
       const auto row = work.exec("SELECT revision FROM metatap_state FOR UPDATE");
       const auto revision = row[0][0].as<std::uint64_t>();
-      if (revision != stored_.revision) {  // another host wrote; its state is the base
+      if (revision != stored_->revision) {  // another host wrote; its state is the base
         if (auto status = read(work, revision); !status) {
           return tl::make_unexpected(std::move(status.error()));
         }
@@ -197,14 +195,14 @@ class PostgresStore::Impl {
         for (const auto& entry : step->ec2) {
           ledger_.add(entry);
         }
-        stored_ = std::move(step->next);
-        known_revision_ = stored_.revision;
+        stored_ = step->change.after;
+        known_revision_ = stored_->revision;
       }
-      return stored_;
+      return std::move(step->change);
     });
   }
 
-  [[nodiscard]] const Inventory& stored() const { return stored_; }
+  [[nodiscard]] const std::shared_ptr<const Inventory>& stored() const { return stored_; }
 
   void listen(std::function<void()> callback) {
     callback_ = std::move(callback);
@@ -270,24 +268,25 @@ class PostgresStore::Impl {
       ledger.add({static_cast<Ec2Ledger::Space>(row[0].as<int>()), row[1].as<std::uint32_t>(),
                   row[2].as<std::string>()});
     }
-    stored_ = std::move(inventory);
-    known_revision_ = stored_.revision;
+    stored_ = std::make_shared<const Inventory>(std::move(inventory));
+    known_revision_ = stored_->revision;
     ledger_ = std::move(ledger);
     return {};
   }
 
   void write(pqxx::work& work, const Step& step) {
-    for (const auto& row : step.put) {
+    const auto rows = rows_of(step.change);
+    for (const auto& row : rows.put) {
       work.exec_prepared0("put", std::string(row.kind), row.id, row.body,
                           row.network_info ? row.network_info->c_str() : nullptr);
     }
-    for (const auto& [kind, id] : step.erase) {
+    for (const auto& [kind, id] : rows.erase) {
       work.exec_prepared0("erase", std::string(kind), id);
     }
     for (const auto& entry : step.ec2) {
       work.exec_prepared0("number", static_cast<int>(entry.space), entry.number, entry.uuid);
     }
-    work.exec(fmt::format("UPDATE metatap_state SET revision = {}", step.next.revision));
+    work.exec(fmt::format("UPDATE metatap_state SET revision = {}", step.change.after->revision));
     work.exec(fmt::format("NOTIFY {}, '{}'", kChannel, me_));
   }
 
@@ -345,7 +344,7 @@ class PostgresStore::Impl {
 
   // The control thread's.
   std::unique_ptr<pqxx::connection> connection_;
-  Inventory stored_;
+  std::shared_ptr<const Inventory> stored_ = std::make_shared<const Inventory>();
   Ec2Ledger ledger_;
 
   // Of both threads.
@@ -371,27 +370,28 @@ Result<std::unique_ptr<Store>> PostgresStore::open(std::string_view url) {
   return std::unique_ptr<Store>(new PostgresStore(std::move(impl)));
 }
 
-Result<Inventory> PostgresStore::load() {
+Result<std::shared_ptr<const Inventory>> PostgresStore::load() {
   if (auto status = impl_->load(); !status) {
     return tl::make_unexpected(std::move(status.error()));
   }
   return impl_->stored();
 }
 
-Result<Inventory> PostgresStore::replace(const Inventory& wanted) {
-  return impl_->transact([&](const Inventory& stored, const Ec2Ledger& ledger) {
+Result<InventoryChange> PostgresStore::replace(const Inventory& wanted) {
+  return impl_->transact([&](const auto& stored, const Ec2Ledger& ledger) {
     return step_replace(stored, ledger, wanted);
   });
 }
 
-Result<Inventory> PostgresStore::set_password(std::string_view instance_id, std::string_view text) {
-  return impl_->transact([&](const Inventory& stored, const Ec2Ledger&) {
+Result<InventoryChange> PostgresStore::set_password(std::string_view instance_id,
+                                                    std::string_view text) {
+  return impl_->transact([&](const auto& stored, const Ec2Ledger&) {
     return step_set_password(stored, instance_id, text);
   });
 }
 
-Result<Inventory> PostgresStore::clear_password(std::string_view instance_id) {
-  return impl_->transact([&](const Inventory& stored, const Ec2Ledger&) {
+Result<InventoryChange> PostgresStore::clear_password(std::string_view instance_id) {
+  return impl_->transact([&](const auto& stored, const Ec2Ledger&) {
     return step_clear_password(stored, instance_id);
   });
 }

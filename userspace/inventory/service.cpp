@@ -18,7 +18,9 @@
 
 #include "base/config.hpp"
 #include "base/log.hpp"
+#include "base/option_reader.hpp"
 #include "base/published.hpp"
+#include "inventory/difference.hpp"
 #include "inventory/document.hpp"
 #include "inventory/open_store.hpp"
 #include "metatap/unique_fd.hpp"
@@ -83,7 +85,7 @@ class InventoryService::Impl : public std::enable_shared_from_this<InventoryServ
     if (!loaded) {
       return tl::make_unexpected(std::move(loaded.error()));
     }
-    publish(*std::move(loaded));
+    publish(difference(current(), *std::move(loaded)));
     store_->on_foreign_change([self = weak_from_this(), control = control_] {
       asio::post(control, [self] {
         if (const auto impl = self.lock()) {
@@ -115,22 +117,12 @@ class InventoryService::Impl : public std::enable_shared_from_this<InventoryServ
     if (!wanted) {
       return tl::make_unexpected(std::move(wanted.error()));
     }
-    return dry_run ? rehearse(*wanted) : commit(store_->replace(*wanted));
+    return dry_run ? rehearse(*std::move(wanted)) : commit(store_->replace(*wanted));
   }
 
   Result<Plan> put(std::string_view document, Mode mode) {
-    return edit([&](const Inventory& base) -> Result<Inventory> {
-      auto wanted = merge_document(base, document);
-      if (wanted && mode == Mode::add) {
-        for (const auto& table : plan(base, *wanted).tables) {
-          if (!table.changed.empty()) {
-            return fail(ErrorCode::conflict, "there is " + table.changed.front() + " already, in " +
-                                                 std::string(table.name));
-          }
-        }
-      }
-      return wanted;
-    });
+    const auto existing = mode == Mode::add ? Existing::refuse : Existing::replace;
+    return edit([&](const Inventory& base) { return merge_document(base, document, existing); });
   }
 
   Result<Plan> remove_instance(std::string_view uuid) {
@@ -206,7 +198,7 @@ class InventoryService::Impl : public std::enable_shared_from_this<InventoryServ
 
   /// What a commit would change. Ids the store would give are not given, so an instance without
   /// them is compared as if it had those it has now.
-  [[nodiscard]] Plan rehearse(Inventory& wanted) const {
+  [[nodiscard]] Plan rehearse(Inventory wanted) const {
     const auto base = current();
     std::vector<std::shared_ptr<const Instance>> filled;
     for_each_difference(base->instances, wanted.instances,
@@ -218,7 +210,7 @@ class InventoryService::Impl : public std::enable_shared_from_this<InventoryServ
     for (auto& instance : filled) {
       wanted.instances[instance->uuid] = std::move(instance);
     }
-    return plan(*base, wanted);
+    return plan_of(difference(base, std::make_shared<const Inventory>(std::move(wanted))));
   }
 
   static std::shared_ptr<const Instance> with_kept_ids(const Instance& wanted,
@@ -248,36 +240,41 @@ class InventoryService::Impl : public std::enable_shared_from_this<InventoryServ
     return filled;
   }
 
-  Result<Plan> commit(Result<Inventory> stored) {
+  Result<Plan> commit(Result<InventoryChange> stored) {
     if (!stored) {
       return tl::make_unexpected(std::move(stored.error()));
     }
-    return publish(*std::move(stored));
+    auto change = *std::move(stored);
+    if (change.before != current()) {  // what somebody else has stored meanwhile is in it too
+      change = difference(current(), std::move(change.after));
+    }
+    publish(change);
+    return plan_of(change);
   }
 
-  Plan publish(Inventory next) {
-    const auto before = current();
-    auto after = std::make_shared<const Inventory>(std::move(next));
-    auto changes = plan(*before, *after);
-    current_.set(after);
-    if (!changes.empty()) {
-      const auto change = change_between(before, after, changes);
+  void publish(const InventoryChange& change) {
+    current_.set(change.after);
+    if (!change.empty()) {
       // By index: a subscriber may subscribe another.
       for (std::size_t at = 0; at < subscribers_.size(); ++at) {
         subscribers_[at](change);
       }
     }
-    return changes;
   }
 
   void reload() {
     if (stopped_) {
       return;
     }
-    if (auto result = commit(store_->load()); !result) {
-      log::warn("inventory: {}; what is known is served on", result.error().message);
-    } else if (!result->empty()) {
-      log::info("inventory: revision {} came from another host", result->revision);
+    auto loaded = store_->load();
+    if (!loaded) {
+      log::warn("inventory: {}; what is known is served on", loaded.error().message);
+      return;
+    }
+    const auto change = difference(current(), *std::move(loaded));
+    publish(change);
+    if (!change.empty()) {
+      log::info("inventory: revision {} came from another host", change.after->revision);
     }
   }
 
@@ -372,22 +369,16 @@ class InventoryService::Impl : public std::enable_shared_from_this<InventoryServ
 
 Result<InventoryOptions> InventoryOptions::from(const Config& config) {
   InventoryOptions options;
-  auto connection = config.text("database", "connection", "");
-  auto state_path = config.text("DEFAULT", "state_path", options.state_path.string());
-  auto file = config.text("inventory", "file");
-  if (!connection) {
-    return tl::make_unexpected(std::move(connection.error()));
-  }
-  if (!state_path) {
-    return tl::make_unexpected(std::move(state_path.error()));
-  }
-  if (!file) {
-    return tl::make_unexpected(std::move(file.error()));
-  }
-  options.connection = *std::move(connection);
-  options.state_path = *std::move(state_path);
-  if (*file && !(*file)->empty()) {
-    options.file = **file;
+  OptionReader read(config);
+  read.text(
+      {"database", "connection",
+       "URL of the database, sqlite:///PATH or postgresql://…; empty: metatap.db in state_path"},
+      options.connection);
+  read.text({"DEFAULT", "state_path", "Where state is kept over restarts"}, options.state_path);
+  read.text({"inventory", "file", "The document to apply at start and whenever it changes"},
+            options.file);
+  if (!read.status()) {
+    return tl::make_unexpected(read.status().error());
   }
   return options;
 }

@@ -56,7 +56,8 @@ class InventoryService {
   [[nodiscard]] std::shared_ptr<const Inventory> current() const;
 
   /// Called on the control thread after each commit, once the new state is published, in the order
-  /// of subscription. Subscribe before start(): the first call then brings all that was stored.
+  /// of subscription. Subscribe before start(), and no change is missed: the first call brings all
+  /// that was stored. Whoever is made later begins with current().
   void subscribe(Subscriber subscriber);
 
   /// Makes the inventory what the document says.

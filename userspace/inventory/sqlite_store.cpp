@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "base/log.hpp"
+#include "inventory/row.hpp"
 #include "inventory/step.hpp"
 #include "metatap/unique_fd.hpp"
 
@@ -137,17 +138,17 @@ class SqliteStore::Impl {
       ledger.add({static_cast<Ec2Ledger::Space>(numbers.getColumn(0).getInt()),
                   numbers.getColumn(1).getUInt(), numbers.getColumn(2).getString()});
     }
-    stored_ = std::move(inventory);
+    stored_ = std::make_shared<const Inventory>(std::move(inventory));
     ledger_ = std::move(ledger);
-    known_revision_ = stored_.revision;
+    known_revision_ = stored_->revision;
     return {};
   }
 
   /// Runs `make_step(stored, ledger)` and carries its rows out, all or nothing.
   template <class F>
-  Result<Inventory> transact(F&& make_step) {
+  Result<InventoryChange> transact(F&& make_step) {
     SQLite::Transaction transaction(db_, SQLite::TransactionBehavior::IMMEDIATE);
-    if (revision() != stored_.revision) {  // another process wrote; its state is the base
+    if (revision() != stored_->revision) {  // another process wrote; its state is the base
       if (auto status = read(); !status) {
         return tl::make_unexpected(std::move(status.error()));
       }
@@ -158,22 +159,22 @@ class SqliteStore::Impl {
     }
     if (step->changes()) {
       write(*step);
-      known_revision_ = step->next.revision;  // before the watcher can see it
+      known_revision_ = step->change.after->revision;  // before the watcher can see it
       try {
         transaction.commit();
       } catch (const SQLite::Exception&) {
-        known_revision_ = stored_.revision;
+        known_revision_ = stored_->revision;
         throw;
       }
       for (const auto& entry : step->ec2) {
         ledger_.add(entry);
       }
-      stored_ = std::move(step->next);
+      stored_ = step->change.after;
     }
-    return stored_;
+    return std::move(step->change);
   }
 
-  [[nodiscard]] const Inventory& stored() const { return stored_; }
+  [[nodiscard]] const std::shared_ptr<const Inventory>& stored() const { return stored_; }
 
   /// Looks on a thread and a connection of its own: `PRAGMA data_version` is a read of shared
   /// memory, and differs once another connection has committed.
@@ -229,8 +230,9 @@ class SqliteStore::Impl {
   }
 
   void write(const Step& step) {
+    const auto rows = rows_of(step.change);
     SQLite::Statement put(db_, "INSERT OR REPLACE INTO object VALUES (?, ?, ?, ?)");
-    for (const auto& row : step.put) {
+    for (const auto& row : rows.put) {
       put.bind(1, std::string(row.kind));
       put.bindNoCopy(2, row.id);
       put.bindNoCopy(3, row.body);
@@ -243,7 +245,7 @@ class SqliteStore::Impl {
       put.reset();
     }
     SQLite::Statement erase(db_, "DELETE FROM object WHERE kind = ? AND id = ?");
-    for (const auto& [kind, id] : step.erase) {
+    for (const auto& [kind, id] : rows.erase) {
       erase.bind(1, std::string(kind));
       erase.bindNoCopy(2, id);
       erase.exec();
@@ -258,13 +260,13 @@ class SqliteStore::Impl {
       number.reset();
     }
     SQLite::Statement state(db_, "UPDATE state SET revision = ?");
-    state.bind(1, static_cast<std::int64_t>(step.next.revision));
+    state.bind(1, static_cast<std::int64_t>(step.change.after->revision));
     state.exec();
   }
 
   std::string path_;
   SQLite::Database db_;
-  Inventory stored_;
+  std::shared_ptr<const Inventory> stored_ = std::make_shared<const Inventory>();
   Ec2Ledger ledger_;
   std::atomic<std::uint64_t> known_revision_{0};  ///< the newest that is ours or was loaded
   std::jthread watcher_;                          ///< last: stops before the rest goes
@@ -297,7 +299,7 @@ Result<std::unique_ptr<Store>> SqliteStore::open(const std::filesystem::path& pa
   }
 }
 
-Result<Inventory> SqliteStore::load() {
+Result<std::shared_ptr<const Inventory>> SqliteStore::load() {
   try {
     if (auto status = impl_->read(); !status) {
       return tl::make_unexpected(std::move(status.error()));
@@ -308,9 +310,9 @@ Result<Inventory> SqliteStore::load() {
   }
 }
 
-Result<Inventory> SqliteStore::replace(const Inventory& wanted) {
+Result<InventoryChange> SqliteStore::replace(const Inventory& wanted) {
   try {
-    return impl_->transact([&](const Inventory& stored, const Ec2Ledger& ledger) {
+    return impl_->transact([&](const auto& stored, const Ec2Ledger& ledger) {
       return step_replace(stored, ledger, wanted);
     });
   } catch (const SQLite::Exception& failure) {
@@ -318,9 +320,10 @@ Result<Inventory> SqliteStore::replace(const Inventory& wanted) {
   }
 }
 
-Result<Inventory> SqliteStore::set_password(std::string_view instance_id, std::string_view text) {
+Result<InventoryChange> SqliteStore::set_password(std::string_view instance_id,
+                                                  std::string_view text) {
   try {
-    return impl_->transact([&](const Inventory& stored, const Ec2Ledger&) {
+    return impl_->transact([&](const auto& stored, const Ec2Ledger&) {
       return step_set_password(stored, instance_id, text);
     });
   } catch (const SQLite::Exception& failure) {
@@ -328,9 +331,9 @@ Result<Inventory> SqliteStore::set_password(std::string_view instance_id, std::s
   }
 }
 
-Result<Inventory> SqliteStore::clear_password(std::string_view instance_id) {
+Result<InventoryChange> SqliteStore::clear_password(std::string_view instance_id) {
   try {
-    return impl_->transact([&](const Inventory& stored, const Ec2Ledger&) {
+    return impl_->transact([&](const auto& stored, const Ec2Ledger&) {
       return step_clear_password(stored, instance_id);
     });
   } catch (const SQLite::Exception& failure) {

@@ -17,10 +17,11 @@ class SqliteStore final : public Store {
   static Result<std::unique_ptr<Store>> open(const std::filesystem::path& path);
 
   ~SqliteStore() override;
-  Result<Inventory> load() override;
-  Result<Inventory> replace(const Inventory& wanted) override;
-  Result<Inventory> set_password(std::string_view instance_id, std::string_view text) override;
-  Result<Inventory> clear_password(std::string_view instance_id) override;
+  Result<std::shared_ptr<const Inventory>> load() override;
+  Result<InventoryChange> replace(const Inventory& wanted) override;
+  Result<InventoryChange> set_password(std::string_view instance_id,
+                                       std::string_view text) override;
+  Result<InventoryChange> clear_password(std::string_view instance_id) override;
   void on_foreign_change(std::function<void()> callback) override;
   [[nodiscard]] Health health() const override;
 

@@ -7,15 +7,14 @@
 #include <charconv>
 #include <utility>
 
-#include "inventory/document.hpp"
+#include "base/text.hpp"
+#include "inventory/difference.hpp"
 
 namespace metatap {
 namespace {
 
 using Space = Ec2Ledger::Space;
 
-constexpr std::string_view kNetworks = "networks", kSubnets = "subnets", kRouters = "routers",
-                           kPorts = "ports", kInstances = "instances";
 constexpr std::size_t kPasswordParts = 4;
 constexpr std::size_t kPasswordPartLength = 255;
 
@@ -27,35 +26,18 @@ std::string password_key(std::size_t part) {
 std::optional<std::vector<std::string>> password_parts(std::string_view text) {
   std::vector<std::string> parts;
   std::size_t room = 0;
-  for (std::size_t at = 0; at < text.size();) {
-    const auto lead = static_cast<unsigned char>(text[at]);
-    const std::size_t length = lead < 0x80                      ? 1
-                               : (lead >= 0xc2 && lead <= 0xdf) ? 2
-                               : (lead & 0xf0U) == 0xe0         ? 3
-                               : (lead >= 0xf0 && lead <= 0xf4) ? 4
-                                                                : 0;
-    if (length == 0 || at + length > text.size()) {
+  while (!text.empty()) {
+    const auto bytes = first_character(text).bytes;
+    if (bytes == 0) {
       return std::nullopt;
-    }
-    for (std::size_t tail = 1; tail < length; ++tail) {
-      if ((static_cast<unsigned char>(text[at + tail]) & 0xc0U) != 0x80) {
-        return std::nullopt;
-      }
-    }
-    if (length > 2) {  // overlong forms, surrogates, beyond U+10FFFF
-      const auto second = static_cast<unsigned char>(text[at + 1]);
-      if ((lead == 0xe0 && second < 0xa0) || (lead == 0xed && second > 0x9f) ||
-          (lead == 0xf0 && second < 0x90) || (lead == 0xf4 && second > 0x8f)) {
-        return std::nullopt;
-      }
     }
     if (room == 0) {
       parts.emplace_back();
       room = kPasswordPartLength;
     }
-    parts.back().append(text.substr(at, length));
+    parts.back().append(text.substr(0, bytes));
     --room;
-    at += length;
+    text.remove_prefix(bytes);
   }
   return parts.size() <= kPasswordParts ? std::optional(std::move(parts)) : std::nullopt;
 }
@@ -148,43 +130,30 @@ class Ec2Names {
   std::vector<Ec2Ledger::Entry> given_;
 };
 
-Row row_of(std::string_view kind, const std::string& id, const Instance& instance) {
-  auto frozen = freeze(instance);
-  return {kind, id, std::move(frozen.body), std::move(frozen.network_info)};
-}
+/// The ids that differ; what is equal in `next` becomes the stored object, so that it is shared.
 template <class T>
-Row row_of(std::string_view kind, const std::string& id, const T& object) {
-  return {kind, id, write_object(object), std::nullopt};
-}
-
-/// Rows for what differs; what is equal keeps the stored object, so that it is shared.
-template <class T>
-void compare(std::string_view kind, const Inventory::Table<T>& stored, Inventory::Table<T>& next,
-             Step& step) {
-  std::vector<std::string> same;
-  for_each_difference(stored, next, [&](const std::string& id, const T* old, const T* now) {
-    if (now == nullptr) {
-      step.erase.emplace_back(kind, id);
-    } else if (old == nullptr || *old != *now) {
-      step.put.push_back(row_of(kind, id, *now));
-    } else {
-      same.push_back(id);
-    }
-  });
-  for (const auto& id : same) {
+std::vector<std::string> settle(const Inventory::Table<T>& stored, Inventory::Table<T>& next) {
+  std::vector<std::string> equal;
+  auto ids = differing_ids(stored, next, [&](const std::string& id) { equal.push_back(id); });
+  for (const auto& id : equal) {
     next[id] = stored.at(id);
   }
+  return ids;
 }
 
 /// A step that changes one instance and nothing else.
-Step step_for(const Inventory& stored, Instance instance) {
-  Step step;
-  step.next = stored;
+Step step_for(const std::shared_ptr<const Inventory>& stored, Instance instance) {
+  auto next = std::make_shared<Inventory>(*stored);
   const auto id = instance.uuid;
-  step.put.push_back(row_of(kInstances, id, instance));
-  step.next.instances.insert_or_assign(id, std::make_shared<const Instance>(std::move(instance)));
-  ++step.next.revision;
+  next->instances.insert_or_assign(id, std::make_shared<const Instance>(std::move(instance)));
+  ++next->revision;
+  Step step{{stored, std::move(next), {}, {}, {}, {}, {}}, {}};
+  step.change.instances.push_back(id);
   return step;
+}
+
+Step no_step(const std::shared_ptr<const Inventory>& stored) {
+  return {{stored, stored, {}, {}, {}, {}, {}}, {}};
 }
 
 Result<Instance> copy_of(const Inventory& stored, std::string_view instance_id) {
@@ -232,14 +201,36 @@ std::shared_ptr<const Instance> completed(const Instance& wanted, const Instance
   return instance;
 }
 
-template <class T>
-Status add_to(Inventory::Table<T>& table, Result<std::shared_ptr<const T>> object,
-              std::string T::* id) {
-  if (!object) {
-    return tl::make_unexpected(std::move(object.error()));
+/// Gives each instance that is new, or another object than the stored one, what the document left
+/// to the store. What the document names goes first, so that a number given here cannot be one it
+/// brings.
+Status complete(const Inventory::Table<Instance>& stored, Inventory::Table<Instance>& next,
+                Ec2Names& names) {
+  Status claimed;
+  std::vector<std::pair<const Instance*, std::shared_ptr<const Instance>>> wanted;
+  for_each_difference(
+      stored, next, [&](const std::string& uuid, const Instance* old, const Instance* now) {
+        if (now == nullptr || !claimed) {
+          return;
+        }
+        wanted.emplace_back(old, next.at(uuid));
+        const auto& ids = now->ec2_ids;
+        for (const auto& claim : {names.claim(Space::instance, now->uuid, ids.instance_id),
+                                  names.claim(Space::image, now->image_ref, ids.ami_id),
+                                  names.claim(Space::image, now->kernel_id, ids.kernel_id),
+                                  names.claim(Space::image, now->ramdisk_id, ids.ramdisk_id)}) {
+          if (!claim && claimed) {
+            claimed = fail(claim.error().code,
+                           "/instances/" + now->uuid + "/ec2_ids: " + claim.error().message);
+          }
+        }
+      });
+  if (claimed) {
+    for (const auto& [old, now] : wanted) {
+      next[now->uuid] = completed(*now, old, names);
+    }
   }
-  table.insert_or_assign((**object).*id, *object);
-  return {};
+  return claimed;
 }
 
 }  // namespace
@@ -267,56 +258,34 @@ void Ec2Ledger::add(const Entry& entry) {
   numbers.by_number.insert_or_assign(entry.number, entry.uuid);
 }
 
-Result<Step> step_replace(const Inventory& stored, const Ec2Ledger& ledger,
+Result<Step> step_replace(const std::shared_ptr<const Inventory>& stored, const Ec2Ledger& ledger,
                           const Inventory& wanted) {
-  if (wanted.revision != 0 && wanted.revision != stored.revision) {
+  if (wanted.revision != 0 && wanted.revision != stored->revision) {
     return fail(ErrorCode::conflict,
                 fmt::format("the inventory has changed meanwhile: revision {} is not {}",
-                            stored.revision, wanted.revision));
+                            stored->revision, wanted.revision));
   }
   Ec2Names names(ledger);
-  Step step;
-  step.next = wanted;
-  // What the document names goes first, so that a number given here cannot be one it brings.
-  Status claimed;
-  std::vector<std::pair<const Instance*, const Instance*>> differing;
-  for_each_difference(
-      stored.instances, wanted.instances,
-      [&](const std::string&, const Instance* old, const Instance* now) {
-        if (now == nullptr || !claimed) {
-          return;
-        }
-        differing.emplace_back(old, now);
-        const auto& ids = now->ec2_ids;
-        for (const auto& claim : {names.claim(Space::instance, now->uuid, ids.instance_id),
-                                  names.claim(Space::image, now->image_ref, ids.ami_id),
-                                  names.claim(Space::image, now->kernel_id, ids.kernel_id),
-                                  names.claim(Space::image, now->ramdisk_id, ids.ramdisk_id)}) {
-          if (!claim && claimed) {
-            claimed = fail(claim.error().code,
-                           "/instances/" + now->uuid + "/ec2_ids: " + claim.error().message);
-          }
-        }
-      });
-  if (!claimed) {
-    return tl::make_unexpected(std::move(claimed.error()));
+  auto next = std::make_shared<Inventory>(wanted);
+  if (auto status = complete(stored->instances, next->instances, names); !status) {
+    return tl::make_unexpected(std::move(status.error()));
   }
-  for (const auto& [old, now] : differing) {
-    step.next.instances[now->uuid] = completed(*now, old, names);
+  Step step{{stored, stored, {}, {}, {}, {}, {}}, names.take()};
+  step.change.networks = settle(stored->networks, next->networks);
+  step.change.subnets = settle(stored->subnets, next->subnets);
+  step.change.routers = settle(stored->routers, next->routers);
+  step.change.ports = settle(stored->ports, next->ports);
+  step.change.instances = settle(stored->instances, next->instances);
+  if (step.changes()) {
+    next->revision = stored->revision + 1;
+    step.change.after = std::move(next);
   }
-  compare(kNetworks, stored.networks, step.next.networks, step);
-  compare(kSubnets, stored.subnets, step.next.subnets, step);
-  compare(kRouters, stored.routers, step.next.routers, step);
-  compare(kPorts, stored.ports, step.next.ports, step);
-  compare(kInstances, stored.instances, step.next.instances, step);
-  step.ec2 = names.take();
-  step.next.revision = stored.revision + (step.changes() ? 1 : 0);
   return step;
 }
 
-Result<Step> step_set_password(const Inventory& stored, std::string_view instance_id,
-                               std::string_view text) {
-  auto instance = copy_of(stored, instance_id);
+Result<Step> step_set_password(const std::shared_ptr<const Inventory>& stored,
+                               std::string_view instance_id, std::string_view text) {
+  auto instance = copy_of(*stored, instance_id);
   if (!instance) {
     return tl::make_unexpected(std::move(instance.error()));
   }
@@ -330,7 +299,7 @@ Result<Step> step_set_password(const Inventory& stored, std::string_view instanc
                 "the password is longer than 4 times 255 characters, or not UTF-8");
   }
   if (parts->empty()) {
-    return Step{stored, {}, {}, {}};
+    return no_step(stored);
   }
   drop_password(*instance);
   for (std::size_t part = 0; part < parts->size(); ++part) {
@@ -339,13 +308,14 @@ Result<Step> step_set_password(const Inventory& stored, std::string_view instanc
   return step_for(stored, *std::move(instance));
 }
 
-Result<Step> step_clear_password(const Inventory& stored, std::string_view instance_id) {
-  auto instance = copy_of(stored, instance_id);
+Result<Step> step_clear_password(const std::shared_ptr<const Inventory>& stored,
+                                 std::string_view instance_id) {
+  auto instance = copy_of(*stored, instance_id);
   if (!instance) {
     return tl::make_unexpected(std::move(instance.error()));
   }
   if (password_of(*instance).empty()) {
-    return Step{stored, {}, {}, {}};
+    return no_step(stored);
   }
   drop_password(*instance);
   return step_for(stored, *std::move(instance));
@@ -360,27 +330,6 @@ std::string password_of(const Instance& instance) {
     }
   }
   return text;
-}
-
-Status add_row(Inventory& inventory, std::string_view kind, std::string_view body,
-               std::optional<std::string> network_info) {
-  if (kind == kInstances) {
-    return add_to(inventory.instances, thaw_instance(body, std::move(network_info)),
-                  &Instance::uuid);
-  }
-  if (kind == kPorts) {
-    return add_to(inventory.ports, thaw_port(body), &Port::id);
-  }
-  if (kind == kNetworks) {
-    return add_to(inventory.networks, thaw_network(body), &Network::id);
-  }
-  if (kind == kSubnets) {
-    return add_to(inventory.subnets, thaw_subnet(body), &Subnet::id);
-  }
-  if (kind == kRouters) {
-    return add_to(inventory.routers, thaw_router(body), &Router::id);
-  }
-  return fail(ErrorCode::internal, fmt::format("a stored object of unknown kind '{}'", kind));
 }
 
 }  // namespace metatap

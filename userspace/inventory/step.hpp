@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -12,8 +13,8 @@
 #include "metatap/model.hpp"
 #include "metatap/result.hpp"
 
-/// What every store does alike: from the stored state and a wish to the rows to write. Pure; the
-/// databases only carry the rows out.
+/// What every store does alike: from the stored state and a wish to the change that is due. Pure;
+/// the databases only carry it out, as the rows rows_of() makes of it.
 namespace metatap {
 
 /// EC2 names are numbers: one row of them for instances, one for images, kernels and ramdisks. A
@@ -42,36 +43,24 @@ class Ec2Ledger {
   std::array<Numbers, 2> spaces_;
 };
 
-/// One object as a row. `kind` is also the table's name in the document.
-struct Row {
-  std::string_view kind;
-  std::string id, body;
-  std::optional<std::string> network_info;
-};
-
-/// One transaction's work. Empty rows and entries: nothing changes, `next` is what is stored.
+/// One transaction's work.
 struct Step {
-  Inventory next;
-  std::vector<Row> put;
-  std::vector<std::pair<std::string_view, std::string>> erase;
+  InventoryChange change;  ///< from what is stored; `after` is the same object if nothing changes
   std::vector<Ec2Ledger::Entry> ec2;
 
-  [[nodiscard]] bool changes() const { return !put.empty() || !erase.empty() || !ec2.empty(); }
+  [[nodiscard]] bool changes() const { return !change.empty() || !ec2.empty(); }
 };
 
 /// @see Store::replace. ErrorCode::conflict: the document claims an EC2 name that is another's.
-Result<Step> step_replace(const Inventory& stored, const Ec2Ledger& ledger,
+Result<Step> step_replace(const std::shared_ptr<const Inventory>& stored, const Ec2Ledger& ledger,
                           const Inventory& wanted);
 /// @see Store::set_password.
-Result<Step> step_set_password(const Inventory& stored, std::string_view instance_id,
-                               std::string_view text);
-Result<Step> step_clear_password(const Inventory& stored, std::string_view instance_id);
+Result<Step> step_set_password(const std::shared_ptr<const Inventory>& stored,
+                               std::string_view instance_id, std::string_view text);
+Result<Step> step_clear_password(const std::shared_ptr<const Inventory>& stored,
+                                 std::string_view instance_id);
 
 /// The password a guest has posted; empty: none.
 std::string password_of(const Instance& instance);
-
-/// Puts a row just read into its table. Rows may come in any order.
-Status add_row(Inventory& inventory, std::string_view kind, std::string_view body,
-               std::optional<std::string> network_info);
 
 }  // namespace metatap

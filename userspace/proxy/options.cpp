@@ -15,39 +15,59 @@ Result<ProxyOptions> ProxyOptions::from(const Config& config) {
   ProxyOptions options;
   OptionReader read(config);
   options.metadata_proxy_socket = "$state_path/metadata_proxy";
-  read.text("DEFAULT", "metadata_proxy_socket", options.metadata_proxy_socket);
+  read.text(
+      {"DEFAULT", "metadata_proxy_socket", "Where the agent listens, when it is another process"},
+      options.metadata_proxy_socket);
 
   constexpr std::string_view kHaproxy = "metadata_haproxy";
-  read.seconds(kHaproxy, "timeout_connect", options.timeout_connect, 1, kLongest);
-  read.seconds(kHaproxy, "timeout_server", options.timeout_server, 1, kLongest);
-  read.seconds(kHaproxy, "timeout_client", options.limits.write, 1, kLongest);
-  read.seconds(kHaproxy, "timeout_http_request", options.limits.request, 1, kLongest);
-  read.seconds(kHaproxy, "timeout_http_keep_alive", options.limits.idle, 1, kLongest);
+  read.seconds({kHaproxy, "timeout_connect", "How long connecting to the agent may take"},
+               options.timeout_connect, 1, kLongest);
+  read.seconds({kHaproxy, "timeout_server", "How long the agent's answer may take"},
+               options.timeout_server, 1, kLongest);
+  read.seconds({kHaproxy, "timeout_client", "How long a guest may leave an answer unread"},
+               options.limits.write, 1, kLongest);
+  read.seconds({kHaproxy, "timeout_http_request", "Within which a request must have arrived"},
+               options.limits.request, 1, kLongest);
+  read.seconds({kHaproxy, "timeout_http_keep_alive", "How long a connection may be idle"},
+               options.limits.idle, 1, kLongest);
 
   options.workers = 0;
-  read.integer("proxy", "workers", options.workers, 0, 256);
+  read.integer({"proxy", "workers", "Threads that serve guests; 0: two, or one on one CPU"},
+               options.workers, 0, 256);
   if (options.workers == 0) {
     // More threads answer more, but each then wakes for fewer events: a request costs more CPU.
     options.workers = std::clamp(std::thread::hardware_concurrency(), 1U, 2U);
   }
-  read.integer("proxy", "max_connections_per_network", options.max_connections_per_network, 1,
-               1'000'000);
-  read.integer("proxy", "max_connections_per_port", options.max_connections_per_port, 1, 1'000'000);
-  read.integer("proxy", "max_head", options.limits.head, 512, 1L << 20U);
-  read.integer("proxy", "max_target", options.limits.target, 64, 1L << 20U);
-  read.integer("proxy", "max_body", options.limits.body, 0, 1L << 30U);
-  read.boolean("proxy", "neutron_agent", options.neutron_agent);
-  read.integer("proxy", "access_log_sample", options.access_log_sample, 0, 1'000'000'000);
+  read.integer({"proxy", "max_connections_per_network", "Beyond it a network's guests get 503"},
+               options.max_connections_per_network, 1, 1'000'000);
+  read.integer({"proxy", "max_connections_per_port", "Beyond it a port gets 503"},
+               options.max_connections_per_port, 1, 1'000'000);
+  read.integer({"proxy", "max_head", "The longest head of a request", "bytes"}, options.limits.head,
+               512, 1L << 20U);
+  read.integer({"proxy", "max_target", "The longest target of a request", "bytes"},
+               options.limits.target, 64, 1L << 20U);
+  read.integer({"proxy", "max_body", "The longest body of a request", "bytes"}, options.limits.body,
+               0, 1L << 30U);
+  read.boolean({"proxy", "neutron_agent",
+                "The agent is Neutron's own, which reads a request with one read of 4096 bytes"},
+               options.neutron_agent);
+  read.integer({"proxy", "access_log_sample", "One request in so many is logged; 0: none"},
+               options.access_log_sample, 0, 1'000'000'000);
 
   constexpr std::string_view kRate = "metadata_rate_limiting";
   RateLimit& rate = options.rate_limit;
-  read.boolean(kRate, "rate_limit_enabled", rate.enabled);
-  read.seconds(kRate, "base_window_duration", rate.base.window, 1, kLongest);
-  read.integer(kRate, "base_query_rate_limit", rate.base.requests, 1, 1'000'000'000);
-  read.seconds(kRate, "burst_window_duration", rate.burst.window, 1, kLongest);
-  read.integer(kRate, "burst_query_rate_limit", rate.burst.requests, 1, 1'000'000'000);
+  read.boolean({kRate, "rate_limit_enabled", "Requests of a port are limited"}, rate.enabled);
+  read.seconds({kRate, "base_window_duration", "The window of the base rate"}, rate.base.window, 1,
+               kLongest);
+  read.integer({kRate, "base_query_rate_limit", "How many it admits", "requests"},
+               rate.base.requests, 1, 1'000'000'000);
+  read.seconds({kRate, "burst_window_duration", "The window of the burst rate"}, rate.burst.window,
+               1, kLongest);
+  read.integer({kRate, "burst_query_rate_limit", "How many it admits", "requests"},
+               rate.burst.requests, 1, 1'000'000'000);
   std::vector<std::string> versions{"4"};
-  read.list(kRate, "ip_versions", versions);
+  read.list({kRate, "ip_versions", "The IP version that is limited, exactly one: 4 or 6"},
+            versions);
   if (!read.status()) {
     return tl::make_unexpected(read.status().error());
   }

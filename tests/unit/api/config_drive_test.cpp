@@ -9,7 +9,7 @@
 #include <boost/asio/use_future.hpp>
 #include <set>
 
-#include "api/base64.hpp"
+#include "base/text.hpp"
 #include "unit/api/fixture.hpp"
 
 namespace metatap::api {
@@ -35,8 +35,8 @@ class ConfigDrive : public testing::Test {
   ConfigDrive() {
     Instance instance = sample_instance();
     instance.metadata = {{"role", "größe"}};
-    instance.personality = {{"/etc/motd", base64_encode("hello\n")},
-                            {"/etc/empty", base64_encode("")}};
+    instance.personality = {{"/etc/motd", base64_encoded("hello\n")},
+                            {"/etc/empty", base64_encoded("")}};
     inventory_ = inventory_of({std::move(instance)});
     add_network(inventory_);
     add_port(inventory_, sample_port("port", kUuid, "10.0.0.5"));

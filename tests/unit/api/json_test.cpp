@@ -5,8 +5,6 @@
 
 #include <cmath>
 
-#include "api/base64.hpp"
-
 namespace metatap::api {
 namespace {
 
@@ -63,24 +61,6 @@ TEST(Json, BrokenUtf8BecomesAReplacement) {
   std::string out;
   append_quoted(out, "a\xff\xc0\x80z");
   EXPECT_EQ(out, R"("a\ufffd\ufffd\ufffdz")");
-}
-
-TEST(Base64, BothWays) {
-  for (const std::string text : {"", "f", "fo", "foo", "foob", "fooba", "foobar"}) {
-    EXPECT_EQ(base64_decode(base64_encode(text)), text);
-  }
-  EXPECT_EQ(base64_encode("fooba"), "Zm9vYmE=");
-  std::string all;
-  for (int i = 0; i < 256; ++i) {
-    all += static_cast<char>(i);
-  }
-  EXPECT_EQ(base64_decode(base64_encode(all)), all);
-}
-
-TEST(Base64, SkipsForeignBytesAndWantsItsPadding) {
-  EXPECT_EQ(base64_decode("Zm9v\r\nYmFy\n"), "foobar");
-  EXPECT_EQ(base64_decode("Zm9vYg"), std::nullopt);
-  EXPECT_EQ(base64_decode("Zg=="), "f");
 }
 
 }  // namespace

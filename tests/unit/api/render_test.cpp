@@ -4,7 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "api/base64.hpp"
+#include "base/text.hpp"
 #include "unit/api/fixture.hpp"
 
 namespace metatap::api {
@@ -33,7 +33,7 @@ TEST(Ec2, UserDataIsDecodedByteForByte) {
   for (int c = 0; c < 256; ++c) {
     binary += static_cast<char>(c);
   }
-  i.user_data = base64_encode(binary);
+  i.user_data = base64_encoded(binary);
   const auto stage = stage_with(i);
   EXPECT_EQ(body_of(*stage, "/latest/user-data"), binary);
   EXPECT_EQ(body_of(*stage, "/openstack/latest/user_data"), binary);
@@ -357,10 +357,10 @@ TEST(Openstack, RandomSeedIsNewEveryTime) {
     const auto json = ordered_json::parse(body_of(*stage, "/openstack/latest/meta_data.json"));
     const auto seed = json["random_seed"].get<std::string>();
     EXPECT_EQ(seed.size(), 684U);
-    const auto bytes = base64_decode(seed);
+    const auto bytes = base64_decoded(seed);
     ASSERT_TRUE(bytes);
     EXPECT_EQ(bytes->size(), 512U);
-    EXPECT_EQ(base64_encode(*bytes), seed);
+    EXPECT_EQ(base64_encoded(*bytes), seed);
     seeds.insert(seed);
   }
   EXPECT_EQ(seeds.size(), 100U);

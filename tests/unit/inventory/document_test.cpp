@@ -8,7 +8,8 @@
 
 #include "inventory/address.hpp"
 #include "inventory/hostname.hpp"
-#include "inventory/plan.hpp"
+#include "inventory/write_document.hpp"
+#include "unit/inventory/differences.hpp"
 #include "unit/inventory/samples.hpp"
 
 namespace metatap {
@@ -26,7 +27,7 @@ Inventory read(std::string_view text) {
 TEST(Document, CarriesEverythingThroughAndBack) {
   const auto first = read(kSample);
   const auto second = read(write_document(first));
-  EXPECT_TRUE(plan(first, second).empty()) << plan(first, second).text();
+  EXPECT_EQ(differences(first, second), "nothing to change\n");
   EXPECT_EQ(write_document(first), write_document(second));
 }
 
@@ -206,6 +207,19 @@ TEST(Document, MergesObjectsIntoWhatIsThere) {
   EXPECT_THAT(merged.error().message, StartsWith("/ports/0/network_id: there is no network"));
 }
 
+TEST(Document, RefusesToReplaceWhereItMustNot) {
+  const auto base = read(kSample);
+  // The same network again replaces nothing; an instance under a known id does.
+  EXPECT_TRUE(merge_document(base, R"({"networks": [{"id": "n-2", "admin_state_up": false}]})",
+                             Existing::refuse));
+  const auto refused = merge_document(
+      base, R"({"networks": [{"id": "n-3"}], "instances": [{"uuid": "i-2", "name": "other"}]})",
+      Existing::refuse);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, ErrorCode::conflict);
+  EXPECT_EQ(refused.error().message, "there is i-2 already, in instances");
+}
+
 TEST(Plan, NamesWhatIsAddedChangedAndRemoved) {
   const auto before = read(kSample);
   auto after = before;
@@ -214,11 +228,11 @@ TEST(Plan, NamesWhatIsAddedChangedAndRemoved) {
   network.mtu = 9000;
   after.networks["n-1"] = std::make_shared<Network>(network);
   after.instances["i-9"] = std::make_shared<Instance>();
-  const auto text = plan(before, after).text();
+  const auto text = differences(before, after);
   EXPECT_THAT(text, HasSubstr("networks   0 added, 1 changed, 0 removed\n  ~ n-1\n"));
   EXPECT_THAT(text, HasSubstr("routers    0 added, 0 changed, 1 removed\n  - r-1\n"));
   EXPECT_THAT(text, HasSubstr("instances  1 added, 0 changed, 0 removed\n  + i-9\n"));
-  EXPECT_EQ(plan(before, before).text(), "nothing to change\n");
+  EXPECT_EQ(differences(before, before), "nothing to change\n");
 }
 
 }  // namespace

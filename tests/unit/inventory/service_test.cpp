@@ -8,6 +8,7 @@
 #include <boost/asio/detached.hpp>
 #include <boost/asio/io_context.hpp>
 #include <fstream>
+#include <set>
 #include <thread>
 
 #include "base/config.hpp"
@@ -78,7 +79,7 @@ TEST_F(InventoryServiceTest, PublishesAndTellsWhatChanged) {
   EXPECT_THAT(changes_[0].instances, ElementsAre("i-1", "i-2"));
   EXPECT_TRUE(changes_[0].before->instances.empty());
   EXPECT_EQ(changes_[0].after, service_->current());
-  ASSERT_TRUE(service_->apply(kSample));
+  EXPECT_TRUE(service_->apply(kSample)->empty());
   EXPECT_EQ(changes_.size(), 1U);  // nothing changed, nobody is told
   EXPECT_TRUE(service_->apply(kSample, true)->empty());
 }
@@ -91,6 +92,29 @@ TEST_F(InventoryServiceTest, TellsWhatWasStoredAtTheStart) {
   start();
   ASSERT_EQ(changes_.size(), 1U);
   EXPECT_EQ(changes_[0].instances.size(), 2U);
+}
+
+TEST_F(InventoryServiceTest, TellsWhatAnotherProcessStoredWithItsOwnChange) {
+  start();
+  ASSERT_TRUE(service_->apply(document("x")));
+  auto other = InventoryService::open(control_.get_executor(), options_);
+  ASSERT_TRUE(other) << other.error().message;
+  ASSERT_TRUE((*other)->start());
+  ASSERT_TRUE((*other)->put(R"({"uuid": "theirs"})", InventoryService::Mode::add));
+  // Not told of it yet: the commit of a password finds it in the database.
+  asio::io_context worker;
+  asio::co_spawn(worker, service_->set_password("a", "secret"), asio::detached);
+  EXPECT_TRUE(until([&] {
+    worker.restart();
+    worker.poll();
+    return changes_.size() > 1 && !password_of(*service_->current()->instances.at("a")).empty();
+  }));
+  std::set<std::string> told;
+  for (std::size_t at = 1; at < changes_.size(); ++at) {
+    EXPECT_EQ(changes_[at].before, changes_[at - 1].after);  // no change is missed in between
+    told.insert(changes_[at].instances.begin(), changes_[at].instances.end());
+  }
+  EXPECT_EQ(told, (std::set<std::string>{"a", "theirs"}));
 }
 
 TEST_F(InventoryServiceTest, TakesNothingOfABrokenDocument) {

@@ -18,8 +18,8 @@
 
 #include "inventory/document.hpp"
 #include "inventory/open_store.hpp"
-#include "inventory/plan.hpp"
 #include "inventory/step.hpp"
+#include "unit/inventory/differences.hpp"
 #include "unit/inventory/samples.hpp"
 #include "unit/inventory/temporary_directory.hpp"
 
@@ -53,11 +53,11 @@ class SqliteStoreTest : public testing::Test {
 TEST_F(SqliteStoreTest, KeepsEverythingOverAReopening) {
   const auto stored = open()->replace(document(kSample));
   ASSERT_TRUE(stored) << stored.error().message;
-  EXPECT_EQ(stored->revision, 2U);
+  EXPECT_EQ(stored->after->revision, 2U);
   const auto again = open()->load();
   ASSERT_TRUE(again) << again.error().message;
-  EXPECT_EQ(again->revision, 2U);
-  EXPECT_TRUE(plan(*stored, *again).empty()) << plan(*stored, *again).text();
+  EXPECT_EQ((*again)->revision, 2U);
+  EXPECT_EQ(differences(*stored->after, **again), "nothing to change\n");
   struct stat status{};
   ASSERT_EQ(::stat(path_.c_str(), &status), 0);
   EXPECT_EQ(status.st_mode & 0777U, 0600U);
@@ -67,15 +67,18 @@ TEST_F(SqliteStoreTest, WritesNothingWhenNothingChanges) {
   const auto store = open();
   const auto first = store->replace(document(kSample));
   const auto second = store->replace(document(kSample));
-  EXPECT_EQ(second->revision, first->revision);
-  EXPECT_EQ(second->instances.at("i-1"), first->instances.at("i-1"));  // the same object
+  EXPECT_TRUE(second->empty());
+  EXPECT_EQ(second->before, first->after);  // the same object
+  EXPECT_EQ(second->after, first->after);
 }
 
 TEST_F(SqliteStoreTest, GivesEc2IdsOnceAndForEver) {
   const auto store = open();
-  auto stored = *store->replace(instances(R"([{"uuid": "a", "image_ref": "img"},
+  auto stored = *store
+                     ->replace(instances(R"([{"uuid": "a", "image_ref": "img"},
       {"uuid": "b", "image_ref": "img", "ec2_ids": {"instance_id": "i-00000001"}},
-      {"uuid": "c", "kernel_id": "krn"}])"));
+      {"uuid": "c", "kernel_id": "krn"}])"))
+                     ->after;
   EXPECT_EQ(stored.instances.at("b")->ec2_ids.instance_id, "i-00000001");
   EXPECT_EQ(stored.instances.at("a")->ec2_ids.instance_id, "i-00000002");
   EXPECT_EQ(stored.instances.at("c")->ec2_ids.instance_id, "i-00000003");
@@ -85,7 +88,7 @@ TEST_F(SqliteStoreTest, GivesEc2IdsOnceAndForEver) {
   EXPECT_EQ(stored.instances.at("c")->ec2_ids.kernel_id, "aki-00000002");
   ASSERT_TRUE(store->replace(Inventory{}));
   const auto later = open();  // also after a restart
-  stored = *later->replace(instances(R"([{"uuid": "d"}, {"uuid": "c"}])"));
+  stored = *later->replace(instances(R"([{"uuid": "d"}, {"uuid": "c"}])"))->after;
   EXPECT_EQ(stored.instances.at("d")->ec2_ids.instance_id, "i-00000004");
   EXPECT_EQ(stored.instances.at("c")->ec2_ids.instance_id, "i-00000003");
   const auto stolen =
@@ -101,11 +104,11 @@ TEST_F(SqliteStoreTest, GivesEc2IdsOnceAndForEver) {
 
 TEST_F(SqliteStoreTest, GivesAReservationIdOnce) {
   const auto store = open();
-  const auto first = *store->replace(instances(R"([{"uuid": "a"}, {"uuid": "b"}])"));
+  const auto first = *store->replace(instances(R"([{"uuid": "a"}, {"uuid": "b"}])"))->after;
   const auto id = first.instances.at("a")->reservation_id.value();
   EXPECT_THAT(id, testing::MatchesRegex("r-[0-9a-z]{8}"));
   EXPECT_NE(id, first.instances.at("b")->reservation_id);
-  const auto second = *store->replace(instances(R"([{"uuid": "a", "name": "x"}])"));
+  const auto second = *store->replace(instances(R"([{"uuid": "a", "name": "x"}])"))->after;
   EXPECT_EQ(second.instances.at("a")->reservation_id, id);
   EXPECT_EQ(second.revision, 3U);
 }
@@ -123,7 +126,7 @@ TEST_F(SqliteStoreTest, SetsAPasswordOnceAndKeepsIt) {
   EXPECT_EQ(store->set_password("b", "x").error().code, ErrorCode::not_found);
   ASSERT_TRUE(store->replace(instances(R"([{"uuid": "a", "name": "x"}])")));
   const auto again = open()->load();
-  const auto& instance = *again->instances.at("a");
+  const auto& instance = *(*again)->instances.at("a");
   EXPECT_EQ(instance.name, "x");
   EXPECT_EQ(password_of(instance), text);
   EXPECT_EQ(instance.system_metadata.at("password_0").size(), 510U);
@@ -149,7 +152,7 @@ TEST_F(SqliteStoreTest, ClearsAPassword) {
   ASSERT_TRUE(store->set_password("a", "secret"));
   const auto cleared = store->clear_password("a");
   ASSERT_TRUE(cleared);
-  EXPECT_EQ(password_of(*cleared->instances.at("a")), "");
+  EXPECT_EQ(password_of(*cleared->after->instances.at("a")), "");
   EXPECT_TRUE(store->set_password("a", "second"));
   EXPECT_EQ(store->clear_password("b").error().code, ErrorCode::not_found);
 }
@@ -160,9 +163,9 @@ TEST_F(SqliteStoreTest, SeesWhatAnotherProcessWrote) {
   ASSERT_TRUE(one->replace(instances(R"([{"uuid": "a"}])")));
   ASSERT_TRUE(two->set_password("a", "x"));
   EXPECT_EQ(one->set_password("a", "y").error().code, ErrorCode::conflict);
-  auto edited = *one->load();
+  const auto edited = *one->load();
   ASSERT_TRUE(two->clear_password("a"));
-  const auto late = one->replace(edited);
+  const auto late = one->replace(*edited);
   ASSERT_FALSE(late);
   EXPECT_THAT(late.error().message, HasSubstr("changed meanwhile"));
 }
@@ -279,13 +282,13 @@ TEST_F(SqliteStoreTest, LosesNothingAcknowledgedWhenKilled) {
     const auto written = in_child(
         [&](int pipe) {
           auto store = SqliteStore::open(path_);
-          auto inventory = (*store)->load();
+          auto inventory = *(*store)->load();
           for (;;) {
             auto next = *inventory;
             auto instance = std::make_shared<Instance>();
             instance->uuid = "u" + std::to_string(next.instances.size());
             next.instances[instance->uuid] = instance;
-            inventory = (*store)->replace(next);
+            inventory = (*store)->replace(next)->after;
             const auto line = std::to_string(inventory->instances.size()) + "\n";
             if (::write(pipe, line.data(), line.size()) < 0) {
               return;
@@ -305,16 +308,17 @@ TEST_F(SqliteStoreTest, LosesNothingAcknowledgedWhenKilled) {
     ASSERT_TRUE(store) << store.error().message;
     const auto inventory = (*store)->load();
     ASSERT_TRUE(inventory) << inventory.error().message;
+    const auto& stored = **inventory;
     // One more may have been written than could still be acknowledged.
-    ASSERT_GE(inventory->instances.size(), known);
-    ASSERT_LE(inventory->instances.size(), known + 1);
-    EXPECT_EQ(inventory->revision, inventory->instances.size() + 1);
+    ASSERT_GE(stored.instances.size(), known);
+    ASSERT_LE(stored.instances.size(), known + 1);
+    EXPECT_EQ(stored.revision, stored.instances.size() + 1);
     std::set<std::string> names;
-    for (const auto& [uuid, instance] : inventory->instances) {
+    for (const auto& [uuid, instance] : stored.instances) {
       names.insert(instance->ec2_ids.instance_id.value());
     }
-    EXPECT_EQ(names.size(), inventory->instances.size());
-    known = inventory->instances.size();
+    EXPECT_EQ(names.size(), stored.instances.size());
+    known = stored.instances.size();
   }
   EXPECT_GT(acknowledged_in_all, 25);
 }
@@ -333,7 +337,7 @@ TEST_F(SqliteStoreTest, KeepsTheOldValueWhenTheDiskIsFull) {
         ::setrlimit(RLIMIT_FSIZE, &small);
         const auto line =
             (result ? "stored" : "refused " + result.error().message) + "|" +
-            (kept ? kept->instances.at("a")->name + password_of(*kept->instances.at("a"))
+            (kept ? (*kept)->instances.at("a")->name + password_of(*(*kept)->instances.at("a"))
                   : kept.error().message);
         static_cast<void>(::write(pipe, line.data(), line.size()));
       },
@@ -341,7 +345,7 @@ TEST_F(SqliteStoreTest, KeepsTheOldValueWhenTheDiskIsFull) {
   EXPECT_THAT(said, testing::StartsWith("refused database"));
   EXPECT_THAT(said, testing::EndsWith("|before"));
   const auto store = open();  // and there is room again
-  EXPECT_EQ(password_of(*store->load()->instances.at("a")), "");
+  EXPECT_EQ(password_of(*(*store->load())->instances.at("a")), "");
   EXPECT_TRUE(store->set_password("a", "secret"));
 }
 

@@ -1,35 +1,44 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "metatap/table.hpp"
+#include "metatap/persistent_map.hpp"
 
 #include <gtest/gtest.h>
 
 #include <map>
 #include <random>
+#include <set>
+#include <type_traits>
+
+#include "metatap/table.hpp"
 
 namespace metatap {
 namespace {
 
-using Numbers = Table<int>;
+template <class Spread>
+using Numbers = PersistentMap<std::shared_ptr<const int>, Spread>;
 using Model = std::map<std::string, int>;
 
 std::shared_ptr<const int> number(int value) {
   return std::make_shared<const int>(value);
 }
 
-Model contents(const Numbers& table) {
+template <class Spread>
+Model contents(const Numbers<Spread>& table) {
   Model all;
   for (const auto& [id, value] : table) {
     EXPECT_TRUE(all.emplace(id, *value).second) << id;
-    EXPECT_TRUE(all.rbegin()->first == id) << "out of order: " << id;
+    if (std::is_same_v<Spread, InOrder>) {
+      EXPECT_TRUE(all.rbegin()->first == id) << "out of order: " << id;
+    }
   }
   EXPECT_EQ(all.size(), table.size());
   EXPECT_EQ(all.empty(), table.empty());
   return all;
 }
 
-TEST(Table, IsAMapAndItsCopiesAreIndependent) {
+template <class Spread>
+void is_a_map_and_its_copies_are_independent() {
   std::mt19937 random(7);  // NOLINT: the same each run
-  std::vector<std::pair<Numbers, Model>> versions(1);
+  std::vector<std::pair<Numbers<Spread>, Model>> versions(1);
   for (int step = 0; step < 4000; ++step) {
     if (step % 40 == 0) {
       versions.push_back(versions[random() % versions.size()]);
@@ -52,30 +61,39 @@ TEST(Table, IsAMapAndItsCopiesAreIndependent) {
     }
     EXPECT_EQ(table.contains(id), model.contains(id));
     EXPECT_EQ(table.find(id) == table.end(), !model.contains(id));
+    EXPECT_EQ(table.get(id) == nullptr, !model.contains(id));
   }
   for (const auto& [table, model] : versions) {
     EXPECT_EQ(contents(table), model);
   }
-  for (const auto& [before, before_model] : versions) {
-    const auto& [after, after_model] = versions[random() % versions.size()];
-    Model patched = before_model;
-    std::string last;
-    for_each_difference(before, after, [&](const std::string& id, const int* old, const int* now) {
-      EXPECT_EQ(old != nullptr, before_model.contains(id));
-      EXPECT_TRUE(last <= id);
-      last = id;
-      if (now == nullptr) {
-        patched.erase(id);
-      } else {
-        patched.insert_or_assign(id, *now);
-      }
-    });
-    EXPECT_EQ(patched, after_model);
+  if constexpr (std::is_same_v<Spread, InOrder>) {
+    for (const auto& [before, before_model] : versions) {
+      const auto& [after, after_model] = versions[random() % versions.size()];
+      Model patched = before_model;
+      std::set<std::string> seen;
+      for_each_difference(before, after,
+                          [&](const std::string& id, const int* old, const int* now) {
+                            EXPECT_EQ(old != nullptr, before_model.contains(id));
+                            EXPECT_TRUE(seen.insert(id).second) << id;
+                            EXPECT_EQ(*seen.rbegin(), id) << "out of order";
+                            if (now == nullptr) {
+                              patched.erase(id);
+                            } else {
+                              patched.insert_or_assign(id, *now);
+                            }
+                          });
+      EXPECT_EQ(patched, after_model);
+    }
   }
 }
 
-TEST(Table, DoesNotLookAtWhatCopiesShare) {
-  Numbers table;
+TEST(PersistentMap, IsAMapAndItsCopiesAreIndependent) {
+  is_a_map_and_its_copies_are_independent<InOrder>();
+  is_a_map_and_its_copies_are_independent<ByHash>();
+}
+
+TEST(PersistentMap, DoesNotLookAtWhatCopiesShare) {
+  Table<int> table;
   for (int i = 0; i < 10000; ++i) {
     table[std::to_string(i)] = number(i);
   }
@@ -89,6 +107,8 @@ TEST(Table, DoesNotLookAtWhatCopiesShare) {
   EXPECT_EQ(seen, (decltype(seen){{"17", {true, false}}, {"4242", {true, true}}}));
   EXPECT_EQ(table.at("4242"), table.find("4242")->second);
   EXPECT_EQ(*table.at("4242"), 4242);
+  EXPECT_EQ(get(table, "4242"), table.at("4242").get());
+  EXPECT_EQ(get(table, "x"), nullptr);
   EXPECT_THROW(static_cast<void>(table.at("x")), std::out_of_range);
 }
 

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/ovsdb_connection.hpp"
+
+#include <algorithm>
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/connect.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/local/stream_protocol.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/asio/write.hpp>
+#include <iterator>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+namespace metatap::agent {
+namespace {
+
+namespace asio = boost::asio;
+using boost::system::error_code;
+using nlohmann::json;
+
+constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
+constexpr std::size_t kLargestMessage = std::size_t{512} << 20U;
+
+tl::unexpected<Error> no_json_rpc() {
+  return fail(ErrorCode::invalid, "the peer does not speak JSON-RPC");
+}
+
+}  // namespace
+
+OvsdbConnection::OvsdbConnection(asio::io_context& context, asio::ssl::context* tls,
+                                 const OvsdbOptions& options)
+    : context_(context),
+      tls_context_(tls),
+      connect_within_(options.connect),
+      probe_(options.probe),
+      socket_(context),
+      resolver_(context),
+      watchdog_(context) {}
+
+asio::awaitable<Status> OvsdbConnection::connect(const OvsdbRemote& remote) {
+  close_unless_connected();
+  std::vector<asio::generic::stream_protocol::endpoint> endpoints;
+  if (remote.kind == OvsdbRemote::Kind::unix_socket) {
+    endpoints.emplace_back(asio::local::stream_protocol::endpoint(remote.host));
+  } else {
+    auto [error, found] = co_await resolver_.async_resolve(remote.host, remote.port, kAwait);
+    if (error) {
+      co_return fail(ErrorCode::unavailable, "resolve the name: " + error.message());
+    }
+    for (const auto& entry : found) {
+      endpoints.emplace_back(entry.endpoint());
+    }
+  }
+  error_code last = asio::error::host_not_found;
+  for (const auto& endpoint : endpoints) {
+    if (closed_) {
+      last = asio::error::operation_aborted;
+      break;
+    }
+    error_code ignored;
+    socket_.close(ignored);
+    std::tie(last) = co_await socket_.async_connect(endpoint, kAwait);
+    if (!last) {
+      break;
+    }
+  }
+  if (last) {
+    co_return fail(ErrorCode::unavailable, "connect: " + last.message());
+  }
+  if (remote.kind == OvsdbRemote::Kind::ssl) {
+    tls_.emplace(socket_, *tls_context_);
+    std::tie(last) = co_await tls_->async_handshake(asio::ssl::stream_base::client, kAwait);
+    if (last) {
+      co_return fail(ErrorCode::unavailable, "TLS handshake: " + last.message());
+    }
+  }
+  watch();
+  co_return Status();
+}
+
+/// Until watch() takes the timer over.
+void OvsdbConnection::close_unless_connected() {
+  watchdog_.expires_after(connect_within_);
+  watchdog_.async_wait([self = shared_from_this()](error_code error) {
+    if (!error) {
+      self->close();
+    }
+  });
+}
+
+/// Asks for a sign of life after one silent interval, gives up after two.
+void OvsdbConnection::watch() {
+  watchdog_.expires_after(probe_);
+  watchdog_.async_wait([self = shared_from_this()](error_code error) {
+    if (error || self->closed_) {
+      return;
+    }
+    if (!self->heard_ && self->asked_) {
+      self->close();
+      return;
+    }
+    if (!self->heard_) {
+      self->asked_ = true;
+      self->send(request("echo", json::array(), "echo"));
+    }
+    self->heard_ = false;
+    self->watch();
+  });
+}
+
+void OvsdbConnection::close() {
+  closed_ = true;
+  error_code ignored;
+  resolver_.cancel();
+  watchdog_.cancel();
+  socket_.close(ignored);  // ends whatever is waited for
+}
+
+void OvsdbConnection::send(const json& message) {
+  outgoing_.push_back(message.dump(-1, ' ', false, json::error_handler_t::replace));
+  if (!writing_) {
+    writing_ = true;
+    asio::co_spawn(context_, [self = shared_from_this()] { return self->write(); }, asio::detached);
+  }
+}
+
+asio::awaitable<void> OvsdbConnection::write() {
+  while (!closed_ && !outgoing_.empty()) {
+    const auto text = std::move(outgoing_.front());
+    outgoing_.pop_front();
+    error_code error;
+    std::size_t written = 0;
+    if (tls_) {
+      std::tie(error, written) = co_await asio::async_write(*tls_, asio::buffer(text), kAwait);
+    } else {
+      std::tie(error, written) = co_await asio::async_write(socket_, asio::buffer(text), kAwait);
+    }
+    if (error) {
+      close();  // the reader notices
+    }
+  }
+  writing_ = false;
+}
+
+asio::awaitable<Result<json>> OvsdbConnection::receive() {
+  while (incoming_.empty()) {
+    error_code error;
+    std::size_t size = 0;
+    if (tls_) {
+      std::tie(error, size) = co_await tls_->async_read_some(asio::buffer(chunk_), kAwait);
+    } else {
+      std::tie(error, size) = co_await socket_.async_read_some(asio::buffer(chunk_), kAwait);
+    }
+    if (error) {
+      co_return fail(ErrorCode::unavailable, "connection lost: " + error.message());
+    }
+    heard_ = true;
+    asked_ = false;
+    auto texts = splitter_.take({chunk_.data(), size});
+    if (!texts || splitter_.pending() > kLargestMessage) {
+      co_return no_json_rpc();
+    }
+    std::ranges::move(*texts, std::back_inserter(incoming_));
+  }
+  auto message = json::parse(incoming_.front(), nullptr, false);
+  incoming_.pop_front();
+  if (!message.is_object()) {
+    co_return no_json_rpc();
+  }
+  co_return message;
+}
+
+// Apart from the coroutines: GCC 12 cannot keep an initializer list in a frame.
+json OvsdbConnection::request(std::string_view method, json params, const json& id) {
+  return {{"method", method}, {"params", std::move(params)}, {"id", id}};
+}
+
+}  // namespace metatap::agent

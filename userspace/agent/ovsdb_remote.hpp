@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <boost/asio/ssl/context.hpp>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "metatap/result.hpp"
+
+namespace metatap::agent {
+
+struct OvsdbOptions {
+  /// "unix:PATH", "tcp:HOST:PORT", "ssl:HOST:PORT": the members of one cluster, tried in turn.
+  std::vector<std::string> remotes;
+  std::string database;
+  std::string private_key, certificate, ca_cert;  ///< files, for ssl:
+  bool leader_only = false;                       ///< leave a member that is not the leader
+  std::chrono::milliseconds connect{10'000};
+  /// Without a word for that long the server is asked for a sign of life; after twice, given up.
+  std::chrono::milliseconds probe{60'000};
+  std::chrono::milliseconds first_back_off{100}, longest_back_off{8'000};
+};
+
+/// Where an OVSDB server listens.
+struct OvsdbRemote {
+  enum class Kind : std::uint8_t { unix_socket, tcp, ssl } kind = Kind::tcp;
+  std::string text, host, port;  ///< host is the path of a UNIX socket
+
+  static Result<OvsdbRemote> parse(const std::string& text);
+};
+
+/// What ssl: remotes are connected to with; null if there are none. Reads the key files.
+Result<std::unique_ptr<boost::asio::ssl::context>> ovsdb_tls(
+    const OvsdbOptions& options, const std::vector<OvsdbRemote>& remotes);
+
+}  // namespace metatap::agent

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace metatap {
+
+/// An option where it is read: its place in the file, and what it is for in one line.
+struct Option {
+  std::string_view group, name, help;
+  std::string_view unit = "";  ///< "bytes", "threads", …; of seconds() it is known
+};
+
+enum class OptionType : std::uint8_t {
+  text,
+  secret,  ///< text that is shown to nobody
+  boolean,
+  integer,
+  list,    ///< separated by commas
+  choice,  ///< one of `choices`
+};
+
+/// What there is to know of an option without any file: enough to write its documentation, or to
+/// tell which one a misspelt name was meant to be. Never holds a value that somebody has set.
+struct OptionInfo {
+  std::string group, name;
+  OptionType type = OptionType::text;
+  std::string fallback;  ///< as it would be written in a file; empty: nothing, or not to be told
+  std::string unit;
+  long min = 0, max = 0;             ///< of an integer
+  std::vector<std::string> choices;  ///< of a choice
+  std::string help;
+};
+
+}  // namespace metatap

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "inventory/document_places.hpp"
+#include "metatap/model.hpp"
+
+/// What objects say of each other: whatever is referred to must be there, and what only one may
+/// have (an address or a MAC of a network, a device, an EC2 id) must not be claimed twice.
+///
+/// Throws json::Refused, naming the place in the document.
+namespace metatap {
+
+/// Checks everything; `places` are those of the whole inventory's document.
+void check_references(const Inventory& inventory, const DocumentPlaces& places);
+
+/// Checks what the document's objects, put into `base`, may have broken.
+void check_references(const Inventory& inventory, const DocumentPlaces& places,
+                      const Inventory& base);
+
+}  // namespace metatap

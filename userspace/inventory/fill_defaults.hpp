@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "inventory/document_places.hpp"
+#include "metatap/model.hpp"
+
+namespace metatap {
+
+/// Objects just read and in the inventory already, still open to their defaults.
+struct FreshObjects {
+  std::vector<std::shared_ptr<Port>> ports;
+  std::vector<std::shared_ptr<Instance>> instances;
+};
+
+/// Fills in what a person who writes a document by hand may leave out: display_name, hostname,
+/// project_id. Throws json::Refused where a project cannot be told.
+void fill_defaults(const Inventory& inventory, const FreshObjects& fresh,
+                   const DocumentPlaces& places);
+
+}  // namespace metatap

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "inventory/row.hpp"
+
+#include <fmt/format.h>
+
+#include <memory>
+
+#include "inventory/json_reader.hpp"
+#include "inventory/read_objects.hpp"
+#include "inventory/write_document.hpp"
+
+namespace metatap {
+namespace {
+
+constexpr std::string_view kNetworks = "networks", kSubnets = "subnets", kRouters = "routers",
+                           kPorts = "ports", kInstances = "instances";
+
+Row row_of(std::string_view kind, const std::string& id, const Instance& instance) {
+  return {kind, id, write_without_network_info(instance), instance.network_info};
+}
+template <class T>
+Row row_of(std::string_view kind, const std::string& id, const T& object) {
+  return {kind, id, write_object(object), std::nullopt};
+}
+
+template <class T>
+void add_changes(RowChanges& rows, std::string_view kind, const std::vector<std::string>& ids,
+                 const Inventory::Table<T>& after) {
+  for (const auto& id : ids) {
+    if (const auto object = after.find(id); object != after.end()) {
+      rows.put.push_back(row_of(kind, id, *object->second));
+    } else {
+      rows.erase.emplace_back(kind, id);
+    }
+  }
+}
+
+/// `read_object` may throw json::Refused.
+template <class T, class F>
+Status add_object(Inventory::Table<T>& table, std::string T::* id, std::string_view body,
+                  F&& read_object) {
+  const auto document = json::parse(body);
+  if (!document) {
+    return fail(ErrorCode::internal, "stored object: " + document.error().message);
+  }
+  try {
+    std::shared_ptr<const T> object = read_object(json::Node(*document));
+    table.insert_or_assign((*object).*id, object);
+    return {};
+  } catch (const json::Refused& error) {
+    return fail(ErrorCode::internal, "stored object: " + error.pointer + ": " + error.reason);
+  }
+}
+
+}  // namespace
+
+RowChanges rows_of(const InventoryChange& change) {
+  RowChanges rows;
+  add_changes(rows, kNetworks, change.networks, change.after->networks);
+  add_changes(rows, kSubnets, change.subnets, change.after->subnets);
+  add_changes(rows, kRouters, change.routers, change.after->routers);
+  add_changes(rows, kPorts, change.ports, change.after->ports);
+  add_changes(rows, kInstances, change.instances, change.after->instances);
+  return rows;
+}
+
+Status add_row(Inventory& inventory, std::string_view kind, std::string_view body,
+               std::optional<std::string> network_info) {
+  if (kind == kInstances) {
+    return add_object(inventory.instances, &Instance::uuid, body, [&](const json::Node& node) {
+      auto instance = read_instance(node);
+      instance->network_info = std::move(network_info);
+      return instance;
+    });
+  }
+  if (kind == kPorts) {
+    return add_object(inventory.ports, &Port::id, body, read_port);
+  }
+  if (kind == kNetworks) {
+    return add_object(inventory.networks, &Network::id, body, read_network);
+  }
+  if (kind == kSubnets) {
+    return add_object(inventory.subnets, &Subnet::id, body, read_subnet);
+  }
+  if (kind == kRouters) {
+    return add_object(inventory.routers, &Router::id, body, read_router);
+  }
+  return fail(ErrorCode::internal, fmt::format("a stored object of unknown kind '{}'", kind));
+}
+
+}  // namespace metatap
