@@ -81,10 +81,22 @@ std::vector<State> states() {
 
 enum class Way { tap, router };
 
+/// The programs, loaded once: they do not mind in which namespace they are asked.
+std::shared_ptr<Core> loaded() {
+  static const testing::TemporaryPins kPins;
+  static const std::shared_ptr<Core> kCore = [] {
+    DataPlaneOptions options;
+    options.pin_path = kPins.path();
+    options.slots = 64;
+    return Core::with_bpf(options).value();
+  }();
+  return kCore;
+}
+
 /// A namespace with the service's addresses and, as its own, those under which it sees the guest.
 class Scene {
  public:
-  Scene(Way way, int family) : way_(way), family_(family) {
+  Scene(Way way, int family) : way_(way), family_(family), core_(loaded()) {
     auto netlink = sys::Netlink::open().value();
     const auto lo = netlink.link("lo")->index;
     EXPECT_TRUE(netlink.set_up(lo));
@@ -92,14 +104,16 @@ class Scene {
     device_ = netlink.link("closing0")->index;
     EXPECT_TRUE(netlink.set_up(device_));
     EXPECT_TRUE(netlink.set_up(netlink.link("closing1")->index));
-    DataPlaneOptions options;
-    options.pin_path = pins_.path();
-    options.slots = 64;
-    core_ = Core::with_bpf(options).value();
     auto config = core_->programs->config().value();
     config.nsid = -1;  // the namespace of the device itself
     config.veth_ifindex = device_;
     EXPECT_TRUE(core_->programs->set_config(config));
+    // Devices have the same numbers in every scene.
+    mt_flow flow{};
+    const int elsewhere = core_->programs->map("mt_elsewhere");
+    while (::bpf_map_get_next_key(elsewhere, nullptr, &flow) == 0) {
+      ::bpf_map_delete_elem(elsewhere, &flow);
+    }
 
     const auto guest = sys::IpAddress::parse(family == AF_INET ? kGuest4 : kGuest6).value();
     mt_slot row{};
@@ -109,10 +123,9 @@ class Scene {
     put("mt_slots", kSlot, row);
     if (way == Way::tap) {
       put("mt_ports", mt_port_key{device_, 0, 0}, kSlot);
-      Alias alias{kSlot, 0, MT_LINK_LOCAL};
-      if (family == AF_INET) {
-        alias.index = MT_FIRST_LEARNED;
-      }
+      // IPv4 is the first address that is learned, link-local IPv6 is none of them.
+      const std::uint32_t index = family == AF_INET ? MT_FIRST_LEARNED : MT_LINK_LOCAL;
+      const Alias alias{kSlot, 0, index};
       peer_ = family == AF_INET ? alias.v4() : alias.v6(guest);
       service_ = family == AF_INET ? metadata_v4() : metadata_v6();
     } else {
@@ -267,7 +280,6 @@ class Scene {
 
   Way way_;
   int family_;
-  testing::TemporaryPins pins_;
   std::shared_ptr<Core> core_;
   unsigned device_ = 0;
   sys::IpAddress peer_, service_;
