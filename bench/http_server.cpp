@@ -20,17 +20,16 @@ class Constant final : public metatap::Handler {
  public:
   explicit Constant(std::string body)
       : body_(std::make_shared<const std::string>(std::move(body))) {}
-  std::optional<metatap::Response> answer(const metatap::Request&) override {
+
+ private:
+  std::optional<metatap::Response> handle(const metatap::Request&, boost::asio::io_context&,
+                                          metatap::Continuation&) override {
     metatap::Response response;
     response.content_type = "application/json";
     response.body = metatap::Body(body_);
     return response;
   }
-  boost::asio::awaitable<metatap::Response> handle(const metatap::Request& request) override {
-    co_return *answer(request);
-  }
 
- private:
   std::shared_ptr<const std::string> body_;
 };
 

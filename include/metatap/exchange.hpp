@@ -2,7 +2,7 @@
 #pragma once
 
 #include <array>
-#include <boost/asio/awaitable.hpp>
+#include <exception>
 #include <memory>
 #include <optional>
 #include <span>
@@ -92,34 +92,52 @@ struct Response {
   bool close = false;
 };
 
-/// Who waits for an answer without a coroutine of Asio's. One of these is called, once, on the
-/// thread that asked; the request stays where it is until then.
+/// Who waits for a response.
 class Continuation {
  public:
-  virtual void answered(Response response) = 0;
-  /// It could not be had this way, and nobody acted on the request: handle() is to be asked.
-  virtual void unanswered() = 0;
-  /// The context ends, and what waits in it goes.
-  virtual void abandoned() = 0;
+  virtual void answered(Response response) noexcept = 0;
 
  protected:
   ~Continuation() = default;
 };
 
-/// A stage: request in, response out. Implementations are thread-safe and are called on any
-/// worker's executor; they answer errors as responses and do not throw.
+/// A stage: request in, response out. Thread-safe; called on any worker. Errors are responses.
 class Handler {
  public:
   virtual ~Handler() = default;
-  /// An answer that needs no waiting. The common case of a fused pipeline. nullopt: ask further.
-  [[nodiscard]] virtual std::optional<Response> answer(const Request&) { return std::nullopt; }
-  /// An answer that must be waited for, but at one place only (a pooled connection, say): spares
-  /// the coroutines of all stages. The context is the calling thread's. False: nothing was done,
-  /// ask handle().
-  [[nodiscard]] virtual bool ask(const Request&, boost::asio::io_context&, Continuation&) {
-    return false;
+
+  /// Returns the response when it is there at once, as almost always in a fused pipeline. nullopt:
+  /// `then` gets it, exactly once and on this thread, perhaps before this returns. Until then the
+  /// request and `then` stay where they are.
+  ///
+  /// `here` is the calling thread's context. When it ends before there is a response, `then` is
+  /// told so by a 503. A stage that throws has answered 500; the log says why.
+  [[nodiscard]] std::optional<Response> ask(const Request& request, boost::asio::io_context& here,
+                                            Continuation& then) noexcept;
+
+ private:
+  /// May throw only as long as nobody else has `then`.
+  [[nodiscard]] virtual std::optional<Response> handle(const Request& request,
+                                                       boost::asio::io_context& here,
+                                                       Continuation& then) = 0;
+};
+
+/// What a stage that threw has answered: 500, and a line in the log.
+[[nodiscard]] Response failed_response(const std::exception_ptr& error) noexcept;
+
+/// What makes sure that a continuation is called exactly once: 503 if nobody else does.
+class Promise {
+ public:
+  explicit Promise(Continuation& then) : then_(&then) {}
+  Promise(Promise&& other) noexcept : then_(std::exchange(other.then_, nullptr)) {}
+  Promise& operator=(Promise&&) = delete;
+  ~Promise();
+  void keep(Response response) noexcept {
+    std::exchange(then_, nullptr)->answered(std::move(response));
   }
-  [[nodiscard]] virtual boost::asio::awaitable<Response> handle(const Request& request) = 0;
+
+ private:
+  Continuation* then_;
 };
 
 }  // namespace metatap

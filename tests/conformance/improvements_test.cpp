@@ -14,6 +14,7 @@
 
 #include "api/stage.hpp"
 #include "base/hmac.hpp"
+#include "unit/waiting.hpp"
 
 namespace metatap::api {
 namespace {
@@ -66,19 +67,7 @@ class Improvements : public testing::Test {
     request.headers = headers;
     request.body = ask.body;
     request.peer = &peer;
-    if (const auto ready = stage_->answer(request)) {
-      return ready->status;
-    }
-    boost::asio::io_context context;
-    unsigned status = 0;
-    boost::asio::co_spawn(
-        context,
-        [&]() -> boost::asio::awaitable<void> {
-          status = (co_await stage_->handle(request)).status;
-        },
-        boost::asio::detached);
-    context.run();
-    return status;
+    return metatap::ask(*stage_, request).status;
   }
 
   void expect(const Ask& ask, const std::string& nova, unsigned ours, const std::string& why) {

@@ -13,6 +13,7 @@
 #include "api/stage.hpp"
 #include "base/hmac.hpp"
 #include "inventory/document.hpp"
+#include "unit/waiting.hpp"
 
 namespace metatap::api {
 namespace {
@@ -75,7 +76,7 @@ class Replay : public testing::TestWithParam<std::string> {
     request.target = path;
     request.headers = headers;
     request.peer = &peer;
-    auto response = stage_->answer(request);
+    auto response = ask_at_once(*stage_, request);
     EXPECT_TRUE(response) << path;
     return response ? std::move(*response) : Response{};
   }

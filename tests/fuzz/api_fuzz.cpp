@@ -14,6 +14,7 @@
 #include "api/stage.hpp"
 #include "base/hmac.hpp"
 #include "base/text.hpp"
+#include "unit/waiting.hpp"
 
 namespace {
 
@@ -56,7 +57,7 @@ void ask(std::string_view target, std::string_view rest) {
   request.headers = headers;
   request.body = rest;
   request.peer = &peer;
-  const auto response = stage().answer(request);
+  const auto response = ask_at_once(stage(), request);
   if (!response) {
     require(method == "POST" && !rest.empty());
     return;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <boost/asio/io_context.hpp>
 #include <optional>
 #include <utility>
 
@@ -8,14 +9,40 @@
 
 namespace metatap {
 
-/// Waits for an answer without a coroutine, as a session of the server does.
+/// Waits for a response without a coroutine, as a session of the server does.
 struct Waiting final : Continuation {
-  void answered(Response response) override { result = std::move(response); }
-  void unanswered() override { again = true; }
-  void abandoned() override { dropped = true; }
+  void answered(Response response) noexcept override {
+    ++times;
+    result = std::move(response);
+  }
 
   std::optional<Response> result;
-  bool again = false, dropped = false;
+  int times = 0;
 };
+
+/// The response of a stage, waiting for it where it has to.
+inline Response ask(Handler& handler, const Request& request, boost::asio::io_context& here) {
+  Waiting waiting;
+  if (auto response = handler.ask(request, here, waiting)) {
+    return std::move(*response);
+  }
+  // Until it is there: connections kept for reuse would keep the loop running.
+  here.restart();
+  while (!waiting.result && here.run_one() > 0) {
+  }
+  return std::move(waiting.result).value();
+}
+
+inline Response ask(Handler& handler, const Request& request) {
+  boost::asio::io_context here{1};
+  return ask(handler, request, here);
+}
+
+/// Only what is there at once.
+inline std::optional<Response> ask_at_once(Handler& handler, const Request& request) {
+  Waiting waiting;
+  boost::asio::io_context here{1};  // goes first, and tells who waits in it
+  return handler.ask(request, here, waiting);
+}
 
 }  // namespace metatap

@@ -5,12 +5,11 @@
 #include <sys/un.h>
 
 #include <array>
-#include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
-#include <boost/asio/use_future.hpp>
 #include <cstring>
-#include <future>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <utility>
 
 #include "http/upstream.hpp"
 #include "metatap/unique_fd.hpp"
@@ -76,18 +75,10 @@ Error error_in(const Response& response) {
   return {code, "metatapd answered " + std::to_string(response.status)};
 }
 
-asio::awaitable<Response> exchange(http::Upstream& upstream, std::string_view method,
-                                   std::string_view target, std::string_view body) {
-  const std::array headers{Header{"Host", "metatap"}, Header{"Accept", "application/json"}};
-  const Peer ourselves{.in_process = true, .address = {}};
-  Request request;
-  request.method = method;
-  request.target = target;
-  request.headers = headers;
-  request.body = body;
-  request.peer = &ourselves;
-  co_return co_await upstream.handle(request);
-}
+struct Waiting final : Continuation {
+  void answered(Response result) noexcept override { response = std::move(result); }
+  std::optional<Response> response;
+};
 
 }  // namespace
 
@@ -105,14 +96,21 @@ Result<std::string> AdminClient::call(std::string_view method, std::string_view 
   if (!upstream) {
     return tl::make_unexpected(std::move(upstream.error()));
   }
+  const std::array headers{Header{"Host", "metatap"}, Header{"Accept", "application/json"}};
+  const Peer ourselves{.in_process = true, .address = {}};
+  Request request;
+  request.method = method;
+  request.target = target;
+  request.headers = headers;
+  request.body = body;
+  request.peer = &ourselves;
+  Waiting waiting;
   asio::io_context context;
-  auto answer =
-      asio::co_spawn(context, exchange(**upstream, method, target, body), asio::use_future);
+  auto answer = (*upstream)->ask(request, context, waiting);
   // Until the answer is there: the client's own timers would keep run() busy for longer.
-  while (answer.wait_for(std::chrono::seconds(0)) != std::future_status::ready &&
-         context.run_one() > 0) {
+  while (!answer && !waiting.response && context.run_one() > 0) {
   }
-  const Response response = answer.get();
+  const Response response = std::move(answer ? answer : waiting.response).value();
   if (response.status / 100 != 2) {
     return tl::make_unexpected(error_in(response));
   }

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/text.hpp"
+#include "http/coroutine.hpp"
 #include "http/server.hpp"
 
 namespace metatap::admin {
@@ -49,7 +50,7 @@ std::optional<Call> call_of(const Request& request) {
 
 }  // namespace
 
-class AdminServer::Impl final : public Handler {
+class AdminServer::Impl final : public http::CoroutineHandler {
  public:
   Impl(http::Workers& workers, asio::any_io_executor control, const Registry& registry,
        AdminOptions options)
@@ -64,7 +65,8 @@ class AdminServer::Impl final : public Handler {
   }
   void stop() { server_.stop(std::chrono::seconds(1)); }
 
-  asio::awaitable<Response> handle(const Request& request) override {
+ private:
+  asio::awaitable<Response> respond(const Request& request) override {
     auto call = call_of(request);
     if (!call) {
       co_return error_response({ErrorCode::invalid, "the query is not percent-encoded"});
@@ -72,7 +74,6 @@ class AdminServer::Impl final : public Handler {
     co_return co_await asio::co_spawn(control_, run(*std::move(call)), asio::use_awaitable);
   }
 
- private:
   /// On the control thread.
   asio::awaitable<Response> run(Call call) {
     if (call.method == "GET") {

@@ -9,6 +9,7 @@
 
 #include "base/log.hpp"
 #include "base/text.hpp"
+#include "http/coroutine.hpp"
 
 namespace metatap::agent {
 namespace {
@@ -307,7 +308,7 @@ boost::asio::awaitable<Result<NeutronClient::SessionPtr>> NeutronClient::authent
   request.headers = headers;
   request.body = body;
   request.peer = &kOurselves;
-  const auto response = co_await keystone_->handle(request);
+  const auto response = co_await http::co_ask(*keystone_, request);
   co_return session_from(response);
 }
 
@@ -356,7 +357,7 @@ boost::asio::awaitable<Result<json>> NeutronClient::get(const std::string& path_
     request.target = target;
     request.headers = headers;
     request.peer = &kOurselves;
-    const auto response = co_await here.neutron->handle(request);
+    const auto response = co_await http::co_ask(*here.neutron, request);
     if (response.status == 401 && !refused) {
       refused = *current;  // revoked before its time
       continue;

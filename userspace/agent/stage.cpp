@@ -8,6 +8,8 @@
 #include "agent/place.hpp"
 #include "base/ascii.hpp"
 #include "base/log.hpp"
+#include "http/coroutine.hpp"
+#include "http/recycled.hpp"
 
 namespace metatap::agent {
 namespace {
@@ -76,40 +78,58 @@ class AgentStage::Outgoing {
   Request request_;
 };
 
-/// A request that waits for the API, and who waits for it. Owns itself once it is on its way.
-class AgentStage::Errand final : public Continuation {
+/// An identity that the API does not know, and how it said so.
+struct AgentStage::Unknown {
+  Identity identity;
+  Response response;
+};
+
+/// A request to the API, and who waits for it. Owns itself once it is on its way.
+class AgentStage::ApiCall final : public Continuation, public http::Recycled {
  public:
-  Errand(AgentStage& stage, const Request& request, std::string_view forwarded_for,
-         Identity identity, Continuation& then)
+  ApiCall(AgentStage& stage, const Request& request, const Question& question, Identity identity,
+          boost::asio::io_context& here, Continuation& then)
       : stage_(stage),
         request_(request),
-        outgoing_(request, forwarded_for, std::move(identity), stage.signer_),
+        question_(question),
+        outgoing_(request, question.forwarded_for, std::move(identity), stage.signer_),
+        here_(here),
         then_(then) {}
-  virtual ~Errand() = default;
 
-  [[nodiscard]] const Request& outgoing() const { return outgoing_.request(); }
+  /// As Handler::ask() for the guest's request; may be gone when this has no response.
+  static std::optional<Response> start(std::unique_ptr<ApiCall> call) {
+    auto response = call->stage_.api_.ask(call->outgoing_.request(), call->here_, *call);
+    if (!response) {
+      static_cast<void>(call.release());
+      return std::nullopt;
+    }
+    if (call->stage_.in_doubt(*response)) {
+      call->ask_again(std::move(*response));
+      return std::nullopt;
+    }
+    return for_guest(call->request_, std::move(*response));
+  }
 
-  void answered(Response response) override {
-    const std::unique_ptr<Errand> self(this);
-    if (response.status == 404 && !stage_.directory_.current()) {
-      then_.unanswered();  // the address may have a new owner: handle() asks the directory again
+ private:
+  void answered(Response response) noexcept override {
+    const std::unique_ptr<ApiCall> self(this);
+    if (stage_.in_doubt(response)) {
+      ask_again(std::move(response));
     } else {
       then_.answered(for_guest(request_, std::move(response)));
     }
   }
-  void unanswered() override {
-    const std::unique_ptr<Errand> self(this);
-    then_.unanswered();
-  }
-  void abandoned() override {
-    const std::unique_ptr<Errand> self(this);
-    then_.abandoned();
+  void ask_again(Response response) {
+    http::answer_from(stage_.ask_directory(request_, question_,
+                                           Unknown{outgoing_.identity(), std::move(response)}),
+                      here_, then_);
   }
 
- private:
   AgentStage& stage_;
   const Request& request_;
+  const Question question_;
   const Outgoing outgoing_;
+  boost::asio::io_context& here_;
   Continuation& then_;
 };
 
@@ -221,74 +241,54 @@ Response AgentStage::for_guest(const Request& request, Response from_api) {
   }
 }
 
-std::optional<Response> AgentStage::answer(const Request& request) {
+bool AgentStage::in_doubt(const Response& from_api) const {
+  return from_api.status == 404 && !directory_.current();
+}
+
+std::optional<Response> AgentStage::handle(const Request& request, boost::asio::io_context& here,
+                                           Continuation& then) {
   const auto question = read(request);
   if (!question) {
     return question.error();
   }
   auto identity = directory_.known(question->query);
-  if (!identity) {
-    if (identity.error().code == ErrorCode::unavailable) {
-      return std::nullopt;
-    }
+  if (identity) {
+    return ApiCall::start(
+        std::make_unique<ApiCall>(*this, request, *question, std::move(*identity), here, then));
+  }
+  if (identity.error().code != ErrorCode::unavailable) {
     return refused(request, identity.error());
   }
-  const Outgoing outgoing(request, question->forwarded_for, std::move(*identity), signer_);
-  auto response = api_.answer(outgoing.request());
-  if (!response || (response->status == 404 && !directory_.current())) {
-    return std::nullopt;
-  }
-  return for_guest(request, std::move(*response));
+  http::answer_from(ask_directory(request, *question, std::nullopt), here, then);
+  return std::nullopt;
 }
 
-bool AgentStage::ask(const Request& request, boost::asio::io_context& here, Continuation& then) {
-  const auto question = read(request);
-  if (!question) {
-    return false;
-  }
-  auto identity = directory_.known(question->query);
-  if (!identity) {
-    return false;
-  }
-  auto errand =
-      std::make_unique<Errand>(*this, request, question->forwarded_for, std::move(*identity), then);
-  if (!api_.ask(errand->outgoing(), here, *errand)) {
-    return false;
-  }
-  static_cast<void>(errand.release());  // it owns itself, and may be gone
-  return true;
-}
-
-boost::asio::awaitable<Response> AgentStage::call(const Request& outgoing) {
-  if (auto response = api_.answer(outgoing)) {
-    co_return std::move(*response);
-  }
-  co_return co_await api_.handle(outgoing);
-}
-
-boost::asio::awaitable<Response> AgentStage::handle(const Request& request) {
-  const auto question = read(request);
-  if (!question) {
-    co_return question.error();
-  }
-  auto identity = directory_.known(question->query);
-  if (!identity && identity.error().code == ErrorCode::unavailable) {
-    identity = co_await directory_.find(question->query, Freshness::cached);
-  }
-  if (!identity) {
-    co_return refused(request, identity.error());
-  }
-  const Outgoing outgoing(request, question->forwarded_for, std::move(*identity), signer_);
-  auto response = co_await call(outgoing.request());
-  if (response.status == 404 && !directory_.current()) {
-    // The address may have a new owner since the directory was asked: ask it once more.
-    auto fresh = co_await directory_.find(question->query, Freshness::asked);
-    if (fresh && *fresh != outgoing.identity()) {
-      const Outgoing again(request, question->forwarded_for, std::move(*fresh), signer_);
-      response = co_await call(again.request());
+boost::asio::awaitable<Response> AgentStage::ask_directory(const Request& request,
+                                                           Question question,
+                                                           std::optional<Unknown> unknown) {
+  if (!unknown) {
+    auto identity = co_await directory_.find(question.query, Freshness::cached);
+    if (!identity) {
+      co_return refused(request, identity.error());
     }
+    auto response = co_await ask_api(request, question.forwarded_for, *identity);
+    if (!in_doubt(response)) {
+      co_return for_guest(request, std::move(response));
+    }
+    unknown.emplace(std::move(*identity), std::move(response));
   }
-  co_return for_guest(request, std::move(response));
+  auto fresh = co_await directory_.find(question.query, Freshness::asked);
+  if (fresh && *fresh != unknown->identity) {
+    unknown->response = co_await ask_api(request, question.forwarded_for, std::move(*fresh));
+  }
+  co_return for_guest(request, std::move(unknown->response));
+}
+
+boost::asio::awaitable<Response> AgentStage::ask_api(const Request& request,
+                                                     std::string_view forwarded_for,
+                                                     Identity identity) {
+  const Outgoing outgoing(request, forwarded_for, std::move(identity), signer_);
+  co_return co_await http::co_ask(api_, outgoing.request());
 }
 
 }  // namespace metatap::agent

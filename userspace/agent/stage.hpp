@@ -40,23 +40,31 @@ class AgentStage final : public Handler {
                                                     const AgentOptions& options,
                                                     std::optional<PortTagKey> key = {});
 
-  [[nodiscard]] std::optional<Response> answer(const Request& request) override;
-  [[nodiscard]] bool ask(const Request& request, boost::asio::io_context& here,
-                         Continuation& then) override;
-  [[nodiscard]] boost::asio::awaitable<Response> handle(const Request& request) override;
   /// Requests whose port tag could not be believed.
   [[nodiscard]] std::uint64_t refused_tags() const { return tags_.refused(); }
 
  private:
   class Outgoing;
-  class Errand;
+  class ApiCall;
   struct Question;
+  struct Unknown;
 
   AgentStage(Directory& directory, Handler& api, Signer signer, const AgentOptions& options,
              std::optional<PortTagKey> key);
 
   [[nodiscard]] tl::expected<Question, Response> read(const Request& request) const;
-  [[nodiscard]] boost::asio::awaitable<Response> call(const Request& outgoing);
+  [[nodiscard]] std::optional<Response> handle(const Request& request,
+                                               boost::asio::io_context& here,
+                                               Continuation& then) override;
+  /// Whether the directory is to be asked again: the address may have a new owner since.
+  [[nodiscard]] bool in_doubt(const Response& from_api) const;
+  /// What needs the directory itself: an identity that is not known, or one the API does not know.
+  [[nodiscard]] boost::asio::awaitable<Response> ask_directory(const Request& request,
+                                                               Question question,
+                                                               std::optional<Unknown> unknown);
+  [[nodiscard]] boost::asio::awaitable<Response> ask_api(const Request& request,
+                                                         std::string_view forwarded_for,
+                                                         Identity identity);
   [[nodiscard]] Response refused(const Request& request, const Error& error) const;
   [[nodiscard]] static Response for_guest(const Request& request, Response from_api);
 

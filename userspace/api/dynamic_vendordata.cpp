@@ -12,6 +12,7 @@
 #include <charconv>
 
 #include "base/log.hpp"
+#include "http/coroutine.hpp"
 #include "http/upstream.hpp"
 
 namespace metatap::api {
@@ -168,7 +169,7 @@ asio::awaitable<Result<Json>> DynamicVendordata::ask_one(const Target& target,
   request.headers = headers;
   request.body = question;
   request.peer = &self;
-  const Response response = co_await target.upstream->handle(request);
+  const Response response = co_await http::co_ask(*target.upstream, request);
   if (response.status < 200 || response.status > 299) {
     co_return fail(ErrorCode::unavailable, fmt::format("status {}", response.status));
   }

@@ -15,6 +15,7 @@
 #include "base/ascii.hpp"
 #include "base/log.hpp"
 #include "base/text.hpp"
+#include "http/coroutine.hpp"
 
 namespace metatap::api {
 namespace {
@@ -257,22 +258,18 @@ Response ApiStage::counted(Response response) {
   return response;
 }
 
-std::optional<Response> ApiStage::answer(const Request& request) {
+std::optional<Response> ApiStage::handle(const Request& request, boost::asio::io_context& here,
+                                         Continuation& then) {
+  counters_.requests.add();
   Outcome outcome = route(request);
   if (auto* response = std::get_if<Response>(&outcome)) {
-    counters_.requests.add();
     return counted(std::move(*response));
   }
+  http::answer_from(wait_for(request, std::get<Pending>(std::move(outcome))), here, then);
   return std::nullopt;
 }
 
-boost::asio::awaitable<Response> ApiStage::handle(const Request& request) {
-  Outcome outcome = route(request);
-  counters_.requests.add();
-  if (auto* response = std::get_if<Response>(&outcome)) {
-    co_return counted(std::move(*response));
-  }
-  auto& pending = std::get<Pending>(outcome);
+boost::asio::awaitable<Response> ApiStage::wait_for(const Request& request, Pending pending) {
   if (pending.kind == Kind::password) {
     co_return counted(co_await store_password(request, std::move(pending.document)));
   }

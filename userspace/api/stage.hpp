@@ -38,7 +38,7 @@ struct ApiHooks {
 /// The nova-style metadata API: who asks (signature or address), for what (path), and the answer,
 /// from memory. Contract: Nova's nova/api/metadata/{handler,base,password}.py.
 ///
-/// answer() and handle() run on any worker. apply(), refresh() and the constructor run on one
+/// ask() runs on any worker. apply(), refresh() and the constructor run on one
 /// thread (the control thread).
 class ApiStage final : public Handler {
  public:
@@ -47,9 +47,6 @@ class ApiStage final : public Handler {
   static Result<std::unique_ptr<ApiStage>> create(ApiOptions options,
                                                   std::shared_ptr<const Inventory> inventory,
                                                   ApiHooks hooks = {});
-
-  [[nodiscard]] std::optional<Response> answer(const Request& request) override;
-  [[nodiscard]] boost::asio::awaitable<Response> handle(const Request& request) override;
 
   /// Renders what the change touched; served from the moment this returns.
   void apply(const InventoryChange& change);
@@ -93,6 +90,11 @@ class ApiStage final : public Handler {
     DocumentPtr document;
   };
   using Outcome = std::variant<Response, Pending>;
+
+  [[nodiscard]] std::optional<Response> handle(const Request& request,
+                                               boost::asio::io_context& here,
+                                               Continuation& then) override;
+  [[nodiscard]] boost::asio::awaitable<Response> wait_for(const Request& request, Pending pending);
 
   ApiStage(ApiOptions options, ApiHooks hooks, std::unique_ptr<DynamicVendordata> dynamic,
            std::shared_ptr<const Inventory> inventory);

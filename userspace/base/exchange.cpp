@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/ascii.hpp"
+#include "base/log.hpp"
 
 namespace metatap {
 
@@ -19,6 +20,46 @@ std::optional<std::string_view> Request::header(std::string_view name) const {
 std::size_t Request::count(std::string_view name) const {
   return static_cast<std::size_t>(
       std::ranges::count_if(headers, [&](const Header& h) { return iequals(h.name, name); }));
+}
+
+namespace {
+
+Response plain(unsigned status, std::string text) {
+  Response response;
+  response.status = status;
+  response.content_type = "text/plain; charset=UTF-8";
+  response.body = Body(std::move(text));
+  return response;
+}
+
+}  // namespace
+
+Response failed_response(const std::exception_ptr& error) noexcept {
+  try {
+    std::rethrow_exception(error);
+  } catch (const std::exception& known) {
+    log::error("a stage threw: {}", known.what());
+  } catch (...) {
+    log::error("a stage threw what is no exception");
+  }
+  return plain(500, "500 Internal Server Error\n");
+}
+
+std::optional<Response> Handler::ask(const Request& request, boost::asio::io_context& here,
+                                     Continuation& then) noexcept {
+  try {
+    return handle(request, here, then);
+  } catch (...) {
+    return failed_response(std::current_exception());
+  }
+}
+
+Promise::~Promise() {
+  if (then_ != nullptr) {
+    auto response = plain(503, "503 Service Unavailable\n");
+    response.headers.emplace_back("Retry-After", "1");
+    keep(std::move(response));
+  }
 }
 
 }  // namespace metatap

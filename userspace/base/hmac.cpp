@@ -41,7 +41,7 @@ Signature hex(const Digest& digest) {
 }
 
 /// One thread's HMAC computation. It remembers the key it was last set up with, and what it signed
-/// last: a request asks for the same signature in answer() and again in ask() or handle().
+/// last: the next request is often the same guest's.
 class Computation {
  public:
   const Signature& run(std::uint64_t number, std::string_view key, std::string_view text) {

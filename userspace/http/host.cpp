@@ -7,13 +7,11 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
-#include <boost/asio/co_spawn.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/intrusive/list.hpp>
 #include <coroutine>
 #include <cstring>
-#include <exception>
 #include <iterator>
 #include <span>
 #include <thread>
@@ -101,34 +99,27 @@ class Session final : public SessionHook, Deadlines::Entry {
     void await_suspend(std::coroutine_handle<> coroutine);
     void await_resume() const noexcept {}
   };
-  /// Waits for a handler's answer: as a continuation if the handler can do with that, else as the
-  /// caller of its coroutine. Does not suspend if the answer is there at once.
-  struct Handled final : Continuation {
-    Handled(Session& its_session, const Request& its_request)
+  /// Asks the visitor; does not suspend if the response is there at once.
+  struct Asking final : Continuation {
+    Asking(Session& its_session, const Request& its_request)
         : session(its_session), request(its_request) {}
-    Handled(const Handled&) = delete;
-    Handled& operator=(const Handled&) = delete;
+    Asking(const Asking&) = delete;
+    Asking& operator=(const Asking&) = delete;
 
     Session& session;
     const Request& request;
     std::coroutine_handle<> waiter;
-    enum class Step : std::uint8_t { starting, suspended, done } step = Step::starting;
-    Response response;
+    std::optional<Response> response;
     [[nodiscard]] bool await_ready() const noexcept { return false; }
-    bool await_suspend(std::coroutine_handle<> coroutine);
-    Response await_resume() noexcept { return std::move(response); }
-
-    void answered(Response result) override;
-    void unanswered() override { spawn(); }
-    void abandoned() override { waiter.destroy(); }
-    void spawn();
+    bool await_suspend(std::coroutine_handle<> coroutine) noexcept;
+    Response await_resume() noexcept { return std::move(*response); }
+    void answered(Response result) noexcept override;
   };
 
   Ready readable() { return {*this, EPOLLIN}; }
   Ready writable() { return {*this, EPOLLOUT}; }
   /// The first wait registers the socket; most connections of one request never wait.
   bool watched() { return !closed_ && (watch_.is_open() || watch_.open(socket_)); }
-  std::optional<Response> answer(const Request& request);
   void borrow_scratch();
   void return_scratch();
   [[nodiscard]] bool nothing_read() const { return !scratch_ || scratch_->reader.empty(); }
@@ -257,40 +248,20 @@ void Session::Yield::await_suspend(std::coroutine_handle<> coroutine) {
   asio::post(session.shard_->context, Resumption(coroutine));
 }
 
-bool Session::Handled::await_suspend(std::coroutine_handle<> coroutine) {
-  waiter = coroutine;
-  if (!session.visitor_->ask(request, session.shard_->context, *this)) {
-    spawn();
+bool Session::Asking::await_suspend(std::coroutine_handle<> coroutine) noexcept {
+  if (auto result = session.visitor_->ask(request, session.shard_->context, *this)) {
+    response = std::move(result);
   }
-  if (step == Step::done) {
-    return false;
+  if (!response) {
+    waiter = coroutine;
   }
-  step = Step::suspended;
-  return true;
+  return !response;
 }
 
-void Session::Handled::answered(Response result) {
+void Session::Asking::answered(Response result) noexcept {
   response = std::move(result);
-  if (std::exchange(step, Step::done) == Step::suspended) {
+  if (waiter) {  // else we are still in await_suspend()
     waiter.resume();
-  }
-}
-
-void Session::Handled::spawn() {
-  asio::co_spawn(
-      session.shard_->context, session.visitor_->handle(request),
-      [this, owner = Resumption(waiter)](const std::exception_ptr& error, Response result) mutable {
-        owner.release();  // it is still there: answered() resumes it
-        answered(error ? plain_response(500) : std::move(result));
-      });
-}
-
-std::optional<Response> Session::answer(const Request& request) {
-  try {
-    return visitor_->answer(request);
-  } catch (const std::exception& error) {
-    log::error("a handler threw: {}", error.what());
-    return plain_response(500);
   }
 }
 
@@ -378,15 +349,12 @@ Detached Session::run(std::shared_ptr<Host::Shard> shard, const void* listener, 
       ++s.shard_->count.requests;
       request = reader.request(s.visitor_->peer());
       head = reader.head_request();
-      response = s.answer(request);
-      if (!response) {
-        s.phase_ = Phase::handling;
-        s.never_expire();
-        Handled handled(s, request);  // named: GCC 12 copies temporary awaiters bitwise
-        response = co_await handled;
-        if (s.closed_) {
-          co_return;
-        }
+      s.phase_ = Phase::handling;
+      s.never_expire();
+      Asking asking(s, request);  // named: GCC 12 copies temporary awaiters bitwise
+      response = co_await asking;
+      if (s.closed_) {
+        co_return;
       }
       keep_alive = reader.keep_alive() && !response->close && !s.shard_->draining;
     } else {
@@ -455,7 +423,7 @@ Detached Session::run(std::shared_ptr<Host::Shard> shard, const void* listener, 
         ++next;
       }
     }
-    s.visitor_->answered(state == RequestReader::State::complete ? &request : nullptr, *response);
+    s.visitor_->responded(state == RequestReader::State::complete ? &request : nullptr, *response);
 
     // 4. The next one.
     if (state == RequestReader::State::complete) {

@@ -114,7 +114,7 @@ bool Watch::open(int fd, Trigger trigger) {
   seen_ = 0;
   hung_up_ = false;
   registered_ = kReading | (trigger == Trigger::edge ? static_cast<std::uint32_t>(EPOLLET) : 0);
-  if (!readiness_.control(EPOLL_CTL_ADD, *this, registered_)) {
+  if (readiness_.ended_ || !readiness_.control(EPOLL_CTL_ADD, *this, registered_)) {
     fd_ = -1;
   }
   return is_open();
@@ -168,7 +168,11 @@ bool Watch::take(std::uint32_t events) {
   return true;
 }
 
-void Watch::wait(std::coroutine_handle<> waiter, std::uint32_t events) {
+bool Watch::wait(std::coroutine_handle<> waiter, std::uint32_t events) {
+  if (readiness_.ended_) {
+    close();
+    return false;
+  }
   if ((events & EPOLLOUT) != 0 && (registered_ & EPOLLOUT) == 0) {
     registered_ |= EPOLLOUT;  // and stays: who was slow once will be again
     readiness_.control(EPOLL_CTL_MOD, *this, registered_);
@@ -177,6 +181,7 @@ void Watch::wait(std::coroutine_handle<> waiter, std::uint32_t events) {
   wanted_ = told(events);
   readiness_.waiting_.push_back(*this);
   readiness_.arm();
+  return true;
 }
 
 void Watch::happened(std::uint32_t events) {

@@ -67,7 +67,8 @@ class Readiness : public boost::asio::execution_context::service {
 /// and an edge that came while nobody waited is kept for the next one who does.
 ///
 /// Does not own the descriptor and goes together with it. At most one coroutine waits at a time.
-/// One that still waits when the context ends is destroyed.
+/// One that still waits when the context ends is destroyed: what waits here is owned by nobody
+/// else. One that wants to wait later finds the watch closed.
 class Watch : public WatchHook {
  public:
   explicit Watch(Readiness& readiness) : readiness_(readiness) {}
@@ -92,7 +93,9 @@ class Watch : public WatchHook {
    public:
     Wait(Watch& watch, std::uint32_t events) : watch_(watch), events_(events) {}
     [[nodiscard]] bool await_ready() const noexcept { return watch_.take(events_); }
-    void await_suspend(std::coroutine_handle<> waiter) const { watch_.wait(waiter, events_); }
+    bool await_suspend(std::coroutine_handle<> waiter) const {
+      return watch_.wait(waiter, events_);
+    }
     void await_resume() const noexcept {}
 
    private:
@@ -119,7 +122,8 @@ class Watch : public WatchHook {
  private:
   friend class Readiness;
   bool take(std::uint32_t events);
-  void wait(std::coroutine_handle<> waiter, std::uint32_t events);
+  /// False: the context has ended; the watch is closed then.
+  bool wait(std::coroutine_handle<> waiter, std::uint32_t events);
   /// Resumes who waits for one of these, or keeps them.
   void happened(std::uint32_t events);
   void resume() {

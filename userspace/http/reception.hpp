@@ -10,24 +10,16 @@
 
 namespace metatap::http {
 
-/// The owner's side of one connection: who it is and what becomes of its requests. Made by a
-/// Reception, owned by the session, used on one worker's thread only.
-class Visitor {
+/// The owner's side of one connection: who it is and, as a Handler, what becomes of its requests.
+/// Made by a Reception, owned by the session, used on one worker's thread only.
+class Visitor : public Handler {
  public:
-  virtual ~Visitor() = default;
-
   /// Asked before each request is answered; false closes the connection without a word.
   [[nodiscard]] virtual bool welcome() { return true; }
   /// Of whom the requests are said to come.
   [[nodiscard]] virtual const Peer& peer() const = 0;
-  /// As Handler's: first answer(); if that has none, ask(); if that will not, handle().
-  [[nodiscard]] virtual std::optional<Response> answer(const Request& request) = 0;
-  [[nodiscard]] virtual bool ask(const Request&, boost::asio::io_context&, Continuation&) {
-    return false;
-  }
-  [[nodiscard]] virtual boost::asio::awaitable<Response> handle(const Request& request) = 0;
   /// After each response, also those the server makes itself (then `request` is null).
-  virtual void answered(const Request* request, const Response& response) {
+  virtual void responded(const Request* request, const Response& response) {
     static_cast<void>(request);
     static_cast<void>(response);
   }

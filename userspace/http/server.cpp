@@ -31,18 +31,14 @@ class Guest final : public Visitor {
   }
 
   [[nodiscard]] const Peer& peer() const override { return peer_; }
-  [[nodiscard]] std::optional<Response> answer(const Request& request) override {
-    return handler_.answer(request);
-  }
-  [[nodiscard]] bool ask(const Request& request, boost::asio::io_context& here,
-                         Continuation& then) override {
-    return handler_.ask(request, here, then);
-  }
-  [[nodiscard]] boost::asio::awaitable<Response> handle(const Request& request) override {
-    return handler_.handle(request);
-  }
 
  private:
+  [[nodiscard]] std::optional<Response> handle(const Request& request,
+                                               boost::asio::io_context& here,
+                                               Continuation& then) override {
+    return handler_.ask(request, here, then);
+  }
+
   Handler& handler_;
   Peer peer_;
   std::array<char, INET6_ADDRSTRLEN> text_{};

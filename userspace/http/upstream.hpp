@@ -63,15 +63,14 @@ class Upstream : public Handler {
   static Result<std::unique_ptr<Upstream>> create(UpstreamOptions options);
   ~Upstream() override;
 
-  /// Over a pooled connection without TLS, when there is one.
-  [[nodiscard]] bool ask(const Request& request, boost::asio::io_context& here,
-                         Continuation& then) override;
-  [[nodiscard]] boost::asio::awaitable<Response> handle(const Request& request) override;
   [[nodiscard]] Counters counters() const;
 
   struct Impl;
 
  private:
+  [[nodiscard]] std::optional<Response> handle(const Request& request,
+                                               boost::asio::io_context& here,
+                                               Continuation& then) override;
   explicit Upstream(std::shared_ptr<Impl> impl);
   std::shared_ptr<Impl> impl_;
 };

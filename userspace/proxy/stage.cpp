@@ -94,29 +94,7 @@ class ProxyStage::GuestSession final : public http::Visitor {
   }
   [[nodiscard]] const Peer& peer() const override { return kOurselves; }
 
-  [[nodiscard]] std::optional<Response> answer(const Request& request) override {
-    ++counters_.in_flight;
-    in_flight_ = true;
-    if (caller_.address_is_guests_choice && shared_->options.neutron_agent) {
-      return refuse_address();
-    }
-    const RateLimit& limit = shared_->options.rate_limit;
-    if (limit.enabled && !port_.load().rate.allow(limit, http::Deadlines::now())) {
-      ++counters_.rate_limited;
-      return http::plain_response(429);
-    }
-    rebuild(request);
-    return shared_->next.answer(outgoing_);
-  }
-  [[nodiscard]] bool ask(const Request&, boost::asio::io_context& here,
-                         Continuation& then) override {
-    return shared_->next.ask(outgoing_, here, then);
-  }
-  [[nodiscard]] boost::asio::awaitable<Response> handle(const Request&) override {
-    return shared_->next.handle(outgoing_);
-  }
-
-  void answered(const Request* request, const Response& response) override {
+  void responded(const Request* request, const Response& response) override {
     if (in_flight_) {
       in_flight_ = false;
       --counters_.in_flight;
@@ -137,6 +115,23 @@ class ProxyStage::GuestSession final : public http::Visitor {
   }
 
  private:
+  [[nodiscard]] std::optional<Response> handle(const Request& request,
+                                               boost::asio::io_context& here,
+                                               Continuation& then) override {
+    ++counters_.in_flight;
+    in_flight_ = true;
+    if (caller_.address_is_guests_choice && shared_->options.neutron_agent) {
+      return refuse_address();
+    }
+    const RateLimit& limit = shared_->options.rate_limit;
+    if (limit.enabled && !port_.load().rate.allow(limit, http::Deadlines::now())) {
+      ++counters_.rate_limited;
+      return http::plain_response(429);
+    }
+    rebuild(request);
+    return shared_->next.ask(outgoing_, here, then);
+  }
+
   /// Neutron's agent goes by the address alone, and one that a guest chose may be another's.
   [[nodiscard]] Response refuse_address() const {
     constexpr std::int64_t kTellAgain = 60'000;  // milliseconds
@@ -208,17 +203,16 @@ class ProxyStage::Overflow final : public http::Visitor {
         network_(std::move(network)) {}
 
   [[nodiscard]] const Peer& peer() const override { return kOurselves; }
-  [[nodiscard]] std::optional<Response> answer(const Request&) override {
-    return busy("too many connections");
-  }
-  [[nodiscard]] boost::asio::awaitable<Response> handle(const Request&) override {
-    co_return busy("too many connections");
-  }
-  void answered(const Request*, const Response& response) override {
+  void responded(const Request*, const Response& response) override {
     ++counters_.responses[std::min<std::size_t>(response.status, counters_.responses.size() - 1)];
   }
 
  private:
+  [[nodiscard]] std::optional<Response> handle(const Request&, boost::asio::io_context&,
+                                               Continuation&) override {
+    return busy("too many connections");
+  }
+
   std::shared_ptr<Shared> shared_;
   WorkerCounters& counters_;
   LoadShare port_, network_;

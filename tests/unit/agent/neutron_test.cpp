@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "agent/neutron_client.hpp"
+#include "http/coroutine.hpp"
 #include "http/server.hpp"
 #include "http/workers.hpp"
 #include "unit/agent/support.hpp"
@@ -25,9 +26,9 @@ using testing_support::run;
 using namespace std::chrono_literals;
 
 /// Keystone under /identity and Neutron at /, with the shapes the real ones answer in.
-class FakeCloud : public Handler {
+class FakeCloud : public http::CoroutineHandler {
  public:
-  boost::asio::awaitable<Response> handle(const Request& request) override {
+  boost::asio::awaitable<Response> respond(const Request& request) override {
     const std::string target(request.target);
     if (delay > 0ms && !target.starts_with("/identity")) {
       boost::asio::steady_timer timer(co_await boost::asio::this_coro::executor, delay);

@@ -81,12 +81,7 @@ class Stage : public testing::Test {
     stage = AgentStage::create(directory, api, options, key()).value();
   }
   void put(std::shared_ptr<const Port> made) { inventory.ports[made->id] = std::move(made); }
-  Response ask(const Asking& asking) {
-    if (auto response = stage->answer(asking.request)) {
-      return std::move(*response);
-    }
-    return run(stage->handle(asking.request));
-  }
+  Response ask(const Asking& asking) { return metatap::ask(*stage, asking.request); }
   /// Whom the API was asked about; empty: it was not asked.
   std::string instance_asked(const Asking& asking) {
     api.seen.clear();
@@ -345,12 +340,16 @@ TEST_F(Stage, AnUnknownPortTagIsNotWidenedToTheNetwork) {
 TEST_F(Stage, FusedRequestsNeedNoCoroutine) {
   const Asking asking(
       {{"X-Neutron-Network-ID", std::string(kNetwork)}, {"X-Forwarded-For", "192.168.1.1"}});
-  EXPECT_TRUE(stage->answer(asking.request));
+  EXPECT_TRUE(ask_at_once(*stage, asking.request));
   api.respond = [](const RecordingApi::Seen&) { return Response{.status = 404}; };
-  EXPECT_TRUE(stage->answer(asking.request)) << "the inventory cannot know better";
+  EXPECT_TRUE(ask_at_once(*stage, asking.request)) << "the inventory cannot know better";
   api.at_once = false;
-  EXPECT_FALSE(stage->answer(asking.request));
-  EXPECT_EQ(run(stage->handle(asking.request)).status, 404U);
+  boost::asio::io_context here;
+  Waiting waiting;
+  EXPECT_FALSE(stage->ask(asking.request, here, waiting));
+  api.waiting.back()();
+  ASSERT_TRUE(waiting.result);
+  EXPECT_EQ(waiting.result->status, 404U);
 }
 
 class Mapping : public Stage, public testing::WithParamInterface<std::pair<unsigned, unsigned>> {};
@@ -431,11 +430,7 @@ class Cached : public Stage {
   Response ask_cached() {
     const Asking asking(
         {{"X-Neutron-Network-ID", std::string(kNetwork)}, {"X-Forwarded-For", "192.168.1.1"}});
-    if (auto response = cached_stage->answer(asking.request)) {
-      return std::move(*response);
-    }
-    api.seen.clear();
-    return run(cached_stage->handle(asking.request));
+    return metatap::ask(*cached_stage, asking.request);
   }
   void api_knows(std::string instance) {
     api.respond = [instance = std::move(instance)](const RecordingApi::Seen& seen) {
@@ -488,33 +483,52 @@ TEST_F(Cached, ADirectoryThatIsDownIs503WithRetryAfter) {
   }
 }
 
-TEST_F(Cached, WhoWaitsForTheApiNeedsNoCoroutine) {
+TEST_F(Cached, WaitsForTheApiWithoutALoop) {
   const Asking asking(
       {{"X-Neutron-Network-ID", std::string(kNetwork)}, {"X-Forwarded-For", "192.168.1.1"}});
   boost::asio::io_context here;
   Waiting waiting;
   api.at_once = false;
-  cached.cached = Identity{"one", "p"};
-  EXPECT_FALSE(cached_stage->ask(asking.request, here, waiting)) << "the API wants its coroutine";
-  api.later = true;
   api_knows("one");
-  EXPECT_TRUE(cached_stage->ask(asking.request, here, waiting));
+  cached.cached = Identity{"one", "p"};
+  EXPECT_FALSE(cached_stage->ask(asking.request, here, waiting));
   EXPECT_FALSE(waiting.result);
   api.waiting.back()();
   ASSERT_TRUE(waiting.result);
   EXPECT_EQ(waiting.result->status, 200U);
   EXPECT_EQ(api.seen.back().headers.at(1).second, "one");
+}
 
-  // The API does not know it: whether the directory does is for handle() to ask.
+TEST_F(Cached, AsksTheDirectoryAgainWhenTheApiSaysLaterThatItKnowsNobody) {
+  const Asking asking(
+      {{"X-Neutron-Network-ID", std::string(kNetwork)}, {"X-Forwarded-For", "192.168.1.1"}});
+  boost::asio::io_context here;
+  Waiting waiting;
+  api.at_once = false;
+  api_knows("new");
   cached.cached = Identity{"old", "p"};
-  Waiting stale;
-  EXPECT_TRUE(cached_stage->ask(asking.request, here, stale));
+  cached.asked = Identity{"new", "p"};
+  EXPECT_FALSE(cached_stage->ask(asking.request, here, waiting));
   api.waiting.back()();
-  EXPECT_TRUE(stale.again);
-  EXPECT_FALSE(stale.result);
+  EXPECT_FALSE(waiting.result);
+  here.poll();
+  ASSERT_EQ(api.waiting.size(), 2U);
+  EXPECT_FALSE(waiting.result);
+  api.waiting.back()();
+  here.restart();
+  here.poll();
+  ASSERT_TRUE(waiting.result);
+  EXPECT_EQ(waiting.result->status, 200U);
+  EXPECT_EQ(waiting.times, 1);
+}
 
+TEST_F(Cached, AStageThatThrowsHasAnswered500) {
+  api.respond = [](const RecordingApi::Seen&) -> Response { throw std::runtime_error("broken"); };
+  cached.cached = Identity{"one", "p"};
+  EXPECT_EQ(ask_cached().status, 500U) << "at once";
   cached.cached = fail(ErrorCode::unavailable, "not cached");
-  EXPECT_FALSE(cached_stage->ask(asking.request, here, stale));
+  cached.asked = Identity{"one", "p"};
+  EXPECT_EQ(ask_cached().status, 500U) << "for a coroutine";
 }
 
 }  // namespace

@@ -40,30 +40,20 @@ class RecordingApi : public Handler {
     std::vector<std::pair<std::string, std::string>> headers;
   };
 
-  std::optional<Response> answer(const Request& request) override {
-    if (!at_once) {
-      return std::nullopt;
-    }
-    return reply(request);
-  }
-  bool ask(const Request& request, boost::asio::io_context&, Continuation& then) override {
-    if (!later) {
-      return false;
-    }
-    waiting.emplace_back([this, &request, &then] { then.answered(reply(request)); });
-    return true;
-  }
-  boost::asio::awaitable<Response> handle(const Request& request) override {
-    co_return reply(request);
-  }
-
   bool at_once = true;
-  bool later = false;                          ///< ask() takes requests
-  std::vector<std::function<void()>> waiting;  ///< each answers one of them
+  std::vector<std::function<void()>> waiting;  ///< else: each answers one request
   std::function<Response(const Seen&)> respond = [](const Seen&) { return Response{}; };
   std::vector<Seen> seen;
 
  private:
+  std::optional<Response> handle(const Request& request, boost::asio::io_context&,
+                                 Continuation& then) override {
+    if (at_once) {
+      return reply(request);
+    }
+    waiting.emplace_back([this, &request, &then] { then.answered(reply(request)); });
+    return std::nullopt;
+  }
   Response reply(const Request& request) {
     Seen one{
         std::string(request.method), std::string(request.target), std::string(request.body), {}};

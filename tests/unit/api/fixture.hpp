@@ -14,6 +14,7 @@
 
 #include "api/stage.hpp"
 #include "base/hmac.hpp"
+#include "unit/waiting.hpp"
 
 namespace metatap::api {
 
@@ -138,8 +139,8 @@ struct Call {
   }
   [[nodiscard]] Response answer(ApiStage& stage) const {
     return as_request([&](const Request& request) {
-      auto response = stage.answer(request);
-      EXPECT_TRUE(response) << method << " " << target << " was left to handle()";
+      auto response = ask_at_once(stage, request);
+      EXPECT_TRUE(response) << method << " " << target << " is not answered at once";
       return response ? std::move(*response) : Response{};
     });
   }
@@ -147,23 +148,8 @@ struct Call {
 
 /// The answer, waiting where it has to.
 inline Response ask(ApiStage& stage, const Call& call) {
-  return call.as_request([&](const Request& request) {
-    if (auto ready = stage.answer(request)) {
-      return std::move(*ready);
-    }
-    boost::asio::io_context context;
-    Response response;
-    response.status = 0;
-    boost::asio::co_spawn(
-        context,
-        [&]() -> boost::asio::awaitable<void> {
-          response = co_await stage.handle(request);
-          context.stop();  // what a connection pool still waits for does not matter
-        },
-        boost::asio::detached);
-    context.run_for(std::chrono::seconds(20));
-    return response;
-  });
+  return call.as_request(
+      [&](const Request& request) { return metatap::ask(static_cast<Handler&>(stage), request); });
 }
 
 inline std::unique_ptr<ApiStage> stage_of(Inventory inventory,

@@ -160,6 +160,52 @@ TEST_F(ReadinessTest, DestroysWhoStillWaitsAtTheEnd) {
   EXPECT_EQ(token.use_count(), 1);
 }
 
+TEST_F(ReadinessTest, TellsARestingWatchOfWhatNobodyAskedFor) {
+  struct Alarm final : Watch::Alarm {
+    void disturbed() override { ++times; }
+    int times = 0;
+  } alarm;
+  Pair pair(context_), quiet(context_), awake(context_);
+  ASSERT_TRUE(pair.watch.rest(alarm));
+  ASSERT_TRUE(quiet.watch.rest(alarm));
+  ASSERT_TRUE(awake.watch.rest(alarm));
+  awake.watch.end_rest();
+  pair.say("x");
+  awake.say("x");
+  EXPECT_EQ(context_.run_one(), 1U);
+  EXPECT_EQ(alarm.times, 1);
+  EXPECT_FALSE(awake.watch.rest(alarm)) << "it has been seen already";
+  awake.theirs.reset();
+  EXPECT_FALSE(pair.watch.hung_up());
+  context_.run_one();
+  EXPECT_TRUE(awake.watch.hung_up());
+  EXPECT_EQ(alarm.times, 1);
+}
+
+TEST_F(ReadinessTest, NobodyWaitsInAContextThatHasEnded) {
+  struct AtTheEnd {
+    std::function<void()> act;
+    ~AtTheEnd() { act(); }
+  };
+  bool went_on = false;
+  {
+    boost::asio::io_context context{1};
+    const auto wait_again = [&went_on](const std::shared_ptr<Pair>& pair) -> Detached {
+      co_await pair->watch.readable();
+      EXPECT_FALSE(pair->watch.is_open());
+      went_on = true;
+    };
+    const auto first = std::make_shared<Pair>(context), second = std::make_shared<Pair>(context);
+    [](std::shared_ptr<Pair> pair, std::function<void()> act) -> Detached {
+      const AtTheEnd at_the_end{std::move(act)};
+      co_await pair->watch.readable();
+      ADD_FAILURE() << "nothing came";
+    }(first, [wait_again, second] { wait_again(second); });
+    EXPECT_FALSE(went_on);
+  }
+  EXPECT_TRUE(went_on);
+}
+
 TEST_F(ReadinessTest, AListenerWithCopiesIsForgotten) {
   Pair pair(context_), other(context_);
   const UniqueFd copy(::dup(other.ours.get()));

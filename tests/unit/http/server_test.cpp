@@ -6,7 +6,12 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
+#include <atomic>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/this_coro.hpp>
+#include <boost/asio/use_awaitable.hpp>
 #include <ctime>
+#include <stdexcept>
 
 #include "unit/http/support.hpp"
 
@@ -61,6 +66,44 @@ TEST_P(ServerTest, AnswersAndKeepsTheConnection) {
     EXPECT_EQ(body_of(response), "GET /openstack/latest\nHost=169.254.169.254\nbody=");
   }
   EXPECT_FALSE(one.ended());
+}
+
+TEST_P(ServerTest, AStageThatThrowsHasAnswered500) {
+  start({}, [](const Request&) -> Response { throw std::runtime_error("broken"); });
+  Client one = client();
+  for (int i = 0; i < 2; ++i) {
+    one.send("GET / HTTP/1.1\r\n\r\n");
+    EXPECT_THAT(one.read_response(), StartsWith("HTTP/1.1 500 "));
+  }
+  EXPECT_FALSE(one.ended());
+}
+
+TEST(ServerEnd, ComesWhileARequestWaits) {
+  class Endless final : public CoroutineHandler {
+   public:
+    std::atomic<int> asked{0};
+
+   private:
+    boost::asio::awaitable<Response> respond(const Request&) override {
+      ++asked;
+      boost::asio::steady_timer timer(co_await boost::asio::this_coro::executor, 1h);
+      co_await timer.async_wait(boost::asio::use_awaitable);
+      co_return text_response(200, "late");
+    }
+  } handler;
+  std::optional<Client> client;
+  {
+    Workers workers(1);
+    Server server(workers, handler);
+    workers.start();
+    ASSERT_TRUE(server.listen(TcpEndpoint{"127.0.0.1", 0}));
+    client = Client::tcp(server.port());
+    client->send("GET / HTTP/1.1\r\n\r\n");
+    ASSERT_TRUE(eventually([&] { return handler.asked == 1; }));
+    server.stop(0ms);
+  }
+  EXPECT_EQ(client->read_all(), "");
+  EXPECT_TRUE(client->ended());
 }
 
 TEST_P(ServerTest, SaysWhatTimeItIs) {

@@ -18,6 +18,7 @@
 #include <string_view>
 #include <thread>
 
+#include "http/coroutine.hpp"
 #include "metatap/exchange.hpp"
 #include "metatap/unique_fd.hpp"
 #include "unit/waiting.hpp"
@@ -26,21 +27,24 @@ namespace metatap::testing {
 
 using namespace std::chrono_literals;
 
-/// A Handler made of a function; with a `slow` one too, answer() has nothing and handle() answers.
+/// A Handler made of a function; a slow one answers later.
 class FunctionHandler : public Handler {
  public:
   using Function = std::function<Response(const Request&)>;
   explicit FunctionHandler(Function function, bool slow = false)
       : function_(std::move(function)), slow_(slow) {}
 
-  std::optional<Response> answer(const Request& request) override {
-    return slow_ ? std::nullopt : std::optional(function_(request));
-  }
-  boost::asio::awaitable<Response> handle(const Request& request) override {
-    co_return function_(request);
-  }
-
  private:
+  std::optional<Response> handle(const Request& request, boost::asio::io_context& here,
+                                 Continuation& then) override {
+    if (!slow_) {
+      return function_(request);
+    }
+    http::answer_from(later(request), here, then);
+    return std::nullopt;
+  }
+  boost::asio::awaitable<Response> later(const Request& request) { co_return function_(request); }
+
   Function function_;
   bool slow_;
 };

@@ -5,12 +5,9 @@
 #include <poll.h>
 
 #include <atomic>
-#include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ssl.hpp>
-#include <boost/asio/use_future.hpp>
 #include <functional>
-#include <future>
 #include <list>
 #include <memory>
 #include <mutex>
@@ -21,6 +18,7 @@
 #include "http/upstream.hpp"
 #include "unit/http/certificate.hpp"
 #include "unit/http/support.hpp"
+#include "unit/waiting.hpp"
 
 namespace metatap::http {
 namespace {
@@ -139,9 +137,9 @@ class Server {
 
 enum class Over : std::uint8_t { local, tcp, tls };
 
-/// Over each kind of connection; by the coroutine alone, and as sessions do it, which ask without
-/// one first; with a loop that runs while the connection rests, and with one that is busy.
-class UnaskedTest : public ::testing::TestWithParam<std::tuple<Over, bool, bool>> {
+/// Over each kind of connection; with a loop that runs while the connection rests, and with one
+/// that is busy.
+class UnaskedTest : public ::testing::TestWithParam<std::tuple<Over, bool>> {
  protected:
   void serve(Server::Act act) {
     SSL_CTX* context = nullptr;
@@ -172,21 +170,7 @@ class UnaskedTest : public ::testing::TestWithParam<std::tuple<Over, bool, bool>
 
   Response ask(std::string_view target, std::string_view method = "GET") {
     const Request request{.method = method, .target = target};
-    Waiting waiting;
-    context_.restart();
-    if (std::get<1>(GetParam()) && upstream_->ask(request, context_, waiting)) {
-      while (!waiting.result && !waiting.again) {
-        context_.run_one();
-      }
-      if (waiting.result) {
-        return std::move(*waiting.result);
-      }
-    }
-    auto answer = asio::co_spawn(context_, upstream_->handle(request), asio::use_future);
-    while (answer.wait_for(0s) != std::future_status::ready) {
-      context_.run_one();
-    }
-    return answer.get();
+    return metatap::ask(*upstream_, request, context_);
   }
   /// Until the server has done what it does, and then some.
   void pause() {
@@ -205,7 +189,7 @@ class UnaskedTest : public ::testing::TestWithParam<std::tuple<Over, bool, bool>
       step();
     }
   }
-  [[nodiscard]] static bool loop_runs() { return std::get<2>(GetParam()); }
+  [[nodiscard]] static bool loop_runs() { return std::get<1>(GetParam()); }
 
   /// After the server has misbehaved: everybody gets the own answer.
   void expect_own_answers() {
@@ -233,13 +217,13 @@ class UnaskedTest : public ::testing::TestWithParam<std::tuple<Over, bool, bool>
   std::unique_ptr<Upstream> upstream_;
 };
 std::string name_of(const ::testing::TestParamInfo<UnaskedTest::ParamType>& test) {
-  const auto [over, ask, running] = test.param;
+  const auto [over, running] = test.param;
   const std::string name = over == Over::local ? "local" : over == Over::tcp ? "tcp" : "tls";
-  return name + (ask ? "_ask" : "_handle") + (running ? "_running" : "_busy");
+  return name + (running ? "_running" : "_busy");
 }
 INSTANTIATE_TEST_SUITE_P(All, UnaskedTest,
                          ::testing::Combine(::testing::Values(Over::local, Over::tcp, Over::tls),
-                                            ::testing::Bool(), ::testing::Bool()),
+                                            ::testing::Bool()),
                          name_of);
 
 TEST_P(UnaskedTest, ASecondResponseAfterAPause) {

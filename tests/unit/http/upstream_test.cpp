@@ -13,8 +13,10 @@
 #include <mutex>
 #include <vector>
 
+#include "http/coroutine.hpp"
 #include "http/server.hpp"
 #include "unit/http/support.hpp"
+#include "unit/waiting.hpp"
 
 namespace metatap::http {
 namespace {
@@ -67,7 +69,7 @@ class Script {
 
 constexpr std::string_view kOk = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
-/// Each case twice: by the coroutine alone, and as sessions do it, which ask without one first.
+/// Each case twice: asked as sessions do it, and from a coroutine.
 class UpstreamTest : public ::testing::TestWithParam<bool> {
  protected:
   UpstreamTest() { options_.endpoint = UnixEndpoint{.path = directory_.file("up.sock")}; }
@@ -86,19 +88,11 @@ class UpstreamTest : public ::testing::TestWithParam<bool> {
     if (!upstream_) {
       create();
     }
-    Waiting waiting;
-    if (GetParam() && upstream_->ask(request, context_, waiting)) {
-      ++asked_;
-      context_.restart();
-      while (!waiting.result && !waiting.again) {
-        context_.run_one();
-      }
-      if (waiting.result) {
-        return std::move(*waiting.result);
-      }
+    if (!GetParam()) {
+      return metatap::ask(*upstream_, request, context_);
     }
     auto answer =
-        boost::asio::co_spawn(context_, upstream_->handle(request), boost::asio::use_future);
+        boost::asio::co_spawn(context_, co_ask(*upstream_, request), boost::asio::use_future);
     context_.restart();
     while (answer.wait_for(0s) != std::future_status::ready) {
       context_.run_one();
@@ -111,10 +105,10 @@ class UpstreamTest : public ::testing::TestWithParam<bool> {
   std::optional<Script> script_;
   boost::asio::io_context context_{1};  // goes first, with its pools, so that the script can end
   std::unique_ptr<Upstream> upstream_;
-  int asked_ = 0;  // without a coroutine
 };
-INSTANTIATE_TEST_SUITE_P(AskAndHandle, UpstreamTest, ::testing::Bool(),
-                         [](const auto& test) { return test.param ? "ask" : "handle"; });
+INSTANTIATE_TEST_SUITE_P(Asked, UpstreamTest, ::testing::Bool(), [](const auto& test) {
+  return test.param ? "from_a_coroutine" : "plainly";
+});
 
 TEST_P(UpstreamTest, SendsOneRequestInOneWrite) {
   std::string seen;
@@ -274,7 +268,7 @@ TEST_P(UpstreamTest, WaitsForAFullBacklog) {
   const Request request;
   for (int i = 0; i < 20; ++i) {
     answers.push_back(
-        boost::asio::co_spawn(context_, upstream_->handle(request), boost::asio::use_future));
+        boost::asio::co_spawn(context_, co_ask(*upstream_, request), boost::asio::use_future));
   }
   std::thread release([&] {
     std::this_thread::sleep_for(100ms);
@@ -353,23 +347,23 @@ TEST_P(UpstreamTest, CarriesLargeBodiesExactly) {
   script_.reset();
 }
 
-TEST_P(UpstreamTest, AsksWithoutACoroutineOverPooledConnectionsOnly) {
+TEST_P(UpstreamTest, CountsWhatItReuses) {
   script([](int fd, int) {
     while (!Script::one_read(fd).empty()) {
       Script::say(fd, kOk);
     }
   });
+  options_.idle = 250ms;  // the script serves one connection at a time
   ask();
-  EXPECT_EQ(asked_, 0);  // there was no connection yet
   ask();
   ask({.method = "POST", .body = "x"});
-  ask();
-  EXPECT_EQ(asked_, GetParam() ? 2 : 0);
-  EXPECT_EQ(upstream_->counters().requests, 4U);
-  EXPECT_EQ(upstream_->counters().reused, 2U);
+  EXPECT_EQ(upstream_->counters().requests, 3U);
+  EXPECT_EQ(upstream_->counters().reused, 1U);
+  EXPECT_EQ(upstream_->counters().connects, 2U);
 }
 
-TEST_P(UpstreamTest, AbandonsWhoWaitsWhenTheContextEnds) {
+/// Whether it waits for a connection that is being made or for an answer over one.
+TEST_P(UpstreamTest, WhoWaitsIsToldOnceWhenTheContextEnds) {
   script([](int fd, int) {
     Script::one_read(fd);
     Script::say(fd, kOk);
@@ -378,18 +372,20 @@ TEST_P(UpstreamTest, AbandonsWhoWaitsWhenTheContextEnds) {
   });
   create();
   const Request request;
-  Waiting waiting;
-  {
-    boost::asio::io_context context{1};
-    auto first =
-        boost::asio::co_spawn(context, upstream_->handle(request), boost::asio::use_future);
-    while (first.wait_for(0s) != std::future_status::ready) {
-      context.run_one();
+  for (const bool pooled : {false, true}) {
+    Waiting waiting;
+    {
+      boost::asio::io_context context{1};
+      if (pooled) {
+        EXPECT_EQ(metatap::ask(*upstream_, request, context).status, 200U);
+      }
+      ASSERT_FALSE(upstream_->ask(request, context, waiting));
+      EXPECT_FALSE(waiting.result);
     }
-    ASSERT_TRUE(upstream_->ask(request, context, waiting));
+    ASSERT_TRUE(waiting.result);
+    EXPECT_EQ(waiting.result->status, 503U);
+    EXPECT_EQ(waiting.times, 1);
   }
-  EXPECT_TRUE(waiting.dropped);
-  EXPECT_FALSE(waiting.result);
 }
 
 TEST_P(UpstreamTest, NamesATlsFileItCannotRead) {

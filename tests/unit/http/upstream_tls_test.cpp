@@ -2,19 +2,17 @@
 #include <gmock/gmock.h>
 
 #include <atomic>
-#include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/read_until.hpp>
 #include <boost/asio/ssl.hpp>
 #include <boost/asio/streambuf.hpp>
-#include <boost/asio/use_future.hpp>
 #include <boost/asio/write.hpp>
-#include <future>
 
 #include "http/upstream.hpp"
 #include "unit/http/certificate.hpp"
 #include "unit/http/support.hpp"
+#include "unit/waiting.hpp"
 
 namespace metatap::http {
 namespace {
@@ -71,12 +69,7 @@ class TlsTest : public ::testing::Test {
     options.tls = std::move(tls);
     auto upstream = Upstream::create(options);
     EXPECT_TRUE(upstream) << upstream.error().message;
-    asio::io_context context{1};
-    auto answer = asio::co_spawn(context, (*upstream)->handle(request_), asio::use_future);
-    while (answer.wait_for(0s) != std::future_status::ready) {
-      context.run_one_for(100ms);
-    }
-    return answer.get();
+    return metatap::ask(**upstream, request_);
   }
 
   const Certificate made_;

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "http/connector.hpp"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include <algorithm>
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/posix/basic_stream_descriptor.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <cstring>
+#include <vector>
+
+namespace metatap::http {
+namespace {
+
+namespace asio = boost::asio;
+using asio::awaitable;
+using boost::system::error_code;
+
+constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
+constexpr std::chrono::milliseconds kBacklogPause{1};
+constexpr std::chrono::milliseconds kLongestBacklogPause{16};
+
+/// A TCP connection on its way.
+class Connecting final : public Deadlines::Entry {
+ public:
+  Connecting(asio::io_context& context, int fd, std::int64_t deadline) : descriptor_(context, fd) {
+    Deadlines::of(context).add(*this);
+    expire_at(deadline);
+  }
+  ~Connecting() override { descriptor_.release(); }  // the descriptor is another's
+
+  awaitable<bool> connected() {
+    co_await descriptor_.async_wait(asio::posix::descriptor_base::wait_write, kAwait);
+    int error = 0;
+    socklen_t size = sizeof error;
+    ::getsockopt(descriptor_.native_handle(), SOL_SOCKET, SO_ERROR, &error, &size);
+    co_return !timed_out_ && error == 0;
+  }
+
+ private:
+  void expired() override {
+    timed_out_ = true;
+    error_code ignored;
+    descriptor_.cancel(ignored);
+  }
+
+  asio::posix::basic_stream_descriptor<asio::io_context::executor_type> descriptor_;
+  bool timed_out_ = false;
+};
+
+awaitable<UniqueFd> connect_unix(asio::io_context& context, const UnixEndpoint& endpoint,
+                                 std::int64_t deadline) {
+  const auto& path = endpoint.path;
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.size() >= sizeof address.sun_path) {
+    co_return UniqueFd();
+  }
+  std::memcpy(address.sun_path, path.data(), path.size());
+  for (auto pause = kBacklogPause;;) {
+    UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    if (!fd) {
+      co_return UniqueFd();
+    }
+    if (::connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0) {
+      co_return fd;
+    }
+    // EAGAIN: the backlog is full, and the kernel has no event for its getting room.
+    if ((errno != EAGAIN && errno != EINTR) || Deadlines::now() >= deadline) {
+      co_return UniqueFd();
+    }
+    fd.reset();
+    asio::steady_timer timer(context, pause);
+    co_await timer.async_wait(kAwait);
+    pause = std::min(pause * 2, kLongestBacklogPause);
+  }
+}
+
+awaitable<UniqueFd> connect_tcp(asio::io_context& context, const TcpEndpoint& endpoint,
+                                std::int64_t deadline) {
+  std::vector<asio::ip::tcp::endpoint> targets;
+  error_code error;
+  if (const auto literal = asio::ip::make_address(endpoint.host, error); !error) {
+    targets.emplace_back(literal, endpoint.port);
+  } else {
+    asio::ip::tcp::resolver resolver(context);
+    const auto [failed, found] =
+        co_await resolver.async_resolve(endpoint.host, std::to_string(endpoint.port), kAwait);
+    if (failed) {
+      co_return UniqueFd();
+    }
+    for (const auto& entry : found) {
+      targets.push_back(entry.endpoint());
+    }
+  }
+  for (const auto& target : targets) {
+    UniqueFd fd(::socket(target.protocol().family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC,
+                         IPPROTO_TCP));
+    if (!fd) {
+      co_return UniqueFd();
+    }
+    const int on = 1;
+    ::setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    if (::connect(fd.get(), target.data(), static_cast<socklen_t>(target.size())) == 0) {
+      co_return fd;
+    }
+    if (errno != EINPROGRESS) {
+      continue;
+    }
+    Connecting connecting(context, fd.get(), deadline);
+    if (co_await connecting.connected()) {
+      co_return fd;
+    }
+  }
+  co_return UniqueFd();
+}
+
+}  // namespace
+
+Result<std::unique_ptr<const Connector>> Connector::create(const UpstreamOptions& options) {
+  std::unique_ptr<Connector> connector(new Connector(options));
+  if (!options.tls) {
+    return connector;
+  }
+  const TlsOptions& want = *options.tls;
+  auto& tls = connector->tls_.emplace(asio::ssl::context::tls_client);
+  error_code error;
+  const auto failed = [&](const std::string& file) {
+    return fail(ErrorCode::invalid, "read " + file + ": " + error.message());
+  };
+  if (want.insecure) {
+    tls.set_verify_mode(asio::ssl::verify_none, error);
+  } else {
+    tls.set_verify_mode(asio::ssl::verify_peer, error);
+    if (want.ca_file.empty()) {
+      tls.set_default_verify_paths(error);
+    } else if (tls.load_verify_file(want.ca_file, error); error) {
+      return failed(want.ca_file);
+    }
+  }
+  if (!want.client_cert.empty() && !want.client_key.empty()) {
+    if (tls.use_certificate_chain_file(want.client_cert, error); error) {
+      return failed(want.client_cert);
+    }
+    if (tls.use_private_key_file(want.client_key, asio::ssl::context::pem, error); error) {
+      return failed(want.client_key);
+    }
+  }
+  return connector;
+}
+
+awaitable<ConnectionPtr> Connector::connect(asio::io_context& context,
+                                            std::int64_t deadline) const {
+  const std::int64_t soon = std::min(deadline, Deadlines::now() + longest_.count());
+  UniqueFd fd;
+  if (const auto* local = std::get_if<UnixEndpoint>(&endpoint_)) {
+    fd = co_await connect_unix(context, *local, soon);
+  } else {
+    fd = co_await connect_tcp(context, std::get<TcpEndpoint>(endpoint_), soon);
+  }
+  if (!fd) {
+    co_return nullptr;
+  }
+  if (!tls_ || std::holds_alternative<UnixEndpoint>(endpoint_)) {
+    co_return std::make_unique<PlainConnection>(context, std::move(fd), body_limit_);
+  }
+  sockaddr_storage self{};
+  socklen_t size = sizeof self;
+  ::getsockname(fd.get(), reinterpret_cast<sockaddr*>(&self), &size);
+  const auto protocol = self.ss_family == AF_INET6 ? asio::ip::tcp::v6() : asio::ip::tcp::v4();
+  auto connection = std::make_unique<TlsConnection>(
+      context, TlsConnection::Socket(context, protocol, fd.release()), *tls_, body_limit_);
+  connection->begin(soon, false);
+  if (!co_await connection->handshake(std::get<TcpEndpoint>(endpoint_).host, verify_)) {
+    co_return nullptr;
+  }
+  co_return connection;
+}
+
+}  // namespace metatap::http
