@@ -7,6 +7,7 @@
 #include <malloc.h>
 
 #include <array>
+#include <boost/asio/io_context.hpp>
 #include <memory>
 #include <string>
 

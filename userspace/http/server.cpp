@@ -14,10 +14,10 @@
 namespace metatap::http {
 namespace {
 
-/// Everybody may come in; all talk to the same handler.
-class Guest final : public Visitor {
+/// A client of whom nothing is known but where it comes from.
+class AnyClient final : public ClientHandler {
  public:
-  Guest(Handler& handler, const sockaddr_storage& address) : handler_(handler) {
+  AnyClient(Handler& handler, const sockaddr_storage& address) : handler_(handler) {
     if (address.ss_family == AF_INET || address.ss_family == AF_INET6) {
       const auto* const raw =
           address.ss_family == AF_INET
@@ -44,12 +44,13 @@ class Guest final : public Visitor {
   std::array<char, INET6_ADDRSTRLEN> text_{};
 };
 
-class OpenDoor final : public Reception {
+/// Everybody may come in; all talk to the same handler.
+class AnyAcceptor final : public Acceptor {
  public:
-  explicit OpenDoor(Handler& handler) : handler_(handler) {}
-  [[nodiscard]] std::unique_ptr<Visitor> admit(int, const sockaddr_storage& peer,
-                                               unsigned) override {
-    return std::make_unique<Guest>(handler_, peer);
+  explicit AnyAcceptor(Handler& handler) : handler_(handler) {}
+  [[nodiscard]] std::unique_ptr<ClientHandler> accept(int, const sockaddr_storage& peer,
+                                                      unsigned) override {
+    return std::make_unique<AnyClient>(handler_, peer);
   }
 
  private:
@@ -59,7 +60,7 @@ class OpenDoor final : public Reception {
 }  // namespace
 
 Server::Server(Workers& workers, Handler& handler, Limits limits)
-    : workers_(workers), handler_(handler), host_(workers, limits) {}
+    : workers_(workers), handler_(handler), sockets_(workers, limits) {}
 
 Server::~Server() {
   stop({});
@@ -67,7 +68,7 @@ Server::~Server() {
 
 Status Server::listen(const Endpoint& endpoint) {
   const std::string name = to_string(endpoint);
-  const auto reception = std::make_shared<OpenDoor>(handler_);
+  const auto acceptor = std::make_shared<AnyAcceptor>(handler_);
   if (const auto* local = std::get_if<UnixEndpoint>(&endpoint)) {
     auto fd = listen_unix(*local);
     if (!fd) {
@@ -81,7 +82,7 @@ Status Server::listen(const Endpoint& endpoint) {
       if (copy < 0) {
         return fail_errno(errno, "listen on " + name);
       }
-      host_.open(i, UniqueFd(copy), name, reception);
+      sockets_.open(i, UniqueFd(copy), name, acceptor);
     }
     return {};
   }
@@ -92,7 +93,7 @@ Status Server::listen(const Endpoint& endpoint) {
       return tl::make_unexpected(std::move(fd).error());
     }
     tcp.port = bound_port(fd->get());
-    host_.open(i, std::move(*fd), name, reception);
+    sockets_.open(i, std::move(*fd), name, acceptor);
   }
   if (port_ == 0) {
     port_ = tcp.port;
@@ -101,7 +102,7 @@ Status Server::listen(const Endpoint& endpoint) {
 }
 
 void Server::stop(std::chrono::milliseconds drain) {
-  host_.stop(drain);
+  sockets_.stop(drain);
   for (const auto& file : std::exchange(socket_files_, {})) {
     struct stat now{};  // a successor may have put its own there
     if (::stat(file.path.c_str(), &now) == 0 && now.st_ino == file.inode) {

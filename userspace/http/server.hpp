@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "http/endpoint.hpp"
-#include "http/host.hpp"
 #include "http/limits.hpp"
+#include "http/socket_server.hpp"
 #include "http/workers.hpp"
 #include "metatap/exchange.hpp"
 #include "metatap/result.hpp"
@@ -29,12 +29,12 @@ class Server {
   [[nodiscard]] std::uint16_t port() const { return port_; }
 
   void stop(std::chrono::milliseconds drain = std::chrono::seconds(5));
-  [[nodiscard]] Host::Counters counters() const { return host_.counters(); }
+  [[nodiscard]] SocketServer::Counters counters() const { return sockets_.counters(); }
 
  private:
   Workers& workers_;
   Handler& handler_;
-  Host host_;
+  SocketServer sockets_;
   std::uint16_t port_ = 0;
   struct SocketFile {
     std::string path;

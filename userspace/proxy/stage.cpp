@@ -56,7 +56,7 @@ std::string quoted(std::string_view text) {
 }  // namespace
 
 /// One guest's connection.
-class ProxyStage::GuestSession final : public http::Visitor {
+class ProxyStage::GuestSession final : public http::ClientHandler {
  public:
   GuestSession(std::shared_ptr<Shared> shared, WorkerCounters& counters, Caller caller,
                LoadShare port, LoadShare network)
@@ -85,7 +85,7 @@ class ProxyStage::GuestSession final : public http::Visitor {
     }
   }
 
-  [[nodiscard]] bool welcome() override {
+  [[nodiscard]] bool permitted() override {
     if (caller_.origin->revoked.load(std::memory_order_relaxed)) {
       ++counters_.revoked;
       return false;
@@ -193,7 +193,7 @@ class ProxyStage::GuestSession final : public http::Visitor {
 thread_local unsigned ProxyStage::GuestSession::asked_ = 0;
 
 /// A connection too many: its first request is told to come back later.
-class ProxyStage::Overflow final : public http::Visitor {
+class ProxyStage::Overflow final : public http::ClientHandler {
  public:
   Overflow(std::shared_ptr<Shared> shared, WorkerCounters& counters, LoadShare port,
            LoadShare network)
@@ -218,14 +218,14 @@ class ProxyStage::Overflow final : public http::Visitor {
   LoadShare port_, network_;
 };
 
-/// Lets in what comes from one listener.
-class ProxyStage::Door final : public http::Reception {
+/// Finds out whose a connection from one listener is.
+class ProxyStage::GuestAcceptor final : public http::Acceptor {
  public:
-  Door(std::shared_ptr<Shared> shared, std::shared_ptr<const CallerResolver> resolver)
+  GuestAcceptor(std::shared_ptr<Shared> shared, std::shared_ptr<const CallerResolver> resolver)
       : shared_(std::move(shared)), resolver_(std::move(resolver)) {}
 
-  [[nodiscard]] std::unique_ptr<http::Visitor> admit(int fd, const sockaddr_storage& peer,
-                                                     unsigned worker) override {
+  [[nodiscard]] std::unique_ptr<http::ClientHandler> accept(int fd, const sockaddr_storage& peer,
+                                                            unsigned worker) override {
     WorkerCounters& counters = shared_->counters[worker];
     Caller caller = resolver_->caller_of(fd, peer);
     if (!caller.origin || caller.origin->revoked.load(std::memory_order_relaxed)) {
@@ -270,32 +270,32 @@ ProxyStage::Shared::Shared(Handler& its_next, ProxyOptions its_options,
 ProxyStage::ProxyStage(http::Workers& workers, Handler& next, ProxyOptions options,
                        std::optional<PortTagKey> key)
     : shared_(std::make_shared<Shared>(next, std::move(options), std::move(key), workers.size())),
-      host_(workers, shared_->options.limits) {}
+      server_(workers, shared_->options.limits) {}
 
 ProxyStage::~ProxyStage() = default;
 
 void ProxyStage::open(GuestListener listener) {
   http::tune_listener(listener.fd.get());
-  host_.open(listener.worker, std::move(listener.fd), std::move(listener.name),
-             std::make_shared<Door>(shared_, std::move(listener.resolver)),
-             listener.alone ? http::Host::Share::out : http::Host::Share::keep);
+  server_.open(listener.worker, std::move(listener.fd), std::move(listener.name),
+               std::make_shared<GuestAcceptor>(shared_, std::move(listener.resolver)),
+               listener.alone ? http::Share::out : http::Share::keep);
 }
 
 void ProxyStage::close(const std::string& name) {
-  host_.close(name);
+  server_.close(name);
 }
 
 void ProxyStage::stop(std::chrono::milliseconds drain) {
-  host_.stop(drain);
+  server_.stop(drain);
 }
 
 ProxyCounters ProxyStage::counters() const {
-  const auto host = host_.counters();
+  const auto server = server_.counters();
   ProxyCounters sum;
-  sum.open = host.open;
-  sum.malformed = host.malformed;
-  sum.expired = host.expired;
-  sum.accept_failures = host.accept_failures;
+  sum.open = server.open;
+  sum.malformed = server.malformed;
+  sum.expired = server.expired;
+  sum.accept_failures = server.accept_failures;
   for (const WorkerCounters& worker : shared_->counters) {
     sum.connections += worker.connections.get();
     sum.unidentified += worker.unidentified.get();

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "base/port_tag.hpp"
-#include "http/host.hpp"
+#include "http/socket_server.hpp"
 #include "http/workers.hpp"
 #include "metatap/exchange.hpp"
 #include "metatap/origin.hpp"
@@ -43,7 +43,7 @@ class ProxyStage final : public GuestFrontend {
 
   void open(GuestListener listener) override;
   void close(const std::string& name) override;
-  [[nodiscard]] unsigned workers() const override { return host_.workers(); }
+  [[nodiscard]] unsigned workers() const override { return server_.workers(); }
 
   void stop(std::chrono::milliseconds drain = std::chrono::seconds(5));
   [[nodiscard]] ProxyCounters counters() const;
@@ -51,7 +51,7 @@ class ProxyStage final : public GuestFrontend {
  private:
   class GuestSession;
   class Overflow;
-  class Door;
+  class GuestAcceptor;
   /// What all sessions share; lives as long as the last of them.
   struct Shared {
     Shared(Handler& its_next, ProxyOptions its_options, std::optional<PortTagKey> its_key,
@@ -64,7 +64,7 @@ class ProxyStage final : public GuestFrontend {
   };
 
   std::shared_ptr<Shared> shared_;
-  http::Host host_;
+  http::SocketServer server_;
 };
 
 }  // namespace metatap::proxy

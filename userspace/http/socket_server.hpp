@@ -8,12 +8,15 @@
 #include <string_view>
 #include <vector>
 
+#include "http/acceptor.hpp"
 #include "http/limits.hpp"
-#include "http/reception.hpp"
+#include "http/listener.hpp"
 #include "http/workers.hpp"
 #include "metatap/unique_fd.hpp"
 
 namespace metatap::http {
+
+class Shard;
 
 /// Accepts on listening sockets and serves HTTP/1.x on each connection: one coroutine per
 /// connection, on one worker. What the server and the proxy have in common.
@@ -21,12 +24,12 @@ namespace metatap::http {
 /// Requests are read whole (HTTP/1.0 and 1.1, split, chunked, pipelined one after the other) and
 /// each response leaves in one gathered write. Both are tried first and waited for second.
 ///
-/// open(), close() and stop() may be called from any thread. Workers must outlive the host.
-class Host {
+/// open(), close() and stop() may be called from any thread. Workers must outlive the server.
+class SocketServer {
  public:
   struct Counters {
     std::uint64_t accepted = 0;         ///< connections taken from the listeners
-    std::uint64_t refused = 0;          ///< of those, reset because the reception did not want them
+    std::uint64_t refused = 0;          ///< of those, reset because the acceptor did not want them
     std::uint64_t open = 0;             ///< connections open now
     std::uint64_t requests = 0;         ///< whole requests read
     std::uint64_t malformed = 0;        ///< requests answered 4xx by the server itself
@@ -35,19 +38,14 @@ class Host {
     Counters& operator+=(const Counters& other);
   };
 
-  Host(Workers& workers, Limits limits);
-  Host(const Host&) = delete;
-  Host& operator=(const Host&) = delete;
-  ~Host();  ///< stop() without a drain
+  SocketServer(Workers& workers, Limits limits);
+  SocketServer(const SocketServer&) = delete;
+  SocketServer& operator=(const SocketServer&) = delete;
+  ~SocketServer();  ///< stop() without a drain
 
-  /// What becomes of the connections of one listener.
-  enum class Share : std::uint8_t {
-    keep,  ///< the worker that accepts them serves them; each worker has a listener of its own
-    out,   ///< the only listener at its address: those of a busy worker are passed to another
-  };
   /// `listener`: bound, listening, non-blocking. Names need not be unique.
   void open(unsigned worker, UniqueFd listener, std::string name,
-            std::shared_ptr<Reception> reception, Share share = Share::keep);
+            std::shared_ptr<Acceptor> acceptor, Share share = Share::keep);
   /// Closes all listeners of that name and the connections accepted from them; their descriptors
   /// are closed when this returns. False: there was none.
   bool close(std::string_view name);
@@ -59,9 +57,6 @@ class Host {
   [[nodiscard]] unsigned workers() const { return workers_.size(); }
 
  private:
-  friend class Session;
-  struct Shard;
-  struct Listener;
   Workers& workers_;
   Limits limits_;
   std::vector<std::shared_ptr<Shard>> shards_;

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "http/socket_server.hpp"
+
+#include <algorithm>
+#include <iterator>
+#include <thread>
+#include <utility>
+
+#include "http/shard.hpp"
+
+namespace metatap::http {
+
+SocketServer::Counters& SocketServer::Counters::operator+=(const Counters& other) {
+  accepted += other.accepted;
+  refused += other.refused;
+  open += other.open;
+  requests += other.requests;
+  malformed += other.malformed;
+  expired += other.expired;
+  accept_failures += other.accept_failures;
+  return *this;
+}
+
+SocketServer::SocketServer(Workers& workers, Limits limits) : workers_(workers), limits_(limits) {
+  for (unsigned i = 0; i < workers_.size(); ++i) {
+    shards_.push_back(std::make_shared<Shard>(workers_.at(i), i, limits_));
+  }
+  for (const auto& shard : shards_) {
+    shard->know(shards_);
+  }
+}
+
+SocketServer::~SocketServer() {
+  stop({});
+}
+
+void SocketServer::open(unsigned worker, UniqueFd listener, std::string name,
+                        std::shared_ptr<Acceptor> acceptor, Share share) {
+  const unsigned index = worker % workers_.size();
+  workers_.run_on(index, [&] {
+    shards_[index]->open(std::move(listener), std::move(name), std::move(acceptor), share);
+  });
+}
+
+bool SocketServer::close(std::string_view name) {
+  std::vector<const Listener*> closed;
+  for (unsigned i = 0; i < shards_.size(); ++i) {
+    workers_.run_on(
+        i, [&] { std::ranges::copy(shards_[i]->close(name), std::back_inserter(closed)); });
+  }
+  // A connection that was being passed on has arrived by now, or finds its listener closed.
+  for (unsigned i = 0; i < shards_.size() && !closed.empty(); ++i) {
+    workers_.run_on(i, [&] { shards_[i]->abort_from(closed); });
+  }
+  return !closed.empty();
+}
+
+void SocketServer::stop(std::chrono::milliseconds drain) {
+  for (unsigned i = 0; i < shards_.size(); ++i) {
+    workers_.run_on(i, [&] { shards_[i]->drain(); });
+  }
+  // Those on their way to another worker included: each gets its answer.
+  const auto open = [this] {
+    unsigned sum = 0;
+    for (const auto& shard : shards_) {
+      sum += shard->load.load(std::memory_order_relaxed);
+    }
+    return sum;
+  };
+  const auto end = std::chrono::steady_clock::now() + drain;
+  while (open() != 0 && std::chrono::steady_clock::now() < end) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  for (unsigned i = 0; i < shards_.size(); ++i) {
+    workers_.run_on(i, [&] { shards_[i]->abort_all(); });
+  }
+}
+
+SocketServer::Counters SocketServer::counters() const {
+  Counters sum;
+  for (const auto& shard : shards_) {
+    const auto& count = shard->count;
+    sum += {.accepted = count.accepted.get(),
+            .refused = count.refused.get(),
+            .open = count.open.get(),
+            .requests = count.requests.get(),
+            .malformed = count.malformed.get(),
+            .expired = count.expired.get(),
+            .accept_failures = count.accept_failures.get()};
+  }
+  return sum;
+}
+
+}  // namespace metatap::http
