@@ -271,7 +271,8 @@ class Live : public ::testing::Test {
     core_ = *std::move(core);
     control_.emplace();
     frontend_.emplace();
-    plane_.emplace(core_, *control_, *frontend_);
+    reconciler_.emplace(*control_, options_.expedite_rcu);
+    plane_.emplace(core_, *reconciler_, *control_, *frontend_);
     const auto started = plane_->start(inventory_);
     ASSERT_TRUE(started) << started.error().message;
     thread_ = std::thread([this] {
@@ -284,6 +285,7 @@ class Live : public ::testing::Test {
     control_->stop();
     thread_.join();
     plane_.reset();
+    reconciler_.reset();
     frontend_.reset();
     if (leave == TapDataPlane::Leave::steering) {
       core_.reset();
@@ -302,7 +304,7 @@ class Live : public ::testing::Test {
     on_control([&] {
       for (const auto& device : plane_->devices()) {
         if (device.port_id == id) {
-          state = device.state;
+          state = name_of(device.state);
         }
       }
     });
@@ -384,6 +386,7 @@ class Live : public ::testing::Test {
   std::shared_ptr<Core> core_;
   std::optional<boost::asio::io_context> control_;
   std::optional<EchoFrontend> frontend_;
+  std::optional<Reconciler> reconciler_;
   std::optional<TapDataPlane> plane_;
   std::thread thread_;
 };
@@ -541,7 +544,7 @@ TEST_F(Live, ADeviceOfNoPortIsRefusedWhereAPatternSaysItIsOurs) {
   for (int i = 0; i < 100 && !seen; ++i) {
     on_control([&] {
       for (const auto& device : plane_->devices()) {
-        seen |= device.name == "tapstranger" && device.state == "unclaimed";
+        seen |= device.name == "tapstranger" && device.state == DeviceState::unclaimed;
       }
     });
     std::this_thread::sleep_for(10ms);
@@ -688,7 +691,7 @@ TEST_F(Live, StoppingLeavesNothing) {
   ASSERT_NE(link_id(), 0U);
   end(TapDataPlane::Leave::nothing);
   EXPECT_EQ(link_id(), 0U);
-  EXPECT_TRUE(AddressMaps(core_->programs.get()).read().empty());
+  EXPECT_TRUE(AddressMaps(&core_->programs->maps()).read().value().empty());
   core_->programs->unpin();
   core_.reset();
   EXPECT_FALSE(std::filesystem::exists(options_.pin_path));

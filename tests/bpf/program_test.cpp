@@ -262,10 +262,10 @@ class Kernel {
     row.vlan = vlan;
     std::ranges::copy(testing::mac_bytes(kGuestMac), row.mac);
     row.generation = kGeneration;
-    const AddressMaps maps(core_->programs.get());
+    const AddressMaps maps(&core_->programs->maps());
     const SlotOwner owner{slot, kGeneration};
     const auto addresses = addresses_of(slot);
-    maps.forget_learned(owner, [](const auto&) { return false; });
+    ASSERT_TRUE(maps.forget_learned(owner, [](const auto&) { return false; }));
     ASSERT_TRUE(maps.change(owner, addresses, {}));
     ASSERT_TRUE(maps.change(owner, {}, addresses));
     const mt_counter no_traffic{};

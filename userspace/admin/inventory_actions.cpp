@@ -106,6 +106,17 @@ Json instances_json(const Inventory& inventory) {
   return rows;
 }
 
+/// Answers once the change is in effect, so that "applied" says what a guest sees.
+asio::awaitable<Response> in_effect(Result<Json> plan, Settled settled) {
+  if (!plan) {
+    co_return error_response(plan.error());
+  }
+  if (settled && plan->value("changes", false) && !plan->value("dry_run", false)) {
+    co_await settled();
+  }
+  co_return json_response(*plan);
+}
+
 asio::awaitable<Response> clear_password(InventoryService& inventory, Call call) {
   const auto instance = find_instance(*inventory.current(), call.parts.at(0));
   if (!instance) {
@@ -141,7 +152,7 @@ Result<std::shared_ptr<const Instance>> find_instance(const Inventory& inventory
   return only;
 }
 
-void register_inventory(Registry& registry, InventoryService& inventory) {
+void register_inventory(Registry& registry, InventoryService& inventory, Settled settled) {
   registry.add_status("inventory", [&inventory] { return state_json(inventory); });
   registry.add_health("database", [&inventory]() -> std::string {
     const auto health = inventory.state().store;
@@ -189,18 +200,18 @@ void register_inventory(Registry& registry, InventoryService& inventory) {
       co_return response;
     }(inventory);
   });
-  registry.add_json_action("PUT", "/v1/inventory", [&inventory](const Call& call) {
+  registry.add_action("PUT", "/v1/inventory", [&inventory, settled](Call call) {
     const bool dry_run = call.flag("dry_run");
-    return plan_json(inventory.apply(call.body, dry_run), dry_run);
+    return in_effect(plan_json(inventory.apply(call.body, dry_run), dry_run), settled);
   });
   registry.add_json_action("GET", "/v1/instances", [&inventory](const Call&) -> Result<Json> {
     return instances_json(*inventory.current());
   });
-  registry.add_json_action("POST", "/v1/instances", [&inventory](const Call& call) {
-    return plan_json(inventory.put(call.body, InventoryService::Mode::add));
+  registry.add_action("POST", "/v1/instances", [&inventory, settled](Call call) {
+    return in_effect(plan_json(inventory.put(call.body, InventoryService::Mode::add)), settled);
   });
-  registry.add_json_action("PUT", "/v1/instances", [&inventory](const Call& call) {
-    return plan_json(inventory.put(call.body, InventoryService::Mode::set));
+  registry.add_action("PUT", "/v1/instances", [&inventory, settled](Call call) {
+    return in_effect(plan_json(inventory.put(call.body, InventoryService::Mode::set)), settled);
   });
   registry.add_json_action(
       "GET", "/v1/instances/{}", [&inventory](const Call& call) -> Result<Json> {
@@ -210,14 +221,12 @@ void register_inventory(Registry& registry, InventoryService& inventory) {
         }
         return Json::parse(write_object(**instance));
       });
-  registry.add_json_action(
-      "DELETE", "/v1/instances/{}", [&inventory](const Call& call) -> Result<Json> {
-        const auto instance = find_instance(*inventory.current(), call.parts.at(0));
-        if (!instance) {
-          return tl::make_unexpected(instance.error());
-        }
-        return plan_json(inventory.remove_instance((*instance)->uuid));
-      });
+  registry.add_action("DELETE", "/v1/instances/{}", [&inventory, settled](Call call) {
+    const auto instance = find_instance(*inventory.current(), call.parts.at(0));
+    return in_effect(instance ? plan_json(inventory.remove_instance((*instance)->uuid))
+                              : Result<Json>(tl::make_unexpected(instance.error())),
+                     settled);
+  });
   registry.add_json_action(
       "GET", "/v1/instances/{}/password", [&inventory](const Call& call) -> Result<Json> {
         const auto instance = find_instance(*inventory.current(), call.parts.at(0));

@@ -1,15 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <boost/asio/awaitable.hpp>
+#include <functional>
+
 #include "admin/registry.hpp"
 #include "base/config.hpp"
 #include "inventory/service.hpp"
 
 namespace metatap::admin {
 
+/// Comes back once what the inventory says is in effect.
+using Settled = std::function<boost::asio::awaitable<void>()>;
+
 /// What an operator can see of the inventory and do with it: the sections and actions under
 /// /v1/inventory, /v1/ports and /v1/instances. Both outlive the server that serves the registry.
-void register_inventory(Registry& registry, InventoryService& inventory);
+/// A change is answered after `settled`; null: at once.
+void register_inventory(Registry& registry, InventoryService& inventory, Settled settled = nullptr);
 
 /// GET /v1/config: the settings that were read, secrets masked, each with file and line.
 void register_config(Registry& registry, const Config& config);

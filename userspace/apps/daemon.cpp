@@ -2,9 +2,13 @@
 #include "apps/daemon.hpp"
 
 #include <boost/algorithm/string/split.hpp>
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/awaitable.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <boost/asio/this_coro.hpp>
+#include <boost/asio/use_awaitable.hpp>
 #include <chrono>
 #include <csignal>
 #include <string>
@@ -29,6 +33,7 @@
 #include "base/option_reader.hpp"
 #include "base/port_tag.hpp"
 #include "dataplane/core.hpp"
+#include "dataplane/hooks.hpp"
 #include "dataplane/options.hpp"
 #include "dataplane/router_data_plane.hpp"
 #include "dataplane/tap_data_plane.hpp"
@@ -49,6 +54,14 @@ namespace {
 constexpr auto kDrain = 5s;         ///< how long running requests may take to finish at the end
 constexpr auto kPortsWithin = 5s;   ///< how long the start waits for OVN to name the ports
 constexpr auto kRefreshEvery = 2s;  ///< files that are only looked at now and then
+
+/// Comes back once the data plane has done what was to be done when it was called.
+asio::awaitable<void> done(dataplane::WorkQueue& queue) {
+  const auto timer = std::make_shared<asio::steady_timer>(co_await asio::this_coro::executor,
+                                                          asio::steady_timer::time_point::max());
+  queue.when_done([timer] { timer->expires_at(asio::steady_timer::time_point::min()); });
+  co_await timer->async_wait(asio::as_tuple(asio::use_awaitable));
+}
 
 /// Reads one stage's options into place.
 template <class Options>
@@ -136,6 +149,7 @@ struct Daemon::Impl {
   std::unique_ptr<proxy::ProxyStage> proxy;
   std::unique_ptr<http::Server> api_server, agent_server;
   std::shared_ptr<dataplane::Core> core;
+  std::unique_ptr<dataplane::Reconciler> reconciler;
   std::unique_ptr<dataplane::TapDataPlane> tap;
   std::unique_ptr<dataplane::RouterDataPlane> router;
   admin::Registry registry;
@@ -316,6 +330,7 @@ Status Daemon::Impl::start_proxy() {
 
 Status Daemon::Impl::start_dataplane() {
   const auto ports = ovn ? ovn->inventory() : inventory->current();
+  reconciler = std::make_unique<dataplane::Reconciler>(control, dataplane_options.expedite_rcu);
   if (options.steering == Steering::listen) {
     core = dataplane::Core::without_bpf(dataplane_options);
   } else {
@@ -324,17 +339,22 @@ Status Daemon::Impl::start_dataplane() {
       return tl::make_unexpected(std::move(loaded.error()));
     }
     core = std::move(*loaded);
-    tap = std::make_unique<dataplane::TapDataPlane>(core, control, *proxy);
+    tap = std::make_unique<dataplane::TapDataPlane>(core, *reconciler, control, *proxy);
     if (auto started = tap->start(ports); !started) {
       return started;
     }
   }
-  router = std::make_unique<dataplane::RouterDataPlane>(core, router_options, control, *proxy);
+  router = std::make_unique<dataplane::RouterDataPlane>(core, router_options, *reconciler, control,
+                                                        *proxy);
   return router->start(ports);
 }
 
 Status Daemon::Impl::start_admin() {
-  admin::register_inventory(registry, *inventory);
+  admin::register_inventory(registry, *inventory, [this]() -> asio::awaitable<void> {
+    if (reconciler) {
+      co_await done(reconciler->queue);
+    }
+  });
   admin::register_config(registry, config);
   if (tap) {
     show(registry, *tap);

@@ -10,9 +10,9 @@ using admin::Json;
 using admin::Metrics;
 
 Json device_row(const dataplane::DeviceStatus& device) {
-  Json row{{"device", device.name},  {"ifindex", device.ifindex}, {"vlan", device.vlan},
-           {"port", device.port_id}, {"slot", device.slot},       {"attach", device.attach},
-           {"state", device.state}};
+  Json row{{"device", device.name},         {"ifindex", device.ifindex}, {"vlan", device.vlan},
+           {"port", device.port_id},        {"slot", device.slot},       {"attach", device.attach},
+           {"state", name_of(device.state)}};
   if (!device.reason.empty()) {
     row["reason"] = device.reason;
   }
@@ -34,18 +34,21 @@ void count_slots(Metrics& metrics, const std::vector<dataplane::SlotStatus>& slo
 /// What is wrong in namespaces, and what of Neutron's own metadata path is still in them.
 std::vector<admin::Finding> router_findings(const dataplane::RouterDataPlane& router) {
   using Severity = admin::Finding::Severity;
+  using dataplane::DeviceState;
+  using dataplane::PlaceState;
   constexpr std::size_t kLookedAt = 50;
   std::vector<admin::Finding> findings;
   std::size_t unknown = 0;
   for (const auto& place : router.places()) {
-    if (place.state == "unknown") {
+    if (place.state == PlaceState::unknown) {
       ++unknown;
-    } else if (place.state == "denied" || place.state == "error" || place.state == "down") {
-      findings.push_back({place.state == "down" ? Severity::warning : Severity::error, place.name,
-                          place.reason, ""});
+    } else if (place.state == PlaceState::down) {
+      findings.push_back({Severity::warning, place.name, place.reason, ""});
+    } else if (place.state == PlaceState::denied || place.state == PlaceState::failed) {
+      findings.push_back({Severity::error, place.name, place.reason, ""});
     }
     for (const auto& device : place.devices) {
-      if (device.state != "steered" && device.state != "disabled") {
+      if (device.state != DeviceState::steered && device.state != DeviceState::disabled) {
         findings.push_back({Severity::warning, place.name + "/" + device.name, device.reason, ""});
       }
     }
@@ -92,11 +95,13 @@ std::vector<admin::Finding> tap_findings(const dataplane::TapDataPlane& tap) {
   using Severity = admin::Finding::Severity;
   std::vector<admin::Finding> findings;
   for (const auto& device : tap.devices()) {
-    if (device.state == "refused" || device.state == "error") {
+    if (device.state == dataplane::DeviceState::failed) {
       findings.push_back(
-          {device.state == "error" ? Severity::error : Severity::warning, device.name,
-           "port " + device.port_id + ": " + device.reason,
-           device.state == "refused" ? "the inventory's device name or MAC is an old one" : ""});
+          {Severity::error, device.name, "port " + device.port_id + ": " + device.reason, ""});
+    } else if (device.state == dataplane::DeviceState::refused) {
+      findings.push_back({Severity::warning, device.name,
+                          "port " + device.port_id + ": " + device.reason,
+                          "the inventory's device name or MAC is an old one"});
     }
   }
   for (const auto& slot : tap.slots()) {
@@ -155,7 +160,7 @@ void show(admin::Registry& registry, const dataplane::RouterDataPlane& router) {
     Json devices = Json::array();
     for (const auto& place : router.places()) {
       places.push_back({{"namespace", place.name},
-                        {"state", place.state},
+                        {"state", name_of(place.state)},
                         {"listeners", place.listeners.size()},
                         {"devices", place.devices.size()},
                         {"reason", place.reason}});
@@ -166,7 +171,7 @@ void show(admin::Registry& registry, const dataplane::RouterDataPlane& router) {
                            {"slot", device.slot},
                            {"guests", device.ports},
                            {"attach", device.attach},
-                           {"state", device.state},
+                           {"state", name_of(device.state)},
                            {"reason", device.reason}});
       }
     }

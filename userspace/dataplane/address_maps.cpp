@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dataplane/address_maps.hpp"
 
-#include <bpf/bpf.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -53,19 +52,24 @@ bool contains(const std::vector<T>& all, const T& one) {
   return std::ranges::find(all, one) != all.end();
 }
 
-template <class Key, class F>
-void each_key(int map, F&& f) {
-  Key key{};
-  for (const Key* previous = nullptr; ::bpf_map_get_next_key(map, previous, &key) == 0;
-       previous = &key) {
-    f(key);
+/// The first failure of several changes, which are all tried.
+class First {
+ public:
+  template <class T>
+  void operator()(const Result<T>& result) {
+    if (!result && status_) {
+      status_ = tl::make_unexpected(result.error());
+    }
   }
-}
+  Status take() { return std::move(status_); }
+
+ private:
+  Status status_;
+};
 
 }  // namespace
 
 Status AddressMaps::give(SlotOwner owner, const PortAddresses::Own& own) const {
-  const int addresses = programs_->map("mt_addresses"), aliases = programs_->map("mt_aliases");
   const auto key = address_key(owner, own.address);
   const auto place = alias_key(owner, family_of(own.address), own.index);
   mt_alias alias{};
@@ -73,150 +77,146 @@ Status AddressMaps::give(SlotOwner owner, const PortAddresses::Own& own) const {
   std::ranges::copy(own.mac, alias.mac);
   mt_address address{own.index, {}, 0};
   std::ranges::copy(own.mac, address.mac);
+  First failure;
   // Had it been learned, its place in the ring must not take this row with it one day.
-  mt_address learned{};
-  if (::bpf_map_lookup_elem(addresses, &key, &learned) == 0 && learned.index >= MT_FIRST_LEARNED) {
-    const auto old = alias_key(owner, place.family, learned.index);
-    ::bpf_map_delete_elem(aliases, &old);
+  const auto learned = maps_->addresses.get(key);
+  failure(learned);
+  if (learned && *learned && (*learned)->index >= MT_FIRST_LEARNED) {
+    failure(maps_->aliases.erase(alias_key(owner, place.family, (*learned)->index)));
   }
-  if (::bpf_map_update_elem(aliases, &place, &alias, BPF_ANY) != 0 ||
-      (!own.address.link_local() &&
-       ::bpf_map_update_elem(addresses, &key, &address, BPF_ANY) != 0)) {
-    return fail_errno(errno, "write the address " + own.address.text() + " of slot " +
-                                 std::to_string(owner.slot));
+  failure(maps_->aliases.put(place, alias));
+  if (!own.address.link_local()) {
+    failure(maps_->addresses.put(key, address));
   }
-  return {};
+  return failure.take();
 }
 
-void AddressMaps::take(SlotOwner owner, const PortAddresses::Own& own) const {
-  const auto key = address_key(owner, own.address);
-  const auto place = alias_key(owner, family_of(own.address), own.index);
-  ::bpf_map_delete_elem(programs_->map("mt_addresses"), &key);
-  ::bpf_map_delete_elem(programs_->map("mt_aliases"), &place);
+Status AddressMaps::take(SlotOwner owner, const PortAddresses::Own& own) const {
+  First failure;
+  failure(maps_->addresses.erase(address_key(owner, own.address)));
+  failure(maps_->aliases.erase(alias_key(owner, family_of(own.address), own.index)));
+  return failure.take();
 }
 
 Status AddressMaps::change(SlotOwner owner, const PortAddresses& before,
                            const PortAddresses& after) const {
-  if (programs_ == nullptr) {
+  if (maps_ == nullptr) {
     return {};
   }
-  const int addresses = programs_->map("mt_addresses"), prefixes = programs_->map("mt_prefixes");
+  First failure;
   for (const auto& old : before.addresses) {
     if (const auto* now = after.find(old.address); now == nullptr || now->index != old.index) {
-      take(owner, old);
+      failure(take(owner, old));
     }
   }
   for (const auto& old : before.further_macs) {
     if (!contains(after.further_macs, old)) {
-      const auto key = mac_key(owner, old);
-      ::bpf_map_delete_elem(addresses, &key);
+      failure(maps_->addresses.erase(mac_key(owner, old)));
     }
   }
   for (const auto& old : before.networks) {
     if (!contains(after.networks, old)) {
-      const auto key = prefix_key(owner, old);
-      ::bpf_map_delete_elem(prefixes, &key);
+      failure(maps_->prefixes.erase(prefix_key(owner, old)));
     }
   }
-  const auto failed = [&] {
-    return fail_errno(errno, "write the addresses of slot " + std::to_string(owner.slot));
-  };
   for (const auto& own : after.addresses) {
     const auto* old = before.find(own.address);
-    if (old != nullptr && old->index == own.index && old->mac == own.mac) {
-      continue;
-    }
-    if (auto given = give(owner, own); !given) {
-      return given;
+    if (old == nullptr || old->index != own.index || old->mac != own.mac) {
+      failure(give(owner, own));
     }
   }
   for (const auto& mac : after.further_macs) {
-    const auto key = mac_key(owner, mac);
-    const mt_address nothing_more{};
-    if (!contains(before.further_macs, mac) &&
-        ::bpf_map_update_elem(addresses, &key, &nothing_more, BPF_ANY) != 0) {
-      return failed();
+    if (!contains(before.further_macs, mac)) {
+      failure(maps_->addresses.put(mac_key(owner, mac), mt_address{}));
     }
   }
   for (const auto& network : after.networks) {
-    const auto key = prefix_key(owner, network);
-    const std::uint32_t yes = 1;
-    if (!contains(before.networks, network) &&
-        ::bpf_map_update_elem(prefixes, &key, &yes, BPF_ANY) != 0) {
-      return failed();
+    if (!contains(before.networks, network)) {
+      failure(maps_->prefixes.put(prefix_key(owner, network), 1));
     }
   }
-  return {};
+  auto status = failure.take();
+  if (!status) {
+    return tl::make_unexpected(
+        std::move(status.error()).in("addresses of slot " + std::to_string(owner.slot)));
+  }
+  return status;
 }
 
-void AddressMaps::forget_learned(SlotOwner owner,
-                                 const std::function<bool(const sys::IpAddress&)>& keep) const {
-  mt_counter counter{};
-  if (programs_ == nullptr ||
-      ::bpf_map_lookup_elem(programs_->map("mt_counters"), &owner.slot, &counter) != 0) {
-    return;
+Status AddressMaps::forget_learned(SlotOwner owner,
+                                   const std::function<bool(const sys::IpAddress&)>& keep) const {
+  if (maps_ == nullptr) {
+    return {};
   }
-  const int addresses = programs_->map("mt_addresses"), aliases = programs_->map("mt_aliases");
-  for (const auto& [family, learned] :
-       {std::pair{MT_FAMILY_V4, counter.learned_v4}, std::pair{MT_FAMILY_V6, counter.learned_v6}}) {
+  const auto counter = maps_->counters.get(owner.slot);
+  if (!counter || !*counter) {
+    return counter ? Status() : tl::make_unexpected(counter.error());
+  }
+  First failure;
+  for (const auto& [family, learned] : {std::pair{MT_FAMILY_V4, (*counter)->learned_v4},
+                                        std::pair{MT_FAMILY_V6, (*counter)->learned_v6}}) {
     for (std::uint32_t i = 0; learned != 0 && i < MT_LEARNED_MAX; ++i) {
       const auto place = alias_key(owner, static_cast<std::uint8_t>(family), MT_FIRST_LEARNED + i);
-      mt_alias alias{};
-      if (::bpf_map_lookup_elem(aliases, &place, &alias) != 0) {
+      const auto alias = maps_->aliases.get(place);
+      failure(alias);
+      if (!alias || !*alias) {
         continue;
       }
-      const auto address = to_address(place.family, alias.address);
+      const auto address = to_address(place.family, (*alias)->address);
       if (keep(address)) {
         continue;
       }
       const auto key = address_key(owner, address);
-      mt_address row{};
-      if (::bpf_map_lookup_elem(addresses, &key, &row) == 0 && row.index == place.index) {
-        ::bpf_map_delete_elem(addresses, &key);
+      const auto row = maps_->addresses.get(key);
+      failure(row);
+      if (row && *row && (*row)->index == place.index) {
+        failure(maps_->addresses.erase(key));
       }
-      ::bpf_map_delete_elem(aliases, &place);
+      failure(maps_->aliases.erase(place));
     }
   }
+  return failure.take();
 }
 
 std::optional<sys::IpAddress> AddressMaps::address_of(const Alias& alias, int family) const {
-  const auto key = alias_key({alias.slot, alias.generation},
-                             family == AF_INET ? MT_FAMILY_V4 : MT_FAMILY_V6, alias.index);
-  mt_alias row{};
-  if (programs_ == nullptr ||
-      ::bpf_map_lookup_elem(programs_->map("mt_aliases"), &key, &row) != 0) {
+  if (maps_ == nullptr) {
     return std::nullopt;
   }
-  return to_address(key.family, row.address);
+  const auto key = alias_key({alias.slot, alias.generation},
+                             family == AF_INET ? MT_FAMILY_V4 : MT_FAMILY_V6, alias.index);
+  const auto row = maps_->aliases.get(key);
+  return row && *row ? std::optional(to_address(key.family, (*row)->address)) : std::nullopt;
 }
 
-std::map<SlotOwner, PortAddresses> AddressMaps::read() const {
+Result<std::map<SlotOwner, PortAddresses>> AddressMaps::read() const {
   std::map<SlotOwner, PortAddresses> all;
-  if (programs_ == nullptr) {
+  if (maps_ == nullptr) {
     return all;
   }
+  First failure;
   // Of an address, mt_aliases has the first row that is written and the last one that goes.
-  const int aliases = programs_->map("mt_aliases");
-  each_key<mt_alias_key>(aliases, [&](const mt_alias_key& key) {
-    mt_alias row{};
-    if (key.index < MT_FIRST_LEARNED && ::bpf_map_lookup_elem(aliases, &key, &row) == 0) {
+  failure(maps_->aliases.each([&](const mt_alias_key& key, const mt_alias& row) {
+    if (key.index < MT_FIRST_LEARNED) {
       sys::MacAddress mac{};
       std::ranges::copy(row.mac, mac.begin());
       all[{key.slot, key.generation}].addresses.push_back(
           {to_address(key.family, row.address), mac, false, key.index});
     }
-  });
-  each_key<mt_address_key>(programs_->map("mt_addresses"), [&](const mt_address_key& key) {
+  }));
+  failure(maps_->addresses.each([&](const mt_address_key& key, const mt_address&) {
     if (key.family == MT_FAMILY_MAC) {
       sys::MacAddress mac{};
       std::copy_n(key.address, mac.size(), mac.begin());
       all[{key.slot, key.generation}].further_macs.push_back(mac);
     }
-  });
-  each_key<mt_prefix_key>(programs_->map("mt_prefixes"), [&](const mt_prefix_key& key) {
+  }));
+  failure(maps_->prefixes.each([&](const mt_prefix_key& key, std::uint32_t) {
     all[{key.slot, key.generation}].networks.push_back(
         {to_address(key.family, key.address), key.prefixlen - MT_PREFIX_OF_PORT});
-  });
+  }));
+  if (auto status = failure.take(); !status) {
+    return tl::make_unexpected(std::move(status.error()));
+  }
   return all;
 }
 

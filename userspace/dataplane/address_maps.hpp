@@ -6,8 +6,8 @@
 #include <optional>
 
 #include "dataplane/alias.hpp"
+#include "dataplane/maps.hpp"
 #include "dataplane/port_addresses.hpp"
-#include "dataplane/programs.hpp"
 #include "metatap/result.hpp"
 
 namespace metatap::dataplane {
@@ -22,23 +22,24 @@ struct SlotOwner {
 /// names slot and generation, so none of it serves another port. Control thread, but for learned().
 class AddressMaps {
  public:
-  /// `programs` outlives this; null, without BPF: there is nothing to write.
-  explicit AddressMaps(const Programs* programs) : programs_(programs) {}
+  /// `maps` outlives this; null, without BPF: there is nothing to write.
+  explicit AddressMaps(const Maps* maps) : maps_(maps) {}
 
   /// Writes what differs: takes away first, and of a new address the way back before the way in.
-  Status change(SlotOwner owner, const PortAddresses& before, const PortAddresses& after) const;
+  [[nodiscard]] Status change(SlotOwner owner, const PortAddresses& before,
+                              const PortAddresses& after) const;
   /// Forgets the addresses that the programs have learned, but for those to keep.
-  void forget_learned(SlotOwner owner,
-                      const std::function<bool(const sys::IpAddress&)>& keep) const;
+  [[nodiscard]] Status forget_learned(SlotOwner owner,
+                                      const std::function<bool(const sys::IpAddress&)>& keep) const;
   /// The address that `alias` stands for, as the programs have it. Any thread; one system call.
   [[nodiscard]] std::optional<sys::IpAddress> address_of(const Alias& alias, int family) const;
   /// The configured rows that are there now. Fixed or not, nobody knows any more.
-  [[nodiscard]] std::map<SlotOwner, PortAddresses> read() const;
+  [[nodiscard]] Result<std::map<SlotOwner, PortAddresses>> read() const;
 
  private:
-  Status give(SlotOwner owner, const PortAddresses::Own& own) const;
-  void take(SlotOwner owner, const PortAddresses::Own& own) const;
-  const Programs* programs_;
+  [[nodiscard]] Status give(SlotOwner owner, const PortAddresses::Own& own) const;
+  [[nodiscard]] Status take(SlotOwner owner, const PortAddresses::Own& own) const;
+  const Maps* maps_;
 };
 
 }  // namespace metatap::dataplane

@@ -36,7 +36,7 @@ Result<std::shared_ptr<Core>> Core::with_bpf(DataPlaneOptions options) {
   auto core = std::make_shared<Core>();
   core->options = std::move(options);
   core->programs = *std::move(programs);
-  core->slots = std::make_shared<SlotTable>(core->programs.get(), core->options.slots,
+  core->slots = std::make_shared<SlotTable>(&core->programs->maps(), core->options.slots,
                                             std::chrono::seconds(core->options.quarantine_s));
   if (auto written = core->programs->set_config(base_config(*core)); !written) {
     return tl::make_unexpected(std::move(written.error()));

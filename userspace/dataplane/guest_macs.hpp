@@ -2,7 +2,7 @@
 #pragma once
 
 #include <map>
-#include <string>
+#include <optional>
 
 #include "metatap/model.hpp"
 #include "sys/netlink.hpp"
@@ -14,11 +14,13 @@ namespace metatap::dataplane {
 /// not. Other MACs, and those that the kernel made up, say nothing.
 class GuestMacs {
  public:
-  /// Each time a link is seen.
-  void note(const sys::Link& link);
+  /// Each time a link is seen. True: it is another's than before, as far as this says.
+  bool note(const sys::Link& link);
   void forget(unsigned ifindex) { given_.erase(ifindex); }
-  /// Why that device is not `port`'s, as a sentence; empty: it may be.
-  [[nodiscard]] std::string why_foreign(unsigned ifindex, const Port& port) const;
+  /// nullopt: its MAC says nothing.
+  [[nodiscard]] std::optional<sys::MacAddress> given(unsigned ifindex) const;
+  /// May a device that was given this MAC be that port's?
+  [[nodiscard]] static bool fits(const sys::MacAddress& given, const Port& port);
 
  private:
   std::map<unsigned, sys::MacAddress> given_;  ///< by ifindex

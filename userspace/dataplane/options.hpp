@@ -36,6 +36,11 @@ struct DataPlaneOptions {
   /// generations of a number outlast TCP's longest retry: 16 x 64 s > 924 s (tcp_retries2 = 15).
   std::uint32_t quarantine_s = 64;
 
+  /// expedite_rcu: while many devices are attached or let go, ask the kernel for short grace
+  /// periods
+  /// (/sys/kernel/rcu_expedited); a thousand routers then take seconds.
+  bool expedite_rcu = true;
+
   static Result<DataPlaneOptions> from(const Config& config);
   /// Is a device of this name ours to steer?
   [[nodiscard]] bool may_steer(const std::string& device) const;

@@ -37,13 +37,6 @@ int print_libbpf(libbpf_print_level level, const char* format, va_list arguments
   return 0;
 }
 
-/// Even with few slots a port may have all the addresses there are indices for.
-constexpr std::uint32_t kFewestAddresses = 4096;
-
-bool has_slots(std::string_view map) {
-  return map == "mt_slots" || map == "mt_counters" || map == "mt_buckets" || map == "mt_ports";
-}
-
 /// Is what is pinned there what this program would create?
 bool same_layout(const fs::path& pin, const bpf_map* wanted) {
   const UniqueFd pinned(::bpf_obj_get(pin.c_str()));
@@ -169,16 +162,8 @@ Result<std::unique_ptr<Programs>> Programs::load(const DataPlaneOptions& options
     if (!name.starts_with("mt_")) {
       continue;
     }
-    if (has_slots(name)) {
-      bpf_map__set_max_entries(map, options.slots);
-    } else if (name == "mt_sources") {
-      bpf_map__set_max_entries(map, 4 * options.slots);
-    } else if (name == "mt_slot_reasons") {
-      bpf_map__set_max_entries(map, 8 * options.slots);
-    } else if (name == "mt_addresses" || name == "mt_aliases") {
-      bpf_map__set_max_entries(map, std::max(8 * options.slots, kFewestAddresses));
-    } else if (name == "mt_prefixes") {
-      bpf_map__set_max_entries(map, 4 * options.slots);
+    if (const auto rows = rows_of(name, options.slots); rows != 0) {
+      bpf_map__set_max_entries(map, rows);
     }
     const auto pin = pin_path / name;
     if (bpf_map__set_pin_path(map, pin.c_str()) != 0) {
@@ -193,6 +178,13 @@ Result<std::unique_ptr<Programs>> Programs::load(const DataPlaneOptions& options
   if (const int error = metatap_bpf__load(skeleton); error != 0) {
     return fail_errno(-error, "load the BPF programs into the kernel");
   }
+  programs->maps_.emplace([&](std::string_view name, std::size_t key_size, std::size_t value_size) {
+    const auto* found = bpf_object__find_map_by_name(skeleton->obj, std::string(name).c_str());
+    // Of another size it would write beyond what it was given: it then has no descriptor at all.
+    const bool fits = found != nullptr && bpf_map__key_size(found) == key_size &&
+                      bpf_map__value_size(found) == value_size;
+    return kernel_map(fits ? bpf_map__fd(found) : -1, std::string(name));
+  });
   std::error_code error;
   fs::create_directories(programs->links_path(), error);
   if (error) {
@@ -211,20 +203,15 @@ int Programs::map(std::string_view name) const {
 }
 
 Result<mt_config> Programs::config() const {
-  mt_config config{};
-  const std::uint32_t zero = 0;
-  if (::bpf_map_lookup_elem(map("mt_config"), &zero, &config) != 0) {
-    return fail_errno(errno, "read mt_config");
+  const auto config = maps_->config.get(0);
+  if (!config) {
+    return tl::make_unexpected(config.error());
   }
-  return config;
+  return config->value_or(mt_config{});
 }
 
 Status Programs::set_config(const mt_config& config) {
-  const std::uint32_t zero = 0;
-  if (::bpf_map_update_elem(map("mt_config"), &zero, &config, BPF_ANY) != 0) {
-    return fail_errno(errno, "write mt_config");
-  }
-  return {};
+  return maps_->config.put(0, config);
 }
 
 std::vector<ReasonStatus> count_reasons(const Programs& programs) {

@@ -3,10 +3,12 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "dataplane/maps.hpp"
 #include "dataplane/options.hpp"
 #include "metatap/abi/abi.h"
 #include "metatap/result.hpp"
@@ -39,6 +41,7 @@ class Programs {
   /// fd of a program or a map by its name in the object; -1 if there is none.
   [[nodiscard]] int program(std::string_view name) const;
   [[nodiscard]] int map(std::string_view name) const;
+  [[nodiscard]] const Maps& maps() const { return *maps_; }
   [[nodiscard]] const std::filesystem::path& pin_path() const { return pin_path_; }
   /// Directory for pinned links.
   [[nodiscard]] std::filesystem::path links_path() const { return pin_path_ / "links"; }
@@ -57,6 +60,7 @@ class Programs {
     void operator()(metatap_bpf* skeleton) const;
   };
   std::unique_ptr<metatap_bpf, Destroy> skeleton_;
+  std::optional<Maps> maps_;
 };
 
 struct ReasonStatus {

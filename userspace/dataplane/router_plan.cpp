@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dataplane/router_plan.hpp"
 
-#include <fmt/format.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -142,26 +141,36 @@ std::vector<RouterSource> sources_of(const PortIndex& index, std::string_view ne
   return sources;
 }
 
-/// The port that a device's name stands for.
+/// The port that a device's name stands for, or why there is none.
 struct Named {
   const Port* port = nullptr;
-  std::string problem;
+  std::string prefix;
+  std::size_t ports = 0;
 };
 
 Named port_named(const PortIndex& index, std::string_view device) {
-  const auto at = device.starts_with("tap") ? 3 : device.find('-') + 1;
-  const auto prefix = device.substr(at);
+  const auto prefix = device.substr(device.starts_with("tap") ? 3 : device.find('-') + 1);
   if (prefix.size() < kPrefix) {
-    return {nullptr, "its name has no 11 characters of a port's id"};
+    return {};
   }
   const auto& ids = index.ports_named(prefix);
-  if (ids.empty()) {
-    return {nullptr, fmt::format("no port of the inventory begins with {}", prefix)};
+  Named named{nullptr, std::string(prefix), ids.size()};
+  if (ids.size() == 1) {
+    named.port = index.inventory().ports.find(*ids.begin())->second.get();
   }
-  if (ids.size() > 1) {
-    return {nullptr, fmt::format("{} ports of the inventory begin with {}", ids.size(), prefix)};
+  return named;
+}
+
+/// Known, and not told to be left alone?
+PlaceState state_of(const Inventory& inventory, const PlaceName& place) {
+  if (place.path == Path::dhcp) {
+    return inventory.networks.contains(place.id) ? PlaceState::served : PlaceState::unknown;
   }
-  return {index.inventory().ports.find(*ids.begin())->second.get(), {}};
+  const auto router = inventory.routers.find(place.id);
+  if (router == inventory.routers.end()) {
+    return PlaceState::unknown;
+  }
+  return router->second->admin_state_up ? PlaceState::served : PlaceState::down;
 }
 
 }  // namespace
@@ -170,21 +179,10 @@ PlacePlan plan_place(const PortIndex& index, const PlaceName& place,
                      const std::vector<sys::Link>& links) {
   const auto& inventory = index.inventory();
   PlacePlan plan;
-  if (place.path == Path::router) {
-    const auto router = inventory.routers.find(place.id);
-    if (router == inventory.routers.end()) {
-      plan.reason = "no router " + place.id + " in the inventory";
-      return plan;
-    }
-    if (!router->second->admin_state_up) {
-      plan.reason = "admin_state_up is false on the router";
-      return plan;
-    }
-  } else if (!inventory.networks.contains(place.id)) {
-    plan.reason = "no network " + place.id + " in the inventory";
+  plan.state = state_of(inventory, place);
+  if (plan.state != PlaceState::served) {
     return plan;
   }
-  plan.served = true;
   for (const auto& link : links) {
     if (!faces_guests(place.path, link.name)) {
       continue;
@@ -192,7 +190,8 @@ PlacePlan plan_place(const PortIndex& index, const PlaceName& place,
     RouterDevice device;
     device.name = link.name;
     device.ifindex = link.index;
-    const auto [port, problem] = port_named(index, link.name);
+    const auto named = port_named(index, link.name);
+    const auto* port = named.port;
     bool enabled = true;
     if (port != nullptr) {
       device.port_id = port->id;
@@ -202,20 +201,15 @@ PlacePlan plan_place(const PortIndex& index, const PlaceName& place,
     if (place.path == Path::router) {
       device.router_id = place.id;
       if (port == nullptr) {
-        plan.problems.push_back({link.name, "unknown", problem});
+        plan.problems.push_back({link.name, DeviceState::unknown, named.prefix, named.ports, {}});
         continue;
       }
       if (port->device_id != place.id) {
-        plan.problems.push_back(
-            {link.name, "foreign",
-             fmt::format("port {} belongs to {}, not to this router", port->id,
-                         port->device_id.empty() ? "nobody" : port->device_id)});
+        plan.problems.push_back({link.name, DeviceState::foreign, port->device_id, 1, port->id});
         continue;
       }
     } else if (port != nullptr && port->network_id != place.id) {
-      plan.problems.push_back(
-          {link.name, "foreign",
-           fmt::format("port {} is of network {}, not of this one", port->id, port->network_id)});
+      plan.problems.push_back({link.name, DeviceState::foreign, port->network_id, 1, port->id});
       continue;
     } else {
       // The namespace names the network; its own port need not be in the inventory.

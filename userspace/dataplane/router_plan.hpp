@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "dataplane/place.hpp"
 #include "metatap/model.hpp"
 #include "metatap/origin.hpp"
 #include "sys/netlink.hpp"
@@ -71,13 +72,21 @@ struct RouterDevice {
   bool operator==(const RouterDevice&) const = default;
 };
 
+/// Why a device is not served.
 struct RouterProblem {
-  std::string device, state, reason;  ///< state: "unknown", "foreign"
+  std::string device;
+  DeviceState state = DeviceState::unknown;  ///< unknown, foreign, conflict
+  /// unknown: what its name says of a port's id, and how many ports begin so; empty: its name says
+  /// nothing. foreign: whose the port is. conflict: the namespace that has the port already.
+  std::string about;
+  std::size_t ports = 0;
+  std::string port_id;
+  bool operator==(const RouterProblem&) const = default;
 };
 
 struct PlacePlan {
-  bool served = false;
-  std::string reason;  ///< why not
+  /// served, unknown or down.
+  PlaceState state = PlaceState::served;
   std::vector<RouterDevice> devices;
   std::vector<RouterProblem> problems;
 };

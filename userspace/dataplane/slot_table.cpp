@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dataplane/slot_table.hpp"
 
-#include <bpf/bpf.h>
-
 #include <cstring>
 
-#include "dataplane/programs.hpp"
+#include "base/log.hpp"
 
 namespace metatap::dataplane {
 namespace {
@@ -20,20 +18,24 @@ bool is_nothing(const sys::IpAddress&) {
 
 }  // namespace
 
-SlotTable::SlotTable(Programs* programs, std::uint32_t size, std::chrono::seconds quarantine)
-    : programs_(programs),
-      maps_(programs),
-      allocator_(size, quarantine, MT_TAG_LOWEST),
-      entries_(size),
-      inherited_(maps_.read()) {
-  for (std::uint32_t slot = 1; programs_ != nullptr && slot < size; ++slot) {
+SlotTable::SlotTable(const Maps* maps, std::uint32_t size, std::chrono::seconds quarantine)
+    : maps_(maps), addresses_(maps), allocator_(size, quarantine, MT_TAG_LOWEST), entries_(size) {
+  for (std::uint32_t slot = 1; maps_ != nullptr && slot < size; ++slot) {
     const auto row = read(slot);
-    if (row && (row->kind != MT_KIND_FREE || row->generation != 0)) {
-      allocator_.reserve(slot);
+    if (!row || (row->kind == MT_KIND_FREE && row->generation == 0)) {
+      continue;
     }
-    if (row && row->kind == MT_KIND_FREE) {
+    allocator_.reserve(slot);
+    if (row->kind == MT_KIND_FREE) {
       allocator_.release(slot);  // its last owner went, nobody knows when
+    } else {
+      orphans_.emplace(slot, *row);
     }
+  }
+  if (auto left = addresses_.read()) {
+    inherited_ = *std::move(left);
+  } else {
+    log::warn("addresses of an earlier process: {}", left.error().message);
   }
 }
 
@@ -43,15 +45,21 @@ Result<std::uint32_t> SlotTable::add(mt_slot row, std::shared_ptr<Origin> origin
   if (!slot) {
     return slot;
   }
-  if (const auto before = read(*slot)) {
-    row.generation = (before->generation + 1) & MT_ALIAS_GENERATION_MASK;
+  Status written;
+  if (maps_ != nullptr) {
+    const auto last = read(*slot).value_or(mt_slot{});
+    row.generation = (last.generation + 1) & MT_ALIAS_GENERATION_MASK;
     // A program that was learning while the last owner went may have been late.
-    maps_.forget_learned(owner_of(*slot, *before), is_nothing);
+    written = addresses_.forget_learned(owner_of(*slot, last), is_nothing);
   }
-  clear_counters(*slot);
+  if (written) {
+    written = clear_counters(*slot);
+  }
   origin->slot = *slot;
   addresses.number({});
-  auto written = maps_.change(owner_of(*slot, row), {}, addresses);
+  if (written) {
+    written = addresses_.change(owner_of(*slot, row), {}, addresses);
+  }
   entries_[*slot].store(
       std::make_shared<const Entry>(Entry{std::move(origin), row, std::move(addresses)}));
   if (written) {
@@ -67,17 +75,18 @@ Result<std::uint32_t> SlotTable::add(mt_slot row, std::shared_ptr<Origin> origin
 
 Status SlotTable::adopt(std::uint32_t slot, mt_slot row, std::shared_ptr<Origin> origin,
                         PortAddresses addresses) {
-  const auto now = read(slot);
-  if (!now) {
-    return tl::make_unexpected(now.error());
+  const auto orphan = orphans_.extract(slot);
+  if (!orphan) {
+    return fail(ErrorCode::conflict,
+                "slot " + std::to_string(slot) + " was not left by an earlier process");
   }
   if (auto taken = allocator_.adopt(slot); !taken) {
     return taken;
   }
   origin->slot = slot;
-  auto left = inherited_.extract(owner_of(slot, *now));
-  entries_[slot].store(std::make_shared<const Entry>(
-      Entry{std::move(origin), *now, left ? std::move(left.mapped()) : PortAddresses{}}));
+  auto left = inherited_.extract(owner_of(slot, orphan.mapped()));
+  entries_[slot].store(std::make_shared<const Entry>(Entry{
+      std::move(origin), orphan.mapped(), left ? std::move(left.mapped()) : PortAddresses{}}));
   auto updated = update(slot, row, std::move(addresses));
   if (!updated) {
     remove(slot);
@@ -102,9 +111,13 @@ Status SlotTable::update(std::uint32_t slot, mt_slot row, PortAddresses addresse
     return written;
   }
   if ((row.flags & MT_SLOT_LEARN) == 0) {
-    maps_.forget_learned(owner, [&](const auto& address) { return addresses.admits(address); });
+    if (auto forgotten = addresses_.forget_learned(
+            owner, [&](const auto& address) { return addresses.admits(address); });
+        !forgotten) {
+      return forgotten;
+    }
   }
-  auto changed = maps_.change(owner, entry->addresses, addresses);
+  auto changed = addresses_.change(owner, entry->addresses, addresses);
   // What could not be written whole is tried again by the next update.
   entries_[slot].store(std::make_shared<const Entry>(
       Entry{entry->origin, row, changed ? std::move(addresses) : entry->addresses}));
@@ -130,44 +143,36 @@ std::shared_ptr<const SlotTable::Entry> SlotTable::find(std::uint32_t slot) cons
 }
 
 Result<mt_slot> SlotTable::read(std::uint32_t slot) const {
-  mt_slot row{};
-  if (programs_ == nullptr) {
+  if (maps_ == nullptr) {
     return fail(ErrorCode::unsupported, "no slot map without BPF");
   }
-  if (::bpf_map_lookup_elem(programs_->map("mt_slots"), &slot, &row) != 0) {
-    return fail_errno(errno, "read slot " + std::to_string(slot));
+  const auto row = maps_->slots.get(slot);
+  if (!row) {
+    return tl::make_unexpected(row.error());
   }
-  return row;
-}
-
-std::vector<std::pair<std::uint32_t, mt_slot>> SlotTable::orphans() const {
-  std::vector<std::pair<std::uint32_t, mt_slot>> found;
-  for (std::uint32_t slot = 1; programs_ != nullptr && slot < entries_.size(); ++slot) {
-    if (entries_[slot].load()) {
-      continue;
-    }
-    if (auto row = read(slot); row && row->kind != MT_KIND_FREE) {
-      found.emplace_back(slot, *row);
-    }
-  }
-  return found;
+  return row->value_or(mt_slot{});
 }
 
 void SlotTable::drop_orphans(const std::function<bool(const mt_slot&)>& mine) {
-  for (const auto& [slot, row] : orphans()) {
-    if (mine(row)) {
-      const auto left = inherited_.extract(owner_of(slot, row));
-      clear(slot, row.generation, left ? left.mapped() : PortAddresses{});
-      allocator_.release(slot);
+  std::erase_if(orphans_, [&](const auto& orphan) {
+    const auto& [slot, row] = orphan;
+    if (!mine(row)) {
+      return false;
     }
-  }
+    const auto left = inherited_.extract(owner_of(slot, row));
+    clear(slot, row.generation, left ? left.mapped() : PortAddresses{});
+    allocator_.release(slot);
+    return true;
+  });
   // Rows of addresses whose slot has gone already.
   std::erase_if(inherited_, [&](const auto& left) {
     const auto row = read(left.first.slot);
     const bool nobodys =
         row && (row->kind == MT_KIND_FREE || row->generation != left.first.generation);
     if (nobodys) {
-      (void)maps_.change(left.first, left.second, {});
+      if (const auto gone = addresses_.change(left.first, left.second, {}); !gone) {
+        log::warn("{}", gone.error().message);
+      }
     }
     return nobodys;
   });
@@ -178,35 +183,39 @@ void SlotTable::clear(std::uint32_t slot, std::uint16_t generation,
                       const PortAddresses& addresses) {
   mt_slot nobody{};
   nobody.generation = generation;
-  (void)write(slot, nobody);
-  (void)maps_.change(owner_of(slot, nobody), addresses, {});
-  maps_.forget_learned(owner_of(slot, nobody), is_nothing);
+  for (const auto& done :
+       {write(slot, nobody), addresses_.change(owner_of(slot, nobody), addresses, {}),
+        addresses_.forget_learned(owner_of(slot, nobody), is_nothing)}) {
+    if (!done) {
+      log::error("slot {} is not cleared: {}", slot, done.error().message);
+    }
+  }
 }
 
 std::optional<sys::IpAddress> SlotTable::address_of(const Alias& alias, int family) const {
-  return maps_.address_of(alias, family);
+  return addresses_.address_of(alias, family);
 }
 
 Status SlotTable::write(std::uint32_t slot, const mt_slot& row) const {
-  if (programs_ != nullptr &&
-      ::bpf_map_update_elem(programs_->map("mt_slots"), &slot, &row, BPF_ANY) != 0) {
-    return fail_errno(errno, "write slot " + std::to_string(slot));
-  }
-  return {};
+  return maps_ == nullptr ? Status() : maps_->slots.put(slot, row);
 }
 
-void SlotTable::clear_counters(std::uint32_t slot) const {
-  if (programs_ == nullptr) {
-    return;
+Status SlotTable::clear_counters(std::uint32_t slot) const {
+  if (maps_ == nullptr) {
+    return {};
   }
-  const mt_counter no_traffic{};
-  const mt_bucket full{};
-  ::bpf_map_update_elem(programs_->map("mt_counters"), &slot, &no_traffic, BPF_ANY);
-  ::bpf_map_update_elem(programs_->map("mt_buckets"), &slot, &full, BPF_ANY);
+  if (auto written = maps_->counters.put(slot, mt_counter{}); !written) {
+    return written;
+  }
+  if (auto written = maps_->buckets.put(slot, mt_bucket{}); !written) {
+    return written;
+  }
   for (std::uint32_t reason = 0; reason < MT_REASONS; ++reason) {
-    const mt_slot_reason key{slot, reason};
-    ::bpf_map_delete_elem(programs_->map("mt_slot_reasons"), &key);
+    if (const auto gone = maps_->slot_reasons.erase({slot, reason}); !gone) {
+      return tl::make_unexpected(gone.error());
+    }
   }
+  return {};
 }
 
 }  // namespace metatap::dataplane

@@ -5,7 +5,9 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -19,8 +21,6 @@
 
 namespace metatap::dataplane {
 
-class Programs;
-
 /// The rows of mt_slots and what the daemon knows about each. The control thread writes; workers
 /// read with find(). Without BPF (`--steering=listen`) there are no rows, only numbers.
 class SlotTable {
@@ -31,19 +31,21 @@ class SlotTable {
     PortAddresses addresses;  ///< with their indices; what was learned is in the kernel's maps
   };
 
-  /// Numbers that the kernel's table shows in use are kept for whoever adopts them.
-  SlotTable(Programs* programs, std::uint32_t size, std::chrono::seconds quarantine);
+  /// `maps` outlives this; null, without BPF. Numbers that a pinned map has in use are not handed
+  /// out: they wait to be adopted or dropped.
+  SlotTable(const Maps* maps, std::uint32_t size, std::chrono::seconds quarantine);
 
   /// Takes a number, zeroes its counters, writes addresses and row and publishes the entry.
   /// `origin->slot` is set. The row's generation is given here, not by the caller.
   [[nodiscard]] Result<std::uint32_t> add(mt_slot row, std::shared_ptr<Origin> origin,
                                           PortAddresses addresses = {});
-  /// The same, with the number that a pinned map has for it already.
-  Status adopt(std::uint32_t slot, mt_slot row, std::shared_ptr<Origin> origin,
-               PortAddresses addresses = {});
+  /// The same, with the number that an earlier process had for this owner. ErrorCode::conflict: it
+  /// is no orphan.
+  [[nodiscard]] Status adopt(std::uint32_t slot, mt_slot row, std::shared_ptr<Origin> origin,
+                             PortAddresses addresses = {});
   /// New addresses or flags for the same identity; writes what differs. An address that stays keeps
   /// its alias, and what was learned is kept where the new policy still admits it.
-  Status update(std::uint32_t slot, mt_slot row, PortAddresses addresses = {});
+  [[nodiscard]] Status update(std::uint32_t slot, mt_slot row, PortAddresses addresses = {});
   /// Revokes the origin and clears the row. The number stays taken: sockets may still bear it.
   void remove(std::uint32_t slot);
   /// Sends a removed slot's number to rest, once nothing can speak for it any more.
@@ -55,22 +57,22 @@ class SlotTable {
   [[nodiscard]] Result<mt_slot> read(std::uint32_t slot) const;
   /// The address behind an alias of `family`, learned or not. Any thread; one system call.
   [[nodiscard]] std::optional<sys::IpAddress> address_of(const Alias& alias, int family) const;
-  /// Rows in the kernel's table that nobody has claimed: of an earlier process.
-  [[nodiscard]] std::vector<std::pair<std::uint32_t, mt_slot>> orphans() const;
-  /// Clears those for which `mine` is true and sends their numbers to rest.
+  /// Of the rows that an earlier process left and nobody adopted: clears those for which `mine` is
+  /// true and sends their numbers to rest.
   void drop_orphans(const std::function<bool(const mt_slot&)>& mine);
 
   [[nodiscard]] const SlotAllocator& allocator() const { return allocator_; }
 
  private:
-  Status write(std::uint32_t slot, const mt_slot& row) const;
+  [[nodiscard]] Status write(std::uint32_t slot, const mt_slot& row) const;
   void clear(std::uint32_t slot, std::uint16_t generation, const PortAddresses& addresses);
-  void clear_counters(std::uint32_t slot) const;
+  [[nodiscard]] Status clear_counters(std::uint32_t slot) const;
 
-  Programs* programs_;  ///< null without BPF; outlives this
-  AddressMaps maps_;
+  const Maps* maps_;
+  AddressMaps addresses_;
   SlotAllocator allocator_;
   std::vector<std::atomic<std::shared_ptr<const Entry>>> entries_;
+  std::map<std::uint32_t, mt_slot> orphans_;      ///< of an earlier process, not adopted yet
   std::map<SlotOwner, PortAddresses> inherited_;  ///< of an earlier process, not claimed yet
 };
 

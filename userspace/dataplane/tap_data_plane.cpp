@@ -1,43 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dataplane/tap_data_plane.hpp"
 
-#include <bpf/bpf.h>
 #include <fmt/format.h>
 #include <sys/socket.h>
 
 #include <algorithm>
 #include <chrono>
-#include <cstring>
 #include <limits>
 #include <string_view>
 
 #include "base/log.hpp"
 #include "dataplane/tap_resolver.hpp"
-#include "sys/expedited_rcu.hpp"
 
 namespace metatap::dataplane {
 namespace {
 
 namespace asio = boost::asio;
-namespace fs = std::filesystem;
+using namespace std::chrono_literals;
 
 /// Events tell of changes at once; a look at everything finds what they did not.
-constexpr std::chrono::seconds kLookInterval{5};
+constexpr auto kLookInterval = 5s;
 
 /// As mt_config::nsid: no namespace has this number. (Negative would be the packet's own.)
 constexpr std::int32_t kNoNamespace = std::numeric_limits<std::int32_t>::max();
 
 /// Sockets that would not go are tried again after so long.
-constexpr std::chrono::seconds kSweepAgain{1};
-
-/// From so many devices on, waiting for each attachment's grace period takes too long.
-constexpr std::size_t kMany = 16;
-
-template <std::size_t N>
-void copy_text(char (&to)[N], std::string_view text) {
-  std::memset(to, 0, N);
-  std::memcpy(to, text.data(), std::min(text.size(), N - 1));
-}
+constexpr auto kSweepAgain = 1s;
 
 std::string pin_name(unsigned ifindex) {
   return fmt::format("tap_{}", ifindex);
@@ -47,15 +35,31 @@ mt_port_key key_of(unsigned ifindex, std::uint16_t vlan) {
   return mt_port_key{ifindex, vlan, 0};
 }
 
+std::shared_ptr<Origin> origin_of(const TapPoint& point, const TapPlan& plan) {
+  auto origin = std::make_shared<Origin>();
+  origin->path = Path::tap;
+  origin->port_id = plan.port_id;
+  origin->network_id = plan.network_id;
+  origin->device = point.device;
+  return origin;
+}
+
 }  // namespace
 
-TapDataPlane::TapDataPlane(std::shared_ptr<Core> core, asio::io_context& control,
-                           GuestFrontend& frontend)
+TapDataPlane::TapDataPlane(std::shared_ptr<Core> core, Reconciler& reconciler,
+                           asio::io_context& control, GuestFrontend& frontend)
     : core_(std::move(core)),
+      reconciler_(reconciler),
       frontend_(frontend),
       readable_(control),
       tick_(control),
-      sweep_(control) {}
+      devices_(reconciler.queue, [this](const std::string& device) { return settle(device); }),
+      sockets_(reconciler.queue, [this](const std::string&) { return sweep_sockets(); },
+               {kSweepAgain, kSweepAgain}) {
+  if (core_->programs) {
+    site_.emplace(BindingSite<mt_port_key>{*core_->slots, core_->programs->maps().ports, retired_});
+  }
+}
 
 TapDataPlane::~TapDataPlane() {
   if (running_) {
@@ -64,47 +68,17 @@ TapDataPlane::~TapDataPlane() {
 }
 
 Status TapDataPlane::start(std::shared_ptr<const Inventory> inventory) {
-  auto& programs = *core_->programs;
-  const auto& options = core_->options;
   const auto failed = [&](Error error) {
     stop();
     return tl::make_unexpected(std::move(error).in("tap data plane"));
   };
   running_ = true;
-  auto config = programs.config();
-  if (!config) {
-    return failed(std::move(config.error()));
-  }
-  // Programs of an earlier process may be attached, and its namespace's number be another's soon.
-  config->veth_ifindex = 0;
-  config->nsid = kNoNamespace;
-  if (auto written = programs.set_config(*config); !written) {
-    return failed(std::move(written.error()));
-  }
-  auto made = MetadataNamespace::create(options.namespace_name);
-  if (!made) {
+  if (auto made = make_namespace(); !made) {
     return failed(std::move(made.error()));
   }
-  namespace_.emplace(*std::move(made));
-  if (const auto able = namespace_->destroy_sockets_of({}); !able) {
-    log::warn("tap data plane: {}; connections of a port that goes are left to their time-outs",
-              able.error().message);
-  }
-  config->veth_ifindex = namespace_->host_ifindex();
-  config->nsid = namespace_->nsid();
-  if (auto written = programs.set_config(*config); !written) {
-    return failed(std::move(written.error()));
-  }
-  auto return_path = TcAttachment::attach(programs.program("mt_return"), namespace_->host_ifindex(),
-                                          options.attach, programs.links_path() / "return");
-  if (!return_path) {
-    return failed(std::move(return_path.error()).in(namespace_->host_device()));
-  }
-  return_path_.emplace(*std::move(return_path));
   if (auto opened = open_listeners(); !opened) {
     return failed(std::move(opened.error()));
   }
-
   // Subscribe first, then look: what happens in between is seen twice, not missed.
   auto monitor = sys::LinkMonitor::open();
   if (!monitor) {
@@ -116,21 +90,59 @@ Status TapDataPlane::start(std::shared_ptr<const Inventory> inventory) {
     return failed(std::move(netlink.error()));
   }
   netlink_.emplace(*std::move(netlink));
-  inventory_ = std::move(inventory);
-  for (const auto& [id, port] : inventory_->ports) {
-    want(id);
+  index_.emplace(std::move(inventory));
+  look_at_all_links();
+  // What is pinned first: a new port must not be given the number of an old one.
+  adopt_pinned();
+  for (const auto& [name, ifindex] : ifindex_of_) {
+    devices_.add(name);
   }
-  {
-    const sys::ExpeditedRcu soon(wanted_places_.size() > kMany);
-    look_at_all_links();
-    settle_all();
-    forget_leftovers();
+  devices_.drain();
+  std::set<std::string> pins;
+  for (const auto& [ifindex, hooks] : hooks_) {
+    pins.insert(pin_name(ifindex));
   }
+  sweep_pins(core_->programs->links_path(), {"tap_"}, pins);
   readable_.assign(monitor_->fd());
   wait_for_links();
   wait_for_tick();
-  log::info("tap data plane: {}; {} of {} ports here", where(), bindings_.size(),
-            wanted_places_.size());
+  log::info("tap data plane: {}; {} of {} ports here", where(), taps_.size(),
+            index_->claims().size());
+  return {};
+}
+
+Status TapDataPlane::make_namespace() {
+  auto& programs = *core_->programs;
+  auto config = programs.config();
+  if (!config) {
+    return tl::make_unexpected(std::move(config.error()));
+  }
+  // Programs of an earlier process may be attached, and its namespace's number be another's soon.
+  config->veth_ifindex = 0;
+  config->nsid = kNoNamespace;
+  if (auto written = programs.set_config(*config); !written) {
+    return written;
+  }
+  auto made = MetadataNamespace::create(core_->options.namespace_name);
+  if (!made) {
+    return tl::make_unexpected(std::move(made.error()));
+  }
+  namespace_.emplace(*std::move(made));
+  if (const auto able = namespace_->destroy_sockets_of({}); !able) {
+    log::warn("tap data plane: {}; connections of a port that goes are left to their time-outs",
+              able.error().message);
+  }
+  config->veth_ifindex = namespace_->host_ifindex();
+  config->nsid = namespace_->nsid();
+  if (auto written = programs.set_config(*config); !written) {
+    return written;
+  }
+  auto return_path =
+      Hooks::attach(*core_, namespace_->host_ifindex(), {{"mt_return", TcSide::ingress, "return"}});
+  if (!return_path) {
+    return tl::make_unexpected(std::move(return_path.error()).in(namespace_->host_device()));
+  }
+  return_path_.emplace(*std::move(return_path));
   return {};
 }
 
@@ -158,7 +170,8 @@ Status TapDataPlane::open_listeners() {
 void TapDataPlane::stop(Leave leave) {
   running_ = false;
   tick_.cancel();
-  sweep_.cancel();
+  devices_.clear();
+  sockets_.clear();
   if (readable_.is_open()) {
     readable_.cancel();
     (void)readable_.release();  // the monitor owns it
@@ -168,23 +181,21 @@ void TapDataPlane::stop(Leave leave) {
     frontend_.close(name);
   }
   if (leave == Leave::steering) {
-    for (auto& [ifindex, attachment] : attached_) {
-      attachment.keep();
+    for (auto& [point, tap] : taps_) {
+      tap.binding.keep();
+    }
+    for (auto& [ifindex, hooks] : hooks_) {
+      hooks.keep();
     }
     if (return_path_) {
       return_path_->keep();
     }
-    attached_.clear();
-    return_path_.reset();
-    return;
   }
-  const sys::ExpeditedRcu soon(attached_.size() > kMany);
-  while (!bindings_.empty()) {
-    unbind(bindings_.begin()->first);
-  }
-  attached_.clear();
+  const auto soon = reconciler_.expedite_for(leave == Leave::steering ? 0 : hooks_.size());
+  taps_.clear();
+  hooks_.clear();
   return_path_.reset();
-  if (namespace_) {
+  if (leave == Leave::nothing && namespace_) {
     if (auto removed = namespace_->remove(); !removed) {
       log::warn("tap data plane: {}", removed.error().message);
     }
@@ -192,91 +203,12 @@ void TapDataPlane::stop(Leave leave) {
   }
 }
 
-// ---- inventory ----
-
-void TapDataPlane::want(const std::string& port_id) {
-  if (const auto old = wanted_places_.find(port_id); old != wanted_places_.end()) {
-    auto& others = wanting_[old->second];
-    others.erase(port_id);
-    if (others.empty()) {
-      wanting_.erase(old->second);
-    }
-    wanted_places_.erase(old);
-  }
-  const auto found = inventory_->ports.find(port_id);
-  // Ports of routers and DHCP servers are not guests.
-  if (found == inventory_->ports.end() || found->second->device_owner.starts_with("network:")) {
-    return;
-  }
-  const Port& port = *found->second;
-  Place place{port.device.value_or("tap" + port.id.substr(0, 11)),
-              static_cast<std::uint16_t>(port.vlan.value_or(0))};
-  wanting_[place].insert(port_id);
-  wanted_places_.emplace(port_id, std::move(place));
-}
-
-std::optional<TapDataPlane::Claim> TapDataPlane::winner(const Place& place) const {
-  const auto wanting = wanting_.find(place);
-  if (wanting == wanting_.end()) {
-    return std::nullopt;
-  }
-  // The one that has it keeps it.
-  std::string_view id = *wanting->second.begin();
-  if (const auto bound = bindings_.find(place);
-      bound != bindings_.end() && wanting->second.contains(bound->second.port_id)) {
-    id = bound->second.port_id;
-  }
-  const auto port = inventory_->ports.find(id);
-  if (port == inventory_->ports.end()) {
-    return std::nullopt;
-  }
-  const auto network = inventory_->networks.find(port->second->network_id);
-  return Claim{port->second,
-               port->second->admin_state_up &&
-                   (network == inventory_->networks.end() || network->second->admin_state_up)};
-}
-
 void TapDataPlane::apply(const InventoryChange& change) {
   if (!running_) {
     return;
   }
-  inventory_ = change.after;
-  std::set<Place> touched;
-  const auto touch = [&](const std::string& port_id) {
-    if (const auto place = wanted_places_.find(port_id); place != wanted_places_.end()) {
-      touched.insert(place->second);
-    }
-  };
-  for (const auto& id : change.ports) {
-    touch(id);
-    want(id);
-    touch(id);
-  }
-  if (!change.networks.empty()) {
-    const std::set<std::string_view> networks(change.networks.begin(), change.networks.end());
-    for (const auto& [id, place] : wanted_places_) {
-      const auto port = inventory_->ports.find(id);
-      if (port != inventory_->ports.end() && networks.contains(port->second->network_id)) {
-        touched.insert(place);
-      }
-    }
-  }
-  // First let go, then take: an address or device may have moved from one port to another.
-  for (const auto& place : touched) {
-    if (const auto bound = bindings_.find(place); bound != bindings_.end()) {
-      const auto claim = winner(place);
-      if (!claim || claim->port->id != bound->second.port_id) {
-        unbind(place);
-      }
-    }
-  }
-  std::set<std::string> devices;
-  for (const auto& place : touched) {
-    settle(place);
-    devices.insert(place.first);
-  }
-  for (const auto& device : devices) {
-    settle_device(device);
+  for (const auto& device : index_->apply(change)) {
+    devices_.add(device);
   }
 }
 
@@ -300,7 +232,6 @@ void TapDataPlane::wait_for_tick() {
       return;
     }
     look_at_all_links();
-    settle_all();
     wait_for_tick();
   });
 }
@@ -311,13 +242,7 @@ void TapDataPlane::on_links() {
     log::warn("tap data plane: {}", batch.error().message);
     return;
   }
-  std::set<std::string> touched;
   for (const auto& event : batch->events) {
-    // Both names, should it be a rename.
-    if (const auto old = name_of_.find(event.link.index); old != name_of_.end()) {
-      touched.insert(old->second);
-    }
-    touched.insert(event.link.name);
     if (event.removed) {
       device_gone(event.link.index);
     } else {
@@ -326,15 +251,6 @@ void TapDataPlane::on_links() {
   }
   if (batch->lost) {
     look_at_all_links();
-    settle_all();
-    return;
-  }
-  for (const auto& name : touched) {
-    for (auto place = wanting_.lower_bound({name, 0});
-         place != wanting_.end() && place->first.first == name; ++place) {
-      settle(place->first);
-    }
-    settle_device(name);
   }
 }
 
@@ -354,8 +270,8 @@ void TapDataPlane::look_at_all_links() {
       gone.push_back(ifindex);
     }
   }
-  for (const auto& [ifindex, attachment] : attached_) {
-    if (!attachment.alive()) {
+  for (const auto& [ifindex, hooks] : hooks_) {
+    if (!hooks.alive()) {
       gone.push_back(ifindex);  // its device went, and another has its number now
     }
   }
@@ -367,50 +283,35 @@ void TapDataPlane::look_at_all_links() {
   }
 }
 
-std::string TapDataPlane::why_foreign(const Place& place, const Port& port) const {
-  const auto device = ifindex_of_.find(place.first);
-  auto why =
-      device == ifindex_of_.end() ? std::string() : guest_macs_.why_foreign(device->second, port);
-  if (why.empty() || place.second == 0) {
-    return why;
-  }
-  // A trunk's device has the MAC of its untagged port; the others on it stand and fall with that.
-  const Place untagged{place.first, 0};
-  const auto trunk = winner(untagged);
-  return trunk ? why_foreign(untagged, *trunk->port) : std::string();
-}
-
 void TapDataPlane::device_here(const sys::Link& link) {
-  guest_macs_.note(link);
   if (const auto known = name_of_.find(link.index); known != name_of_.end()) {
     if (known->second == link.name) {
+      if (guest_macs_.note(link)) {
+        devices_.add(link.name);
+      }
       return;
     }
-    device_gone(link.index);  // renamed: what it was by name it is no longer
-    guest_macs_.note(link);
+    // What it was by name it is no longer.
+    device_gone(link.index, true);
   }
   if (const auto other = ifindex_of_.find(link.name); other != ifindex_of_.end()) {
     device_gone(other->second);
   }
   name_of_[link.index] = link.name;
   ifindex_of_[link.name] = link.index;
+  guest_macs_.note(link);
+  devices_.add(link.name);
 }
 
-void TapDataPlane::device_gone(unsigned ifindex) {
-  // Identity first, then everything else.
-  std::vector<Place> lost;
-  for (const auto& [place, binding] : bindings_) {
-    if (binding.ifindex == ifindex) {
-      lost.push_back(place);
-    }
-  }
-  for (const auto& place : lost) {
-    unbind(place);
-  }
-  attached_.erase(ifindex);
+/// Identity goes with the device, at once; the rest comes with its name's turn.
+void TapDataPlane::device_gone(unsigned ifindex, bool renamed) {
+  std::erase_if(taps_, [&](const auto& tap) { return tap.second.ifindex == ifindex; });
   guest_macs_.forget(ifindex);
+  if (!renamed) {
+    hooks_.erase(ifindex);
+  }
   if (const auto name = name_of_.find(ifindex); name != name_of_.end()) {
-    attach_errors_.erase(name->second);
+    devices_.add(name->second);
     if (const auto index = ifindex_of_.find(name->second);
         index != ifindex_of_.end() && index->second == ifindex) {
       ifindex_of_.erase(index);
@@ -419,376 +320,181 @@ void TapDataPlane::device_gone(unsigned ifindex) {
   }
 }
 
-// ---- desired and actual ----
-
-void TapDataPlane::settle_all() {
-  std::vector<Place> unwanted;
-  for (const auto& [place, binding] : bindings_) {
-    if (!wanting_.contains(place)) {
-      unwanted.push_back(place);
-    }
+/// Number 0: there is none of that name, or it is not ours to steer.
+TapDevice TapDataPlane::device_of(const std::string& name) const {
+  TapDevice device;
+  const auto found = ifindex_of_.find(name);
+  if (found != ifindex_of_.end() && core_->options.may_steer(name) &&
+      !(namespace_ && name == namespace_->host_device())) {
+    device.ifindex = found->second;
+    device.given_mac = guest_macs_.given(device.ifindex);
   }
-  for (const auto& place : unwanted) {
-    settle(place);
-  }
-  for (const auto& [place, ports] : wanting_) {
-    settle(place);
-  }
-  const auto devices = ifindex_of_;
-  for (const auto& [name, ifindex] : devices) {
-    settle_device(name);
-  }
+  return device;
 }
 
-void TapDataPlane::settle(const Place& place) {
-  const auto claim = winner(place);
-  const auto device = ifindex_of_.find(place.first);
-  const unsigned ifindex =
-      device == ifindex_of_.end() || !core_->options.may_steer(place.first) ? 0 : device->second;
-  const auto foreign = claim ? why_foreign(place, *claim->port) : std::string();
-  if (const auto bound = bindings_.find(place); bound != bindings_.end()) {
-    auto& binding = bound->second;
-    if (!claim || !foreign.empty() || ifindex != binding.ifindex ||
-        claim->port->id != binding.port_id || claim->port->network_id != binding.network_id ||
-        claim->enabled != binding.enabled) {
-      unbind(place);
+// ---- a device's turn ----
+
+Turn TapDataPlane::settle(const std::string& device) {
+  const auto now = device_of(device);
+  auto done = settle_points(device, now);
+  if (auto hooked = hook(device, now.ifindex); !hooked) {
+    drop_points(device);
+    done = std::move(hooked);
+  }
+  if (devices_.ready() == 0 && !retired_.empty()) {
+    sockets_.add("sockets");  // one look at them for many devices
+  }
+  if (done) {
+    errors_.erase(device);
+    return Turn::done;
+  }
+  if (auto& told = errors_[device]; told != done.error().message) {
+    log::warn("tap {}: {}", device, done.error().message);
+    told = std::move(done.error().message);
+  }
+  return Turn::again;
+}
+
+bool TapDataPlane::goes_on(const Tap& tap, const TapPlan& plan, const TapDevice& device) const {
+  return !plan.foreign && tap.ifindex == device.ifindex && tap.port_id == plan.port_id &&
+         tap.network_id == plan.network_id && tap.enabled == plan.enabled;
+}
+
+/// First lets go, then takes.
+Status TapDataPlane::settle_points(const std::string& device, const TapDevice& now) {
+  std::map<TapPoint, TapPlan> plans;
+  for (const auto& point : index_->points_of(device)) {
+    const auto held = taps_.find(point);
+    if (auto plan = plan_tap(*index_, point, now, held == taps_.end() ? "" : held->second.port_id,
+                             core_->options)) {
+      plans.emplace(point, *std::move(plan));
+    }
+  }
+  for (auto at = taps_.lower_bound({device, 0}); at != taps_.end() && at->first.device == device;) {
+    const auto plan = plans.find(at->first);
+    at = plan != plans.end() && goes_on(at->second, plan->second, now) ? std::next(at)
+                                                                       : taps_.erase(at);
+  }
+  Status done;
+  for (auto& [point, plan] : plans) {
+    if (!plan.foreign) {
+      foreign_.erase(point);
+    } else if (foreign_.insert(point).second) {
+      log::warn("tap {}: not port {}'s: the device was given {}", device, plan.port_id,
+                sys::to_string(now.given_mac.value_or(sys::MacAddress{})));
+    }
+    if (plan.foreign || now.ifindex == 0) {
+      continue;
+    }
+    const auto held = taps_.find(point);
+    Status one;
+    if (held == taps_.end()) {
+      one = bind(point, std::move(plan));
     } else {
-      auto [wanted, addresses] = describe(place, *claim, ifindex);
-      if (auto updated = core_->slots->update(binding.slot, wanted.row, std::move(addresses));
-          !updated) {
-        if (binding.note != updated.error().message) {
-          log::warn("tap {}: {}", place.first, updated.error().message);
-        }
-        wanted.note = std::move(updated.error().message);
-      }
-      wanted.slot = binding.slot;
-      binding = std::move(wanted);
+      held->second.left_out = plan.addresses.left_out;
+      one = held->second.binding.update(plan.row, std::move(plan.addresses));
+    }
+    if (!one && done) {
+      done = std::move(one);
     }
   }
-  bind_errors_.erase(place);
-  if (foreign.empty()) {
-    refused_.erase(place);
-  } else if (auto& told = refused_[place]; told != foreign) {
-    log::warn("tap {}: not port {}'s: {}", place.first, claim->port->id, foreign);
-    told = foreign;
-  }
-  if (claim && foreign.empty() && ifindex != 0 && !bindings_.contains(place)) {
-    bind(place, *claim, ifindex);
-  }
+  return done;
 }
 
-void TapDataPlane::settle_device(const std::string& name) {
-  const auto device = ifindex_of_.find(name);
-  if (device == ifindex_of_.end() || (namespace_ && name == namespace_->host_device())) {
-    return;
-  }
-  const unsigned ifindex = device->second;
-  const auto bound = bindings_.lower_bound({name, 0});
-  const bool wanted = (bound != bindings_.end() && bound->first.first == name) ||
-                      (core_->options.devices && core_->options.may_steer(name));
-  attach_errors_.erase(name);
-  if (auto done = set_attached(ifindex, wanted); !done) {
-    log::warn("tap {}: {}", name, done.error().message);
-    attach_errors_[name] = std::move(done.error().message);
-  }
-}
-
-Status TapDataPlane::set_attached(unsigned ifindex, bool wanted) {
-  const auto attachment = attached_.find(ifindex);
-  if (wanted == (attachment != attached_.end())) {
-    return {};
-  }
-  if (!wanted) {
-    attached_.erase(attachment);
-    return {};
-  }
-  auto& programs = *core_->programs;
-  auto made = TcAttachment::attach(programs.program("mt_tap"), ifindex, core_->options.attach,
-                                   programs.links_path() / pin_name(ifindex));
+Status TapDataPlane::bind(const TapPoint& point, TapPlan plan) {
+  Tap tap{plan.port_id,     plan.network_id,         plan.enabled,
+          plan.row.ifindex, plan.addresses.left_out, {}};
+  auto made = Binding<mt_port_key>::make(*site_, plan.row, origin_of(point, plan),
+                                         std::move(plan.addresses));
   if (!made) {
     return tl::make_unexpected(std::move(made.error()));
   }
-  attached_.emplace(ifindex, *std::move(made));
+  tap.binding = *std::move(made);
+  if (auto led = tap.binding.lead(key_of(tap.ifindex, point.vlan)); !led) {
+    return led;
+  }
+  log::debug("tap {}: port {} is slot {}", point.device, tap.port_id, tap.binding.slot());
+  taps_.emplace(point, std::move(tap));
   return {};
 }
 
-std::pair<TapDataPlane::Binding, PortAddresses> TapDataPlane::describe(const Place& place,
-                                                                       const Claim& claim,
-                                                                       unsigned ifindex) const {
-  const Port& port = *claim.port;
-  auto addresses = PortAddresses::of(port);
-  Binding binding;
-  binding.port_id = port.id;
-  binding.network_id = port.network_id;
-  binding.enabled = claim.enabled;
-  binding.ifindex = ifindex;
-  mt_slot& row = binding.row;
-  row.kind = MT_KIND_TAP;
-  row.ifindex = ifindex;
-  row.vlan = place.second;
-  if (!claim.enabled) {
-    row.flags |= MT_SLOT_DISABLED;
+/// Attached while a point of it is steered, or as long as its name is ours.
+Status TapDataPlane::hook(const std::string& device, unsigned ifindex) {
+  const auto tap = taps_.lower_bound({device, 0});
+  const bool wanted = ifindex != 0 && ((tap != taps_.end() && tap->first.device == device) ||
+                                       core_->options.devices.has_value());
+  const auto here = ifindex_of_.find(device);
+  const auto hooks = here == ifindex_of_.end() ? hooks_.end() : hooks_.find(here->second);
+  if (wanted == (hooks != hooks_.end())) {
+    return {};
   }
-  if (core_->options.when_down == WhenDown::refuse) {
-    row.flags |= MT_SLOT_REFUSE_DOWN;
+  reconciler_.expect_grace_period();
+  if (!wanted) {
+    hooks_.erase(hooks);
+    return {};
   }
-  if (port.address_policy == AddressPolicy::learn) {
-    row.flags |= MT_SLOT_LEARN;
+  auto made = Hooks::attach(*core_, ifindex, {{"mt_tap", TcSide::ingress, pin_name(ifindex)}});
+  if (!made) {
+    return tl::make_unexpected(std::move(made.error()));
   }
-  if (!addresses.networks.empty()) {
-    row.flags |= MT_SLOT_PREFIXES;
-  }
-  if (addresses.any_mac) {
-    row.flags |= MT_SLOT_ANY_MAC;
-  }
-  if (const auto mac = sys::parse_mac(port.mac_address)) {
-    std::ranges::copy(*mac, row.mac);
-  }
-  copy_text(row.device, place.first);
-  copy_text(row.port_id, port.id);
-  copy_text(row.network_id, port.network_id);
-
-  if (addresses.left_out != 0) {
-    binding.note = fmt::format("{} of its addresses may not ask: there is room for {} a family",
-                               addresses.left_out, MT_FIRST_LEARNED - 1);
-  }
-  return {std::move(binding), std::move(addresses)};
+  hooks_.emplace(ifindex, *std::move(made));
+  return {};
 }
 
-void TapDataPlane::bind(const Place& place, const Claim& claim, unsigned ifindex) {
-  auto& programs = *core_->programs;
-  auto [binding, addresses] = describe(place, claim, ifindex);
-  auto origin = std::make_shared<Origin>();
-  origin->path = Path::tap;
-  origin->port_id = binding.port_id;
-  origin->network_id = binding.network_id;
-  origin->device = place.first;
-  const auto key = key_of(ifindex, place.second);
-  const auto give_up = [&](Error error) {
-    log::warn("tap {}: {}", place.first, error.message);
-    bind_errors_[place] = std::move(error.message);
+void TapDataPlane::drop_points(const std::string& device) {
+  std::erase_if(taps_, [&](const auto& tap) { return tap.first.device == device; });
+}
+
+/// Rows that an earlier process left for the same port on the same device go on; all others go.
+void TapDataPlane::adopt_pinned() {
+  const auto& ports = core_->programs->maps().ports;
+  const auto same = [](const mt_slot& row, const TapPlan& plan) {
+    return row.ifindex == plan.row.ifindex && row.vlan == plan.row.vlan &&
+           std::string_view(row.port_id) == plan.port_id &&
+           std::string_view(row.network_id) == plan.network_id;
   };
-
-  // A row that an earlier process left for the same port on the same device goes on.
-  std::uint32_t pinned = 0;
-  if (::bpf_map_lookup_elem(programs.map("mt_ports"), &key, &pinned) == 0) {
-    const auto row = core_->slots->read(pinned);
-    const bool same = row && row->kind == MT_KIND_TAP && row->ifindex == ifindex &&
-                      row->vlan == place.second &&
-                      std::string_view(row->port_id) == binding.port_id &&
-                      std::string_view(row->network_id) == binding.network_id &&
-                      std::string_view(row->device) == place.first;
-    if (same && core_->slots->adopt(pinned, binding.row, origin, addresses)) {
-      binding.slot = pinned;
-    } else {
-      ::bpf_map_delete_elem(programs.map("mt_ports"), &key);
-    }
-  }
-  if (binding.slot == 0) {
-    auto slot = core_->slots->add(binding.row, origin, std::move(addresses));
-    if (!slot) {
-      return give_up(std::move(slot.error()));
-    }
-    binding.slot = *slot;
-    if (::bpf_map_update_elem(programs.map("mt_ports"), &key, &binding.slot, BPF_ANY) != 0) {
-      auto error = errno_error(errno, "write mt_ports");
-      retire(binding.slot);
-      return give_up(std::move(error));
-    }
-  }
-  if (auto done = set_attached(ifindex, true); !done) {
-    ::bpf_map_delete_elem(programs.map("mt_ports"), &key);
-    retire(binding.slot);
-    return give_up(std::move(done.error()));
-  }
-  log::debug("tap {}: port {} is slot {}", place.first, binding.port_id, binding.slot);
-  bindings_.emplace(place, std::move(binding));
-}
-
-void TapDataPlane::unbind(const Place& place) {
-  const auto bound = bindings_.find(place);
-  if (bound == bindings_.end()) {
-    return;
-  }
-  const auto key = key_of(bound->second.ifindex, place.second);
-  ::bpf_map_delete_elem(core_->programs->map("mt_ports"), &key);
-  retire(bound->second.slot);
-  log::debug("tap {}: slot {} is free", place.first, bound->second.slot);
-  bindings_.erase(bound);
-}
-
-/// Nobody's any more, at once; its number rests when its sockets are gone, too. Those are looked
-/// for once for all that went in this turn of the control thread.
-void TapDataPlane::retire(std::uint32_t slot) {
-  core_->slots->remove(slot);
-  retired_.insert(slot);
-  if (running_ && retired_.size() == 1) {
-    sweep_after(std::chrono::seconds(0));
-  }
-}
-
-void TapDataPlane::sweep_after(std::chrono::seconds delay) {
-  sweep_.expires_after(delay);
-  sweep_.async_wait([this](const boost::system::error_code& error) {
-    if (error || !running_) {
+  std::vector<mt_port_key> stale;
+  const auto read = ports.each([&](const mt_port_key& key, std::uint32_t slot) {
+    const auto row = core_->slots->read(slot);
+    if (!row || row->kind != MT_KIND_TAP || row->ifindex != key.ifindex || row->vlan != key.vlan) {
+      stale.push_back(key);
       return;
     }
-    if (!rest_if_silent(*core_->slots, retired_, namespace_->destroy_sockets_of(retired_),
-                        namespace_->name())) {
-      sweep_after(kSweepAgain);
+    const TapPoint point{row->device, row->vlan};
+    auto plan = plan_tap(*index_, point, device_of(point.device), row->port_id, core_->options);
+    if (plan && !plan->foreign && same(*row, *plan)) {
+      Tap tap{plan->port_id, plan->network_id,         plan->enabled,
+              key.ifindex,   plan->addresses.left_out, {}};
+      auto adopted = Binding<mt_port_key>::adopt(
+          *site_, slot, key, plan->row, origin_of(point, *plan), std::move(plan->addresses));
+      if (adopted) {
+        tap.binding = *std::move(adopted);
+        taps_.emplace(point, std::move(tap));
+        return;
+      }
+      log::warn("tap {}: {}", point.device, adopted.error().message);
     }
+    stale.push_back(key);
   });
-}
-
-/// What an earlier process left and nobody claims now.
-void TapDataPlane::forget_leftovers() {
-  auto& programs = *core_->programs;
-  std::set<std::pair<unsigned, unsigned>> live;
-  for (const auto& [place, binding] : bindings_) {
-    live.emplace(binding.ifindex, place.second);
+  if (!read) {
+    log::warn("tap data plane: {}", read.error().message);
   }
-  const int ports = programs.map("mt_ports");
-  std::vector<mt_port_key> stale;
-  mt_port_key key{};
-  for (const mt_port_key* previous = nullptr; ::bpf_map_get_next_key(ports, previous, &key) == 0;
-       previous = &key) {
-    std::uint32_t slot = 0;
-    ::bpf_map_lookup_elem(ports, &key, &slot);
-    const auto row = core_->slots->read(slot);
-    const bool tap = !row || row->kind == MT_KIND_TAP || row->kind == MT_KIND_FREE;
-    if (tap && !live.contains({key.ifindex, key.vlan})) {
-      stale.push_back(key);
+  for (const auto& key : stale) {
+    if (const auto gone = ports.erase(key); !gone) {
+      log::warn("tap data plane: {}", gone.error().message);
     }
-  }
-  for (const auto& old : stale) {
-    ::bpf_map_delete_elem(ports, &old);
   }
   core_->slots->drop_orphans([](const mt_slot& row) { return row.kind == MT_KIND_TAP; });
-  std::error_code error;
-  std::vector<fs::path> pins;
-  for (fs::directory_iterator it(programs.links_path(), error), end; !error && it != end;
-       it.increment(error)) {
-    pins.push_back(it->path());
-  }
-  for (const auto& pin : pins) {
-    const auto name = pin.filename().string();
-    if (name.starts_with("tap_") && std::ranges::none_of(attached_, [&](const auto& entry) {
-          return pin_name(entry.first) == name;
-        })) {
-      fs::remove(pin, error);
-    }
-  }
 }
 
-// ---- status ----
-
-std::vector<DeviceStatus> TapDataPlane::devices() const {
-  std::vector<DeviceStatus> all;
-  const auto attach_of = [&](unsigned ifindex) -> std::string {
-    const auto found = attached_.find(ifindex);
-    return found == attached_.end() ? "" : std::string(found->second.kind());
-  };
-  for (const auto& [place, ports] : wanting_) {
-    const auto bound = bindings_.find(place);
-    for (const auto& id : ports) {
-      DeviceStatus status;
-      status.name = place.first;
-      status.vlan = place.second;
-      status.port_id = id;
-      const auto port = inventory_->ports.find(id);
-      if (port != inventory_->ports.end()) {
-        status.network_id = port->second->network_id;
-      }
-      if (const auto device = ifindex_of_.find(place.first); device != ifindex_of_.end()) {
-        status.ifindex = device->second;
-      }
-      status.attach = attach_of(status.ifindex);
-      const auto error = bind_errors_.find(place);
-      const auto foreign =
-          port == inventory_->ports.end() ? std::string() : why_foreign(place, *port->second);
-      if (bound != bindings_.end() && bound->second.port_id == id) {
-        status.slot = bound->second.slot;
-        status.state = bound->second.enabled ? "steered" : "disabled";
-        status.reason = bound->second.enabled
-                            ? bound->second.note
-                            : "admin_state_up is false on the port or its network";
-      } else if (!foreign.empty()) {
-        status.state = "refused";
-        status.reason = foreign;
-      } else if (bound != bindings_.end()) {
-        status.state = "conflict";
-        status.reason = "port " + bound->second.port_id + " has this device already";
-      } else if (error != bind_errors_.end()) {
-        status.state = "error";
-        status.reason = error->second;
-      } else if (status.ifindex == 0) {
-        status.state = "absent";
-        status.reason = "no device named " + place.first;
-      } else if (!core_->options.may_steer(place.first)) {
-        status.state = "excluded";
-        status.reason = "[dataplane] devices does not match it";
-      } else {
-        status.state = "conflict";
-        status.reason = "another port claims this device";
-      }
-      all.push_back(std::move(status));
-    }
+Turn TapDataPlane::sweep_sockets() {
+  if (retired_.empty()) {
+    return Turn::done;
   }
-  for (const auto& [ifindex, attachment] : attached_) {
-    const auto name = name_of_.find(ifindex);
-    if (name == name_of_.end()) {
-      continue;
-    }
-    const auto wanting = wanting_.lower_bound({name->second, 0});
-    if (wanting == wanting_.end() || wanting->first.first != name->second) {
-      DeviceStatus status;
-      status.name = name->second;
-      status.ifindex = ifindex;
-      status.attach = attachment.kind();
-      status.state = "unclaimed";
-      status.reason = "no port of the inventory has this device; its metadata requests are refused";
-      all.push_back(std::move(status));
-    }
-  }
-  for (const auto& [name, message] : attach_errors_) {
-    DeviceStatus status;
-    status.name = name;
-    status.state = "error";
-    status.reason = message;
-    all.push_back(std::move(status));
-  }
-  return all;
-}
-
-std::vector<SlotStatus> TapDataPlane::slots() const {
-  std::vector<SlotStatus> all;
-  const auto& programs = *core_->programs;
-  for (const auto& [place, binding] : bindings_) {
-    SlotStatus status;
-    status.slot = binding.slot;
-    status.port_id = binding.port_id;
-    status.device = place.first;
-    ::bpf_map_lookup_elem(programs.map("mt_counters"), &binding.slot, &status.counter);
-    for (std::uint32_t reason = 0; reason < MT_REASONS; ++reason) {
-      const mt_slot_reason key{binding.slot, reason};
-      std::uint64_t count = 0;
-      if (::bpf_map_lookup_elem(programs.map("mt_slot_reasons"), &key, &count) == 0) {
-        status.reasons.emplace(dataplane::reasons()[reason].name, count);
-      }
-    }
-    all.push_back(std::move(status));
-  }
-  return all;
-}
-
-std::vector<ReasonStatus> TapDataPlane::reasons() const {
-  return count_reasons(*core_->programs);
-}
-
-std::string TapDataPlane::where() const {
-  return fmt::format("namespace {}, maps {}, attach {}", core_->options.namespace_name,
-                     core_->options.pin_path.string(),
-                     return_path_ ? return_path_->kind() : "nothing");
+  return rest_if_silent(*core_->slots, retired_, namespace_->destroy_sockets_of(retired_),
+                        namespace_->name())
+             ? Turn::done
+             : Turn::again;
 }
 
 }  // namespace metatap::dataplane

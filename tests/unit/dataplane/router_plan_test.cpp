@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "dataplane/guest_socket.hpp"
+#include "dataplane/router_place.hpp"
 #include "metatap/abi/abi.h"
 
 namespace metatap::dataplane {
@@ -82,7 +83,7 @@ TEST(PlaceName, KnowsNeutronsNamespaces) {
 TEST(RouterPlan, ServesTheGuestsBehindARoutersPort) {
   const auto plan = plan_place(index_of(sample()), kRouterPlace,
                                links({"lo", "qr-aaaaaaaa-aa", "qg-cccccccc-cc", "ha-dddddddd-dd"}));
-  ASSERT_TRUE(plan.served);
+  ASSERT_EQ(plan.state, PlaceState::served);
   EXPECT_THAT(plan.problems, IsEmpty());
   ASSERT_EQ(plan.devices.size(), 1U);
   const auto& device = plan.devices[0];
@@ -99,15 +100,18 @@ TEST(RouterPlan, ServesTheGuestsBehindARoutersPort) {
 
 TEST(RouterPlan, UnknownRouterOrNetworkIsNotServed) {
   const auto index = index_of(sample());
-  EXPECT_FALSE(plan_place(index, {Path::router, "nobody"}, {}).served);
-  EXPECT_THAT(plan_place(index, {Path::router, "nobody"}, {}).reason, HasSubstr("nobody"));
-  EXPECT_FALSE(plan_place(index, {Path::dhcp, "nobody"}, {}).served);
+  EXPECT_EQ(plan_place(index, {Path::router, "nobody"}, {}).state, PlaceState::unknown);
+  EXPECT_EQ(plan_place(index, {Path::dhcp, "nobody"}, {}).state, PlaceState::unknown);
+  Place place;
+  place.what = {Path::router, "nobody"};
+  place.state = PlaceState::unknown;
+  EXPECT_EQ(explain(place), "no router nobody in the inventory");
 }
 
 TEST(RouterPlan, RouterThatIsDownIsNotServed) {
   auto inventory = sample();
   put(inventory.routers, Router{kRouter, "", "", false});
-  EXPECT_FALSE(plan_place(index_of(inventory), kRouterPlace, {}).served);
+  EXPECT_EQ(plan_place(index_of(inventory), kRouterPlace, {}).state, PlaceState::down);
 }
 
 TEST(RouterPlan, DevicesOfNobodyAndOfOthersAreNamed) {
@@ -118,10 +122,13 @@ TEST(RouterPlan, DevicesOfNobodyAndOfOthersAreNamed) {
                                links({"qr-ffffffff-ff", "qr-eeeeeeee-ee", "qr-x"}));
   EXPECT_THAT(plan.devices, IsEmpty());
   ASSERT_EQ(plan.problems.size(), 3U);
-  EXPECT_EQ(plan.problems[0].state, "unknown");
-  EXPECT_EQ(plan.problems[1].state, "foreign");
-  EXPECT_THAT(plan.problems[1].reason, HasSubstr("another-router"));
-  EXPECT_EQ(plan.problems[2].state, "unknown");
+  EXPECT_EQ(plan.problems[0].state, DeviceState::unknown);
+  EXPECT_EQ(explain(plan.problems[0], Path::router),
+            "no port of the inventory begins with ffffffff-ff");
+  EXPECT_EQ(plan.problems[1].state, DeviceState::foreign);
+  EXPECT_THAT(explain(plan.problems[1], Path::router), HasSubstr("another-router"));
+  EXPECT_EQ(plan.problems[2].state, DeviceState::unknown);
+  EXPECT_THAT(explain(plan.problems[2], Path::router), HasSubstr("11 characters"));
 }
 
 TEST(RouterPlan, TwoPortsOfOnePrefixAreNobodys) {
@@ -131,7 +138,7 @@ TEST(RouterPlan, TwoPortsOfOnePrefixAreNobodys) {
   const auto plan = plan_place(index_of(inventory), kRouterPlace, links({"qr-aaaaaaaa-aa"}));
   EXPECT_THAT(plan.devices, IsEmpty());
   ASSERT_EQ(plan.problems.size(), 1U);
-  EXPECT_THAT(plan.problems[0].reason, HasSubstr("2 ports"));
+  EXPECT_THAT(explain(plan.problems[0], Path::router), HasSubstr("2 ports"));
 }
 
 TEST(RouterPlan, DhcpNamespaceNamesTheNetworkItself) {

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/tap_plan.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace metatap::dataplane {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+
+constexpr const char* kA = "aaaaaaaa-1111-4000-8000-000000000001";
+constexpr const char* kB = "bbbbbbbb-2222-4000-8000-000000000002";
+constexpr const char* kNet = "22222222-0000-4000-8000-000000000001";
+const TapPoint kTapA{"tapaaaaaaaa-11", 0};
+
+Port port(std::string id, std::string mac = "fa:16:3e:00:00:10") {
+  Port made;
+  made.id = std::move(id);
+  made.network_id = kNet;
+  made.mac_address = std::move(mac);
+  made.device_owner = "compute:nova";
+  made.fixed_ips = {{"", "10.0.0.10"}};
+  return made;
+}
+
+void put(Inventory& inventory, Port made) {
+  const auto id = made.id;
+  inventory.ports[id] = std::make_shared<const Port>(std::move(made));
+}
+
+TapIndex index_of(const Inventory& inventory) {
+  return TapIndex(std::make_shared<const Inventory>(inventory));
+}
+
+TEST(TapPlan, NamesTheDeviceByThePortsIdAsNeutronDoes) {
+  Inventory inventory;
+  put(inventory, port(kA));
+  auto router = port(kB);
+  router.device_owner = "network:router_interface";
+  put(inventory, router);
+  const auto index = index_of(inventory);
+  EXPECT_EQ(index.claims().size(), 1U) << "a router's port is no guest";
+  const auto plan = plan_tap(index, kTapA, {5, {}}, "", {});
+  ASSERT_TRUE(plan);
+  EXPECT_EQ(plan->port_id, kA);
+  EXPECT_TRUE(plan->enabled);
+  EXPECT_EQ(plan->row.ifindex, 5U);
+  EXPECT_STREQ(plan->row.port_id, kA);
+  EXPECT_FALSE(plan_tap(index, {"tapother", 0}, {5, {}}, "", {}));
+}
+
+TEST(TapPlan, WhoHasThePointKeepsIt) {
+  Inventory inventory;
+  auto one = port(kA), two = port(kB);
+  one.device = two.device = "vnet1";
+  put(inventory, one);
+  put(inventory, two);
+  const auto index = index_of(inventory);
+  EXPECT_EQ(plan_tap(index, {"vnet1", 0}, {5, {}}, "", {})->port_id, kA);
+  EXPECT_EQ(plan_tap(index, {"vnet1", 0}, {5, {}}, kB, {})->port_id, kB);
+  EXPECT_EQ(plan_tap(index, {"vnet1", 0}, {5, {}}, "somebody who is gone", {})->port_id, kA);
+}
+
+TEST(TapPlan, AdminStateOfPortAndNetwork) {
+  Inventory inventory;
+  put(inventory, port(kA));
+  inventory.networks[kNet] = std::make_shared<const Network>(Network{kNet, "", "", {}, false});
+  auto plan = plan_tap(index_of(inventory), kTapA, {5, {}}, "", {});
+  EXPECT_FALSE(plan->enabled);
+  EXPECT_NE(plan->row.flags & MT_SLOT_DISABLED, 0U);
+  inventory.networks.erase(kNet);
+  auto down = port(kA);
+  down.admin_state_up = false;
+  put(inventory, down);
+  EXPECT_FALSE(plan_tap(index_of(inventory), kTapA, {5, {}}, "", {})->enabled);
+}
+
+TEST(TapPlan, ADeviceThatWasGivenAnotherGuestsMacIsForeign) {
+  Inventory inventory;
+  put(inventory, port(kA, "fa:16:3e:00:00:10"));
+  const auto index = index_of(inventory);
+  const auto given = [](const char* mac) { return TapDevice{5, *sys::parse_mac(mac)}; };
+  EXPECT_FALSE(plan_tap(index, kTapA, given("fe:16:3e:00:00:10"), "", {})->foreign);
+  EXPECT_TRUE(plan_tap(index, kTapA, given("fe:16:3e:00:00:11"), "", {})->foreign);
+}
+
+TEST(TapPlan, PointsOfATrunkStandAndFallWithItsUntaggedPort) {
+  Inventory inventory;
+  auto trunk = port(kA, "fa:16:3e:00:00:10"), sub = port(kB, "fa:16:3e:00:00:99");
+  trunk.device = sub.device = "vnet1";
+  sub.vlan = 100;
+  put(inventory, trunk);
+  put(inventory, sub);
+  const auto index = index_of(inventory);
+  EXPECT_THAT(index.points_of("vnet1"), ElementsAre(TapPoint{"vnet1", 0}, TapPoint{"vnet1", 100}));
+  const TapDevice trunks{5, *sys::parse_mac("fe:16:3e:00:00:10")};
+  const TapDevice others{5, *sys::parse_mac("fe:16:3e:00:00:77")};
+  EXPECT_FALSE(plan_tap(index, {"vnet1", 100}, trunks, "", {})->foreign);
+  EXPECT_TRUE(plan_tap(index, {"vnet1", 100}, others, "", {})->foreign);
+}
+
+TEST(TapIndex, OfAPortThatMovesTheOldDeviceComesFirst) {
+  Inventory first;
+  put(first, port(kA));
+  const auto before = std::make_shared<const Inventory>(first);
+  TapIndex index(before);
+  auto moved = port(kA);
+  moved.device = "another";
+  Inventory second;
+  put(second, moved);
+  const auto after = std::make_shared<const Inventory>(second);
+  EXPECT_THAT(index.apply({before, after, {}, {}, {}, {kA}, {}}),
+              ElementsAre(kTapA.device, "another"));
+  EXPECT_THAT(index.claims_of(kTapA), IsEmpty());
+  EXPECT_THAT(index.claims_of({"another", 0}), ElementsAre(kA));
+  EXPECT_THAT(index.apply({after, after, {kNet}, {}, {}, {}, {}}), ElementsAre("another"))
+      << "its network changed";
+}
+
+}  // namespace
+}  // namespace metatap::dataplane

@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <set>
+
+#include "base/log.hpp"
+#include "dataplane/router_resolver.hpp"
+#include "dataplane/steering.hpp"
+#include "dataplane/tap_plan.hpp"
+
+namespace metatap::dataplane {
+namespace {
+
+std::shared_ptr<Origin> origin_of(const Place& place, const RouterDevice& device) {
+  auto origin = std::make_shared<Origin>();
+  origin->path = place.what.path;
+  origin->network_id = device.network_id;
+  origin->router_id = device.router_id;
+  origin->device = device.name;
+  return origin;
+}
+
+mt_slot row_of(const RouterDevice& device, mt_kind kind, bool enabled) {
+  mt_slot row{};
+  row.kind = kind;
+  row.flags = enabled ? 0 : MT_SLOT_DISABLED;
+  row.ifindex = device.ifindex;
+  copy_text(row.device, device.name);
+  copy_text(row.network_id, device.network_id);
+  copy_text(row.router_id, device.router_id);
+  return row;
+}
+
+mt_source_key key_of(std::uint32_t device_slot, std::uint32_t family, const std::uint8_t* bytes,
+                     std::size_t size) {
+  mt_source_key key{device_slot, family, {}};
+  std::copy_n(bytes, size, key.address);
+  return key;
+}
+
+std::vector<mt_source_key> keys_of(std::uint32_t device_slot, const RouterSource& source) {
+  std::vector<mt_source_key> keys;
+  for (const auto& address : source.addresses) {
+    keys.push_back(key_of(device_slot, address.family == AF_INET ? MT_FAMILY_V4 : MT_FAMILY_V6,
+                          address.bytes.data(), address.size()));
+  }
+  if (source.mac != sys::MacAddress{}) {
+    keys.push_back(key_of(device_slot, MT_FAMILY_MAC, source.mac.data(), source.mac.size()));
+  }
+  return keys;
+}
+
+std::string pin_of(const Place& place, unsigned ifindex, std::string_view side) {
+  std::string id = place.what.id;
+  std::erase_if(id, [](char c) { return c == '.' || c == '/'; });
+  return fmt::format("{}_{}_{}_{}", place.what.path == Path::router ? "qrouter" : "qdhcp", id,
+                     ifindex, side);
+}
+
+class BpfSteering final : public Steering {
+ public:
+  BpfSteering(std::shared_ptr<Core> core, Reconciler& reconciler, PlaceJournal& journal,
+              GuestFrontend& frontend)
+      : Steering(*core, journal, frontend), shared_(std::move(core)), reconciler_(reconciler) {}
+
+  /// What is still there gets new rows. Programs that are attached find nothing, which leaves the
+  /// guests to whoever served them before.
+  void forget_leftovers() override {
+    for (const auto& cleared : {maps().devices.clear(), maps().sources.clear()}) {
+      if (!cleared) {
+        log::warn("router data plane: {}", cleared.error().message);
+      }
+    }
+    core_.slots->drop_orphans([](const mt_slot& row) {
+      return row.kind == MT_KIND_ROUTER_DEVICE || row.kind == MT_KIND_ROUTER_PORT;
+    });
+  }
+
+  Status prepare(Place& place, const Inside& inside, const PlacePlan& plan) override {
+    if (!place.resolver) {
+      place.resolver = std::make_shared<MarkResolver>(core_.slots, place.what);
+      place.device_site.emplace(
+          BindingSite<mt_device_key>{*core_.slots, maps().devices, place.retired});
+      place.source_site.emplace(
+          BindingSite<mt_source_key>{*core_.slots, maps().sources, place.retired});
+    }
+    if (place.listeners.empty()) {
+      if (auto made = make_way(place, inside); !made) {
+        return made;
+      }
+    }
+    const int filter = core_.programs->program("mt_tagged");
+    if (auto opened = open_listener(place, metadata_v4(), {inner_v4(), 0, filter}); !opened) {
+      return opened;
+    }
+    const bool v6 = std::ranges::any_of(plan.devices, &RouterDevice::v6) &&
+                    !place.listeners.contains(listener_name(place, metadata_v6(), 0));
+    if (v6) {
+      auto opened = journal_.add_local_route(place.cookie, inside.netlink, inside.lo, inner_v6());
+      if (opened) {
+        opened = open_listener(place, metadata_v6(), {inner_v6(), 0, filter});
+      }
+      if (!opened) {
+        log::warn("{}: no IPv6: {}", place.name, opened.error().message);
+      }
+    }
+    // Neutron gives the address to the DHCP port only where its own proxy runs.
+    return place.what.path == Path::dhcp ? add_metadata_addresses(place, inside, plan) : Status();
+  }
+
+  bool goes_on(PlaceDevice& device, const RouterDevice&) const override {
+    return !device.hooks || device.hooks->alive();
+  }
+
+  Status identify(Place& place, PlaceDevice& device) override {
+    auto row = row_of(device.plan, MT_KIND_ROUTER_DEVICE, device.plan.enabled);
+    copy_text(row.port_id, device.plan.port_id);
+    auto made =
+        Binding<mt_device_key>::make(*place.device_site, row, origin_of(place, device.plan));
+    if (!made) {
+      return tl::make_unexpected(std::move(made.error()));
+    }
+    device.binding = *std::move(made);
+    return {};
+  }
+
+  Result<Binding<mt_source_key>> identify_port(Place& place, const PlaceDevice& device,
+                                               const RouterSource& source) override {
+    auto row = row_of(device.plan, MT_KIND_ROUTER_PORT, source.enabled);
+    row.device_slot = device.binding.slot();
+    std::ranges::copy(source.mac, row.mac);
+    copy_text(row.port_id, source.port_id);
+    auto origin = origin_of(place, device.plan);
+    origin->port_id = source.port_id;
+    auto made = Binding<mt_source_key>::make(*place.source_site, row, std::move(origin));
+    if (!made) {
+      return made;
+    }
+    for (const auto& key : keys_of(row.device_slot, source)) {
+      if (auto led = made->lead(key); !led) {
+        return tl::make_unexpected(std::move(led.error()));
+      }
+    }
+    return made;
+  }
+
+  Status connect(Place& place, PlaceDevice& device) override {
+    if (device.hooks) {
+      return {};
+    }
+    const unsigned ifindex = device.plan.ifindex;
+    // Its ports have their rows by now: programs of an earlier process may be attached, and must
+    // not take a guest of ours for an unknown one.
+    if (auto led = device.binding.lead({place.number, ifindex}); !led) {
+      return led;
+    }
+    reconciler_.expect_grace_period();
+    // The way back first: no packet must go in before its answer can come out.
+    auto made = Hooks::attach(core_, ifindex,
+                              {{"mt_router_out", TcSide::egress, pin_of(place, ifindex, "out")},
+                               {"mt_router", TcSide::ingress, pin_of(place, ifindex, "in")}});
+    if (!made) {
+      device.binding.hide();
+      return tl::make_unexpected(std::move(made.error()));
+    }
+    device.hooks.emplace(*std::move(made));
+    log::debug("{}: {} steered, slot {}", place.name, device.plan.name, device.binding.slot());
+    return {};
+  }
+
+  void disconnect(Place&, PlaceDevice& device, bool inside) override {
+    if (!device.hooks) {
+      return;
+    }
+    if (!inside) {
+      device.hooks->leave_filters();
+    }
+    reconciler_.expect_grace_period();
+  }
+
+  bool end_connections(Place& place) override {
+    return place.retired.empty() ||
+           rest_if_silent(*core_.slots, place.retired, destroy_tagged_sockets(place.retired),
+                          place.name);
+  }
+
+  bool turn_away(Place& place) override {
+    for (auto& [ifindex, device] : place.devices) {
+      device.binding.hide();
+    }
+    return !place.devices.empty();
+  }
+
+  void sweep(const std::map<std::string, Place>& places) override {
+    forget_elsewhere(core_);
+    std::set<std::string> live;
+    for (const auto& [name, place] : places) {
+      for (const auto& [ifindex, device] : place.devices) {
+        live.insert(pin_of(place, ifindex, "in"));
+        live.insert(pin_of(place, ifindex, "out"));
+      }
+    }
+    sweep_pins(core_.programs->links_path(), {"qrouter_", "qdhcp_"}, live);
+  }
+
+  std::string_view attach_of(const PlaceDevice& device) const override {
+    return device.hooks ? device.hooks->kind() : std::string_view();
+  }
+
+ protected:
+  Status name_listener(const Place& place, int fd) override {
+    return maps().listeners.put(fd, {place.number, 0});
+  }
+
+ private:
+  [[nodiscard]] const Maps& maps() const { return core_.programs->maps(); }
+
+  /// What the first listener of a place needs.
+  Status make_way(Place& place, const Inside& inside) {
+    // What a process that died left would be the listener's again.
+    if (auto clear = destroy_leftover_sockets();
+        !clear && clear.error().code != ErrorCode::unsupported) {
+      return clear;
+    }
+    if (auto set = journal_.set_sysctl(place.cookie, "net/ipv4/tcp_fwmark_accept", "1"); !set) {
+      return set;
+    }
+    return journal_.add_local_route(place.cookie, inside.netlink, inside.lo, inner_v4());
+  }
+
+  std::shared_ptr<Core> shared_;
+  Reconciler& reconciler_;
+};
+
+}  // namespace
+
+void forget_elsewhere(const Core& core) {
+  if (core.programs) {
+    if (const auto cleared = core.programs->maps().elsewhere.clear(); !cleared) {
+      log::warn("router data plane: {}", cleared.error().message);
+    }
+  }
+}
+
+std::unique_ptr<Steering> bpf_steering(std::shared_ptr<Core> core, Reconciler& reconciler,
+                                       PlaceJournal& journal, GuestFrontend& frontend) {
+  return std::make_unique<BpfSteering>(std::move(core), reconciler, journal, frontend);
+}
+
+}  // namespace metatap::dataplane

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/steering.hpp"
+
+#include <fmt/format.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+
+#include "base/log.hpp"
+#include "metatap/abi/abi.h"
+
+namespace metatap::dataplane {
+
+std::string Steering::listener_name(const Place& place, const sys::IpAddress& shown,
+                                    unsigned ifindex) {
+  const auto address = shown.text();
+  if (shown.family == AF_INET) {
+    return fmt::format("{}/{}:{}", place.name, address, MT_METADATA_PORT);
+  }
+  return ifindex == 0
+             ? fmt::format("{}/[{}]:{}", place.name, address, MT_METADATA_PORT)
+             : fmt::format("{}/[{}%{}]:{}", place.name, address, ifindex, MT_METADATA_PORT);
+}
+
+Status Steering::open_listener(Place& place, const sys::IpAddress& shown,
+                               const GuestSocket& socket) {
+  auto name = listener_name(place, shown, socket.ifindex);
+  if (place.listeners.contains(name)) {
+    return {};
+  }
+  auto fd = open_guest_socket(socket);
+  if (!fd) {
+    if (fd.error().code == ErrorCode::conflict) {
+      return fail(ErrorCode::conflict, fd.error().message + " (Neutron's own proxy?)");
+    }
+    return tl::make_unexpected(std::move(fd.error()));
+  }
+  if (auto named = name_listener(place, fd->get()); !named) {
+    return named;
+  }
+  place.listeners.emplace(name, socket.ifindex);
+  frontend_.open(
+      GuestListener{*std::move(fd), std::move(name), place.resolver, next_worker_++, true});
+  return {};
+}
+
+void Steering::close_listeners(Place& place) {
+  for (const auto& [name, ifindex] : std::exchange(place.listeners, {})) {
+    frontend_.close(name);
+  }
+}
+
+Status Steering::add_metadata_addresses(Place& place, const Inside& inside, const PlacePlan& plan) {
+  const auto addresses = inside.netlink.addresses();
+  if (!addresses) {
+    return tl::make_unexpected(addresses.error());
+  }
+  const auto has = [&](const sys::IpAddress& address, unsigned ifindex) {
+    return std::ranges::any_of(*addresses, [&](const auto& entry) {
+      return entry.address == address && (ifindex == 0 || entry.ifindex == ifindex);
+    });
+  };
+  const auto routed = std::ranges::any_of(journal_.changes(place.cookie), [](const auto& change) {
+    return change.kind == PlaceChange::Kind::local_route && change.what == metadata_v4().text();
+  });
+  if (!has(metadata_v4(), 0) && !routed) {
+    if (auto added =
+            journal_.add_local_route(place.cookie, inside.netlink, inside.lo, metadata_v4());
+        !added) {
+      return added;
+    }
+  }
+  for (const auto& device : plan.devices) {
+    if (!device.v6 || has(metadata_v6(), device.ifindex)) {
+      continue;
+    }
+    const auto link = std::ranges::find(inside.links, device.ifindex, &sys::Link::index);
+    if (auto added = journal_.add_address(place.cookie, inside.netlink, *link, metadata_v6());
+        !added) {
+      log::warn("{}: {}: no IPv6 on-link: {}", place.name, device.name, added.error().message);
+    }
+  }
+  return {};
+}
+
+}  // namespace metatap::dataplane

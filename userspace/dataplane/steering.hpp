@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "dataplane/core.hpp"
+#include "dataplane/guest_socket.hpp"
+#include "dataplane/place_settings.hpp"
+#include "dataplane/router_place.hpp"
+#include "metatap/model.hpp"
+#include "metatap/origin.hpp"
+#include "metatap/result.hpp"
+#include "sys/netlink.hpp"
+
+namespace metatap::dataplane {
+
+/// How the requests of a place's guests come to our listeners there, and how their callers are
+/// known. Control thread, or a helper thread in the place's namespace while that waits.
+class Steering {
+ public:
+  /// What one sees inside a place.
+  struct Inside {
+    sys::Netlink& netlink;
+    const std::vector<sys::Link>& links;
+    unsigned lo = 0;  ///< its ifindex
+  };
+
+  virtual ~Steering() = default;
+  Steering(const Steering&) = delete;
+  Steering& operator=(const Steering&) = delete;
+
+  /// Before anything else: what an earlier process left that nobody goes on with.
+  virtual void forget_leftovers() {}
+  /// Inside: settings, routes and listeners, whatever must be there before a guest is served.
+  [[nodiscard]] virtual Status prepare(Place& place, const Inside& inside,
+                                       const PlacePlan& plan) = 0;
+  /// May a device that is served go on as it is?
+  [[nodiscard]] virtual bool goes_on(PlaceDevice& device, const RouterDevice& wanted) const = 0;
+  /// Gives the device its identity; nothing comes in by it yet.
+  [[nodiscard]] virtual Status identify(Place& place, PlaceDevice& device) = 0;
+  [[nodiscard]] virtual Result<Binding<mt_source_key>> identify_port(
+      Place& place, const PlaceDevice& device, const RouterSource& source) = 0;
+  /// Inside: lets its requests come. Again and again until it succeeds.
+  [[nodiscard]] virtual Status connect(Place& place, PlaceDevice& device) = 0;
+  /// Before a device goes. `inside`: is the calling thread in its namespace?
+  virtual void disconnect(Place& place, PlaceDevice& device, bool inside) = 0;
+  /// After a turn: publishes who is who.
+  virtual void publish(Place& /*place*/, const Inventory& /*inventory*/) {}
+  /// Inside, after a turn: ends connections of slots that are nobody's. False: some are left.
+  [[nodiscard]] virtual bool end_connections(Place& /*place*/) { return true; }
+  /// New connections go where they went before us. True: some may have been on their way.
+  virtual bool turn_away(Place& /*place*/) { return false; }
+  /// Once all places have had their turn.
+  virtual void sweep(const std::map<std::string, Place>& /*places*/) {}
+
+  /// "tcx", "clsact", "listen", or empty while nothing is attached.
+  [[nodiscard]] virtual std::string_view attach_of(const PlaceDevice& device) const = 0;
+  /// Is a listener of that kind in a place ours? For the look at Neutron's own path.
+  [[nodiscard]] virtual bool owns_metadata_port() const { return false; }
+
+  void close_listeners(Place& place);
+
+ protected:
+  /// All outlive this.
+  Steering(const Core& core, PlaceJournal& journal, GuestFrontend& frontend)
+      : core_(core), journal_(journal), frontend_(frontend) {}
+
+  [[nodiscard]] static std::string listener_name(const Place& place, const sys::IpAddress& shown,
+                                                 unsigned ifindex);
+  /// Opens it unless it is there. `shown`: the address that guests use.
+  [[nodiscard]] Status open_listener(Place& place, const sys::IpAddress& shown,
+                                     const GuestSocket& socket);
+  /// An on-link guest asks by ARP or ND for the metadata address: somebody there must have it.
+  [[nodiscard]] Status add_metadata_addresses(Place& place, const Inside& inside,
+                                              const PlacePlan& plan);
+  /// What a listener needs once it is bound, before it is given away.
+  [[nodiscard]] virtual Status name_listener(const Place& /*place*/, int /*fd*/) { return {}; }
+
+  const Core& core_;
+  PlaceJournal& journal_;
+  GuestFrontend& frontend_;
+
+ private:
+  unsigned next_worker_ = 0;
+};
+
+/// Of the connections that an earlier process left, nothing is in the way of others any more.
+void forget_elsewhere(const Core& core);
+
+/// By mt_router: packets are tagged at the device, the tag says who it is.
+[[nodiscard]] std::unique_ptr<Steering> bpf_steering(std::shared_ptr<Core> core,
+                                                     Reconciler& reconciler, PlaceJournal& journal,
+                                                     GuestFrontend& frontend);
+/// Without BPF (`--steering=listen`): listeners at the metadata address itself, peers by address.
+[[nodiscard]] std::unique_ptr<Steering> listen_steering(const Core& core, PlaceJournal& journal,
+                                                        GuestFrontend& frontend);
+
+}  // namespace metatap::dataplane

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/tap_plan.hpp"
+
+#include <algorithm>
+
+#include "dataplane/guest_macs.hpp"
+
+namespace metatap::dataplane {
+namespace {
+
+constexpr std::size_t kPrefix = 11;  ///< characters of a port's id in a device's name
+const std::set<std::string> kNobody;
+
+TapPoint point_of(const Port& port) {
+  return {port.device.value_or("tap" + port.id.substr(0, kPrefix)),
+          static_cast<std::uint16_t>(port.vlan.value_or(0))};
+}
+
+}  // namespace
+
+TapIndex::TapIndex(std::shared_ptr<const Inventory> inventory) : inventory_(std::move(inventory)) {
+  for (const auto& [id, port] : inventory_->ports) {
+    add(id);
+  }
+}
+
+void TapIndex::add(const std::string& port_id) {
+  const auto port = inventory_->ports.find(port_id);
+  // Ports of routers and DHCP servers are not guests.
+  if (port == inventory_->ports.end() || port->second->device_owner.starts_with("network:")) {
+    return;
+  }
+  auto point = point_of(*port->second);
+  claims_[point].insert(port_id);
+  point_of_.emplace(port_id, std::move(point));
+}
+
+void TapIndex::remove(const std::string& port_id) {
+  const auto point = point_of_.find(port_id);
+  if (point == point_of_.end()) {
+    return;
+  }
+  const auto claims = claims_.find(point->second);
+  claims->second.erase(port_id);
+  if (claims->second.empty()) {
+    claims_.erase(claims);
+  }
+  point_of_.erase(point);
+}
+
+std::vector<std::string> TapIndex::apply(const InventoryChange& change) {
+  inventory_ = change.after;
+  std::vector<std::string> left, come;
+  const auto note = [&](std::vector<std::string>& devices, const std::string& port_id) {
+    if (const auto point = point_of_.find(port_id); point != point_of_.end()) {
+      devices.push_back(point->second.device);
+    }
+  };
+  for (const auto& id : change.ports) {
+    note(left, id);
+    remove(id);
+  }
+  for (const auto& id : change.ports) {
+    add(id);
+    note(come, id);
+  }
+  if (!change.networks.empty()) {
+    const std::set<std::string_view> networks(change.networks.begin(), change.networks.end());
+    for (const auto& [id, point] : point_of_) {
+      const auto port = inventory_->ports.find(id);
+      if (port != inventory_->ports.end() && networks.contains(port->second->network_id)) {
+        come.push_back(point.device);
+      }
+    }
+  }
+  std::ranges::move(come, std::back_inserter(left));
+  return left;
+}
+
+const std::set<std::string>& TapIndex::claims_of(const TapPoint& point) const {
+  const auto found = claims_.find(point);
+  return found == claims_.end() ? kNobody : found->second;
+}
+
+std::vector<TapPoint> TapIndex::points_of(std::string_view device) const {
+  std::vector<TapPoint> points;
+  for (auto at = claims_.lower_bound({std::string(device), 0});
+       at != claims_.end() && at->first.device == device; ++at) {
+    points.push_back(at->first);
+  }
+  return points;
+}
+
+namespace {
+
+const Port* port_of(const TapIndex& index, const std::string& id) {
+  const auto port = index.inventory().ports.find(id);
+  return port == index.inventory().ports.end() ? nullptr : port->second.get();
+}
+
+/// nullptr: nobody claims it.
+const Port* winner(const TapIndex& index, const TapPoint& point, std::string_view holder) {
+  const auto& claims = index.claims_of(point);
+  const auto holds = claims.find(std::string(holder));
+  if (claims.empty()) {
+    return nullptr;
+  }
+  return port_of(index, holds == claims.end() ? *claims.begin() : *holds);
+}
+
+}  // namespace
+
+bool is_foreign(const TapIndex& index, const TapPoint& point, const TapDevice& device,
+                const Port& port) {
+  if (!device.given_mac || GuestMacs::fits(*device.given_mac, port)) {
+    return false;
+  }
+  if (point.vlan == 0) {
+    return true;
+  }
+  // A trunk's device has the MAC of its untagged port; the others on it stand and fall with that.
+  const TapPoint trunk{point.device, 0};
+  const auto* untagged = winner(index, trunk, {});
+  return untagged != nullptr && is_foreign(index, trunk, device, *untagged);
+}
+
+std::optional<TapPlan> plan_tap(const TapIndex& index, const TapPoint& point,
+                                const TapDevice& device, std::string_view holder,
+                                const DataPlaneOptions& options) {
+  const auto* won = winner(index, point, holder);
+  if (won == nullptr) {
+    return std::nullopt;
+  }
+  const Port& port = *won;
+  const auto& inventory = index.inventory();
+  const auto network = inventory.networks.find(port.network_id);
+
+  TapPlan plan;
+  plan.port_id = port.id;
+  plan.network_id = port.network_id;
+  plan.enabled = port.admin_state_up &&
+                 (network == inventory.networks.end() || network->second->admin_state_up);
+  plan.foreign = is_foreign(index, point, device, port);
+  plan.addresses = PortAddresses::of(port);
+  mt_slot& row = plan.row;
+  row.kind = MT_KIND_TAP;
+  row.ifindex = device.ifindex;
+  row.vlan = point.vlan;
+  const auto flag = [&](bool set, std::uint32_t bit) { row.flags |= set ? bit : 0; };
+  flag(!plan.enabled, MT_SLOT_DISABLED);
+  flag(options.when_down == WhenDown::refuse, MT_SLOT_REFUSE_DOWN);
+  flag(port.address_policy == AddressPolicy::learn, MT_SLOT_LEARN);
+  flag(!plan.addresses.networks.empty(), MT_SLOT_PREFIXES);
+  flag(plan.addresses.any_mac, MT_SLOT_ANY_MAC);
+  if (const auto mac = sys::parse_mac(port.mac_address)) {
+    std::ranges::copy(*mac, row.mac);
+  }
+  copy_text(row.device, point.device);
+  copy_text(row.port_id, port.id);
+  copy_text(row.network_id, port.network_id);
+  return plan;
+}
+
+}  // namespace metatap::dataplane

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "dataplane/options.hpp"
+#include "dataplane/port_addresses.hpp"
+#include "metatap/abi/abi.h"
+#include "metatap/model.hpp"
+
+/// What the inventory wants of the host's own namespace, as plain values: no kernel in here.
+namespace metatap::dataplane {
+
+/// Where a guest is plugged in: a device of the host and, on a trunk, a VLAN.
+struct TapPoint {
+  std::string device;
+  std::uint16_t vlan = 0;  ///< 0: untagged
+  auto operator<=>(const TapPoint&) const = default;
+};
+
+/// A device that is there now.
+struct TapDevice {
+  unsigned ifindex = 0;
+  /// The MAC that libvirt or Nova gave it: a guest's, with fe in front. A name such as vnet7 goes
+  /// from one guest to another; this says whose it is now.
+  std::optional<sys::MacAddress> given_mac;
+};
+
+/// The inventory by the devices that its ports name. Control thread.
+class TapIndex {
+ public:
+  using Claims = std::map<TapPoint, std::set<std::string>>;  ///< ids of ports
+
+  explicit TapIndex(std::shared_ptr<const Inventory> inventory);
+  /// Follows a change. Returns the devices it concerns, those that a port leaves before those that
+  /// one comes to: an address may have moved from one port to another.
+  std::vector<std::string> apply(const InventoryChange& change);
+
+  [[nodiscard]] const Inventory& inventory() const { return *inventory_; }
+  [[nodiscard]] const Claims& claims() const { return claims_; }
+  /// Who claims that point; may be empty.
+  [[nodiscard]] const std::set<std::string>& claims_of(const TapPoint& point) const;
+  /// The points of one device that are claimed.
+  [[nodiscard]] std::vector<TapPoint> points_of(std::string_view device) const;
+
+ private:
+  void add(const std::string& port_id);
+  void remove(const std::string& port_id);
+
+  std::shared_ptr<const Inventory> inventory_;
+  Claims claims_;
+  std::map<std::string, TapPoint> point_of_;  ///< by port id
+};
+
+/// One point's identity.
+struct TapPlan {
+  std::string port_id, network_id;
+  bool enabled = true;   ///< admin_state_up of port and network
+  bool foreign = false;  ///< the device was given another guest's MAC: it is not this port's
+  mt_slot row{};
+  PortAddresses addresses;
+};
+
+/// Of several ports that claim a point, `holder`, who has it already, keeps it. nullopt: nobody
+/// claims it.
+[[nodiscard]] std::optional<TapPlan> plan_tap(const TapIndex& index, const TapPoint& point,
+                                              const TapDevice& device, std::string_view holder,
+                                              const DataPlaneOptions& options);
+
+/// Was the device given a MAC that is not for this port, which claims it at `point`?
+[[nodiscard]] bool is_foreign(const TapIndex& index, const TapPoint& point, const TapDevice& device,
+                              const Port& port);
+
+/// Copies text into a field of the ABI, cut off where it must be, NUL-terminated.
+template <std::size_t N>
+void copy_text(char (&to)[N], std::string_view text) {
+  std::fill_n(to, N, '\0');
+  std::copy_n(text.data(), std::min(text.size(), N - 1), to);
+}
+
+}  // namespace metatap::dataplane

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+// What `metatap status` shows of taps: the only place where their states become sentences.
+#include <fmt/format.h>
+
+#include "dataplane/tap_data_plane.hpp"
+
+namespace metatap::dataplane {
+
+DeviceStatus TapDataPlane::status_of(const TapPoint& point, const std::string& port_id) const {
+  DeviceStatus status;
+  status.name = point.device;
+  status.vlan = point.vlan;
+  status.port_id = port_id;
+  const auto& port = *index_->inventory().ports.find(port_id)->second;
+  status.network_id = port.network_id;
+  if (const auto here = ifindex_of_.find(point.device); here != ifindex_of_.end()) {
+    status.ifindex = here->second;
+  }
+  if (const auto hooks = hooks_.find(status.ifindex); hooks != hooks_.end()) {
+    status.attach = hooks->second.kind();
+  }
+  const auto say = [&](DeviceState state, std::string reason) {
+    status.state = state;
+    status.reason = std::move(reason);
+    return status;
+  };
+  const auto tap = taps_.find(point);
+  const auto error = errors_.find(point.device);
+  if (tap != taps_.end() && tap->second.port_id == port_id) {
+    status.slot = tap->second.binding.slot();
+    if (!tap->second.enabled) {
+      return say(DeviceState::disabled, "admin_state_up is false on the port or its network");
+    }
+    return say(DeviceState::steered,
+               error != errors_.end() ? error->second
+               : tap->second.left_out == 0
+                   ? ""
+                   : fmt::format("{} of its addresses may not ask: there is room for {} a family",
+                                 tap->second.left_out, MT_FIRST_LEARNED - 1));
+  }
+  const auto device = device_of(point.device);
+  if (is_foreign(*index_, point, device, port)) {
+    return say(DeviceState::refused,
+               fmt::format("the device was given {}, which is not for the port's MAC {}",
+                           sys::to_string(*device.given_mac), port.mac_address));
+  }
+  if (tap != taps_.end()) {
+    return say(DeviceState::conflict, "port " + tap->second.port_id + " has this device already");
+  }
+  if (status.ifindex == 0) {
+    return say(DeviceState::absent, "no device named " + point.device);
+  }
+  if (error != errors_.end()) {
+    return say(DeviceState::failed, error->second);
+  }
+  if (!core_->options.may_steer(point.device)) {
+    return say(DeviceState::excluded, "[dataplane] devices does not match it");
+  }
+  if (devices_.waits(point.device)) {
+    return say(DeviceState::pending, "it has not had its turn yet");
+  }
+  return say(DeviceState::conflict, "another port claims this device");
+}
+
+std::vector<DeviceStatus> TapDataPlane::devices() const {
+  std::vector<DeviceStatus> all;
+  if (!index_) {
+    return all;
+  }
+  for (const auto& [point, ports] : index_->claims()) {
+    for (const auto& id : ports) {
+      all.push_back(status_of(point, id));
+    }
+  }
+  const auto add = [&](const std::string& name, DeviceState state, std::string reason) {
+    DeviceStatus status;
+    status.name = name;
+    if (const auto here = ifindex_of_.find(name); here != ifindex_of_.end()) {
+      status.ifindex = here->second;
+    }
+    if (const auto hooks = hooks_.find(status.ifindex); hooks != hooks_.end()) {
+      status.attach = hooks->second.kind();
+    }
+    status.state = state;
+    status.reason = std::move(reason);
+    all.push_back(std::move(status));
+  };
+  for (const auto& [ifindex, hooks] : hooks_) {
+    const auto name = name_of_.find(ifindex);
+    if (name != name_of_.end() && index_->points_of(name->second).empty()) {
+      add(name->second, DeviceState::unclaimed,
+          "no port of the inventory has this device; its metadata requests are refused");
+    }
+  }
+  for (const auto& [name, message] : errors_) {
+    if (index_->points_of(name).empty()) {
+      add(name, DeviceState::failed, message);
+    }
+  }
+  return all;
+}
+
+std::vector<SlotStatus> TapDataPlane::slots() const {
+  std::vector<SlotStatus> all;
+  for (const auto& [point, tap] : taps_) {
+    SlotStatus status;
+    status.slot = tap.binding.slot();
+    status.port_id = tap.port_id;
+    status.device = point.device;
+    all.push_back(std::move(status));
+  }
+  read_counters(core_->programs->maps(), all);
+  return all;
+}
+
+std::vector<ReasonStatus> TapDataPlane::reasons() const {
+  return count_reasons(*core_->programs);
+}
+
+std::string TapDataPlane::where() const {
+  return fmt::format("namespace {}, maps {}, attach {}", core_->options.namespace_name,
+                     core_->options.pin_path.string(),
+                     return_path_ ? return_path_->kind() : "nothing");
+}
+
+}  // namespace metatap::dataplane
