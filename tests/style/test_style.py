@@ -149,3 +149,67 @@ def test_shellcheck():
 def test_python_parses():
     for path in tracked("*.py"):
         ast.parse(path.read_text(), str(path))
+
+# How long a function and a file may be: what is longer does several things.
+LONGEST_FILE = 600
+LONGEST_FUNCTION = {"userspace": 100, "bpf": 90}
+
+
+def code_of(text):
+    """Without comments, and with nothing in the quotes; lines stay where they are."""
+    def blank(found):
+        return re.sub(r"[^\n]", " ", found.group(0))
+    raw = re.sub(r'R"(\w*)\(.*?\)\1"', blank, text, flags=re.S)
+    return re.sub(r"//[^\n]*|/\*.*?\*/|\"(?:\\.|[^\"\\\n])*\"|(?<![\w'])'(?:\\.|[^'\\\n])+'",
+                  blank, raw, flags=re.S)
+
+
+def functions(text):
+    """(line, length in lines, what stands before the brace) of each function's body."""
+    code = "\n".join("" if line.lstrip().startswith("#") else line
+                     for line in code_of(text).split("\n"))
+    scopes, since = [], 0
+    for at, char in enumerate(code):
+        if char in ";{}":
+            before = " ".join(code[since:at].split())
+            since = at + 1
+        if char == "{":
+            outside = all(kind == "scope" for kind, _, _ in scopes)
+            if outside and re.search(r"\b(namespace|class|struct|enum|union|extern)\b[^()=]*$", before):
+                kind = "scope"
+            elif outside and "(" in before and not before.endswith("="):
+                kind = "function"
+            else:
+                kind = "block"
+            scopes.append((kind, code.count("\n", 0, at), before))
+        elif char == "}" and scopes:
+            kind, began, before = scopes.pop()
+            if kind == "function":
+                yield began + 1, code.count("\n", 0, at) - began + 1, before[-60:]
+
+
+def too_long(layer):
+    wrong = []
+    for path in filter(in_c, tracked(f"{layer}/*")):
+        text = path.read_text()
+        lines = text.count("\n")
+        if lines > LONGEST_FILE:
+            wrong.append(f"{path.relative_to(ROOT)}: {lines} lines")
+        wrong += [f"{path.relative_to(ROOT)}:{line}: {length} lines: {name}"
+                  for line, length, name in functions(text) if length > LONGEST_FUNCTION[layer]]
+    return wrong
+
+
+@pytest.mark.parametrize("layer", sorted(LONGEST_FUNCTION))
+def test_no_function_and_no_file_is_too_long(layer):
+    wrong = too_long(layer)
+    assert not wrong, "\n".join(wrong)
+
+
+def test_the_length_rule_bites():
+    long = "int f(int a)\n{\n" + "  a++;  // }\n" * 120 + "}\n"
+    assert [length for _, length, _ in functions(long)] == [122]
+    inside = "namespace n {\nclass C {\n  void g() {\n" + "    h(\"{\");\n" * 101 + "  }\n};\n}\n"
+    assert [length for _, length, _ in functions(inside)] == [103]
+    lambdas = "void f() {\n  auto g = [](int x) {\n" + "    x;\n" * 50 + "  };\n}\n"
+    assert [length for _, length, _ in functions(lambdas)] == [54]

@@ -166,6 +166,143 @@ Exit config_drive(const Terminal& terminal, const std::string& name, const std::
   return Exit::done;
 }
 
+/// The columns that fit a terminal; the rest is in --json.
+std::string short_ports(const Json& rows) {
+  Json short_rows = rows;
+  for (auto& row : short_rows) {
+    for (const auto* key : {"device_owner", "device_id", "network_id"}) {
+      row.erase(key);
+    }
+  }
+  return table_of(short_rows);
+}
+
+/// The commands and what was said of them on the command line.
+class Commands {
+ public:
+  Commands(Terminal& terminal, std::istream& in) : terminal_(terminal), in_(in) {}
+
+  void add_views(CLI::App& app) {
+    app.add_subcommand("status", "what runs here and how it is")->callback([this] {
+      exit_ = terminal_.ask("GET", "/v1/status", sections_of);
+    });
+    app.add_subcommand("ports", "the ports of the inventory and how each is served")
+        ->callback([this] { exit_ = terminal_.ask("GET", "/v1/ports", short_ports); });
+    app.add_subcommand("doctor", "looks for what is wrong")->callback([this] {
+      exit_ = doctor(terminal_);
+    });
+    auto* config = app.add_subcommand("config", "the daemon's configuration");
+    config->require_subcommand(1);
+    config->add_subcommand("show", "every option that was set, and where")->callback([this] {
+      exit_ = terminal_.ask("GET", "/v1/config", [](const Json& rows) { return table_of(rows); });
+    });
+  }
+
+  void add_inventory(CLI::App& app) {
+    auto* apply = app.add_subcommand("apply", "make the inventory what a document says");
+    apply->add_option("FILE", file_, "a metatap-inventory/1 document, - for standard input")
+        ->required();
+    apply->add_flag("--dry-run", dry_run_, "only say what would change");
+    apply->callback(
+        [this] { send_file("PUT", dry_run_ ? "/v1/inventory?dry_run=1" : "/v1/inventory"); });
+    app.add_subcommand("export", "the inventory as a document that apply takes")->callback([this] {
+      const auto answer = AdminClient(terminal_.socket).call("GET", "/v1/inventory");
+      if (answer) {
+        terminal_.out() << *answer;
+      } else {
+        exit_ = terminal_.failed(answer.error());
+      }
+    });
+  }
+
+  void add_instance(CLI::App& app) {
+    auto* instance = app.add_subcommand("instance", "one instance at a time");
+    instance->require_subcommand(1);
+    instance->add_subcommand("list", "all instances")->callback([this] {
+      exit_ = terminal_.ask("GET", "/v1/instances", [](const Json& rows) {
+        return table_of(rows, {"uuid", "name", "hostname", "addresses", "ec2_id", "password"});
+      });
+    });
+    auto* show = instance->add_subcommand("show", "all that is stored of one instance");
+    takes_name(*show);
+    show->callback([this] { exit_ = terminal_.ask("GET", instance_path(name_), show_object); });
+    for (const auto& [verb, method, help] :
+         {std::tuple("add", "POST", "put in what is not there yet"),
+          std::tuple("set", "PUT", "put in, replacing what is there")}) {
+      auto* put = instance->add_subcommand(verb, help);
+      put->add_option("FILE", file_,
+                      "JSON of an instance, or a document with its ports and networks too; - for "
+                      "standard input")
+          ->required();
+      put->callback([this, method = method] { send_file(method, "/v1/instances"); });
+    }
+    auto* remove = instance->add_subcommand("remove", "take out an instance and its ports");
+    takes_name(*remove);
+    remove->callback([this] { exit_ = terminal_.ask("DELETE", instance_path(name_), show_plan); });
+    auto* password =
+        instance->add_subcommand("password", "the password the guest has posted, as it came");
+    takes_name(*password);
+    password->add_flag("--clear", clear_, "forget it, so that the guest may post again");
+    password->callback([this] { show_or_clear_password(); });
+  }
+
+  void add_config_drive(CLI::App& app) {
+    auto* drive = app.add_subcommand("config-drive", "write an instance's config drive to a file");
+    takes_name(*drive);
+    drive->add_option("--format", format_, "how the image is made")
+        ->check(CLI::IsMember({"iso9660", "vfat"}))
+        ->capture_default_str();
+    drive
+        ->add_option("-o,--output", target_,
+                     "the image; it holds secrets, so only its owner reads it")
+        ->required();
+    drive->add_option("--admin-pass", admin_pass_,
+                      "the administrator's password to put in; - reads a line from standard input");
+    drive->callback([this] {
+      if (admin_pass_ == "-") {
+        std::getline(in_, admin_pass_.emplace());
+      }
+      exit_ = config_drive(terminal_, name_, format_, target_, admin_pass_);
+    });
+  }
+
+  [[nodiscard]] Exit exit() const { return exit_; }
+
+ private:
+  void takes_name(CLI::App& verb) {
+    verb.add_option("INSTANCE", name_, "its uuid, or a name only it has")->required();
+  }
+
+  void send_file(const char* method, const char* path) {
+    const auto text = terminal_.read(file_);
+    if (!text) {
+      static_cast<void>(terminal_.failed(text.error()));
+      exit_ = Exit::usage;
+      return;
+    }
+    exit_ = terminal_.ask(method, path, show_plan, *text);
+  }
+
+  void show_or_clear_password() {
+    const auto path = instance_path(name_) + "/password";
+    if (clear_) {
+      exit_ = terminal_.ask("DELETE", path, [](const Json&) { return std::string("cleared\n"); });
+    } else {
+      exit_ = terminal_.ask("GET", path, [](const Json& answer) {
+        const auto text = answer.value("password", "");
+        return text.empty() ? "" : text + "\n";
+      });
+    }
+  }
+
+  Terminal& terminal_;
+  std::istream& in_;
+  Exit exit_ = Exit::done;
+  std::string file_, name_, target_, format_ = "iso9660";
+  std::optional<std::string> admin_pass_;
+  bool dry_run_ = false, clear_ = false;
+};
+
 }  // namespace
 
 Exit exit_for(const Error& error) {
@@ -184,138 +321,17 @@ Exit exit_for(const Error& error) {
 int run_cli(std::vector<std::string> arguments, std::istream& in, std::ostream& out,
             std::ostream& err) {
   Terminal terminal(in, out, err);
-  Exit exit = Exit::done;
   CLI::App app("Shows and changes what a running metatapd does.", "metatap");
   app.footer(kExitCodes);
   app.require_subcommand(1);
   app.fallthrough();
   app.add_option("--socket", terminal.socket, "metatapd's admin socket")->capture_default_str();
   app.add_flag("--json", terminal.json, "print JSON instead of tables");
-
-  auto* status = app.add_subcommand("status", "what runs here and how it is");
-  status->callback([&] { exit = terminal.ask("GET", "/v1/status", sections_of); });
-
-  auto* ports = app.add_subcommand("ports", "the ports of the inventory and how each is served");
-  ports->callback([&] {
-    exit = terminal.ask("GET", "/v1/ports", [](const Json& rows) {
-      Json short_rows = rows;
-      for (auto& row : short_rows) {  // the rest is in --json
-        for (const auto* key : {"device_owner", "device_id", "network_id"}) {
-          row.erase(key);
-        }
-      }
-      return table_of(short_rows);
-    });
-  });
-
-  std::string file;
-  bool dry_run = false;
-  auto* apply = app.add_subcommand("apply", "make the inventory what a document says");
-  apply->add_option("FILE", file, "a metatap-inventory/1 document, - for standard input")
-      ->required();
-  apply->add_flag("--dry-run", dry_run, "only say what would change");
-  apply->callback([&] {
-    const auto text = terminal.read(file);
-    if (!text) {
-      static_cast<void>(terminal.failed(text.error()));
-      exit = Exit::usage;
-      return;
-    }
-    exit = terminal.ask("PUT", dry_run ? "/v1/inventory?dry_run=1" : "/v1/inventory", show_plan,
-                        *text);
-  });
-
-  auto* export_verb = app.add_subcommand("export", "the inventory as a document that apply takes");
-  export_verb->callback([&] {
-    const auto answer = AdminClient(terminal.socket).call("GET", "/v1/inventory");
-    if (answer) {
-      terminal.out() << *answer;
-    } else {
-      exit = terminal.failed(answer.error());
-    }
-  });
-
-  auto* instance = app.add_subcommand("instance", "one instance at a time");
-  instance->require_subcommand(1);
-  std::string name;
-  bool clear = false;
-  const auto takes_name = [&](CLI::App* verb) {
-    verb->add_option("INSTANCE", name, "its uuid, or a name only it has")->required();
-  };
-  instance->add_subcommand("list", "all instances")->callback([&] {
-    exit = terminal.ask("GET", "/v1/instances", [](const Json& rows) {
-      return table_of(rows, {"uuid", "name", "hostname", "addresses", "ec2_id", "password"});
-    });
-  });
-  auto* show = instance->add_subcommand("show", "all that is stored of one instance");
-  takes_name(show);
-  show->callback([&] { exit = terminal.ask("GET", instance_path(name), show_object); });
-  for (const auto& [verb, method, help] :
-       {std::tuple("add", "POST", "put in what is not there yet"),
-        std::tuple("set", "PUT", "put in, replacing what is there")}) {
-    auto* put = instance->add_subcommand(verb, help);
-    put->add_option("FILE", file,
-                    "JSON of an instance, or a document with its ports and networks too; - for "
-                    "standard input")
-        ->required();
-    put->callback([&, method = method] {
-      const auto text = terminal.read(file);
-      if (!text) {
-        static_cast<void>(terminal.failed(text.error()));
-        exit = Exit::usage;
-        return;
-      }
-      exit = terminal.ask(method, "/v1/instances", show_plan, *text);
-    });
-  }
-  auto* remove = instance->add_subcommand("remove", "take out an instance and its ports");
-  takes_name(remove);
-  remove->callback([&] { exit = terminal.ask("DELETE", instance_path(name), show_plan); });
-  auto* password =
-      instance->add_subcommand("password", "the password the guest has posted, as it came");
-  takes_name(password);
-  password->add_flag("--clear", clear, "forget it, so that the guest may post again");
-  password->callback([&] {
-    const auto path = instance_path(name) + "/password";
-    if (clear) {
-      exit = terminal.ask("DELETE", path, [](const Json&) { return std::string("cleared\n"); });
-    } else {
-      exit = terminal.ask("GET", path, [](const Json& answer) {
-        const auto text = answer.value("password", "");
-        return text.empty() ? "" : text + "\n";
-      });
-    }
-  });
-
-  std::string format = "iso9660", target;
-  std::optional<std::string> admin_pass;
-  auto* drive = app.add_subcommand("config-drive", "write an instance's config drive to a file");
-  takes_name(drive);
-  drive->add_option("--format", format, "how the image is made")
-      ->check(CLI::IsMember({"iso9660", "vfat"}))
-      ->capture_default_str();
-  drive
-      ->add_option("-o,--output", target, "the image; it holds secrets, so only its owner reads it")
-      ->required();
-  drive->add_option("--admin-pass", admin_pass,
-                    "the administrator's password to put in; - reads a line from standard input");
-  drive->callback([&] {
-    if (admin_pass == "-") {
-      std::getline(in, admin_pass.emplace());
-    }
-    exit = config_drive(terminal, name, format, target, admin_pass);
-  });
-
-  auto* config = app.add_subcommand("config", "the daemon's configuration");
-  config->require_subcommand(1);
-  config->add_subcommand("show", "every option that was set, and where")->callback([&] {
-    exit = terminal.ask("GET", "/v1/config", [](const Json& rows) { return table_of(rows); });
-  });
-
-  app.add_subcommand("doctor", "looks for what is wrong")->callback([&] {
-    exit = doctor(terminal);
-  });
-
+  Commands commands(terminal, in);
+  commands.add_views(app);
+  commands.add_inventory(app);
+  commands.add_instance(app);
+  commands.add_config_drive(app);
   try {
     std::ranges::reverse(arguments);  // CLI11 takes them from the end
     app.parse(std::move(arguments));
@@ -323,7 +339,7 @@ int run_cli(std::vector<std::string> arguments, std::istream& in, std::ostream& 
     const int code = app.exit(error, out, err);
     return code == 0 ? 0 : static_cast<int>(Exit::usage);
   }
-  return static_cast<int>(exit);
+  return static_cast<int>(commands.exit());
 }
 
 }  // namespace metatap::admin

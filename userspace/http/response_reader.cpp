@@ -207,105 +207,111 @@ bool ResponseReader::head_done() {
 
 ResponseReader::State ResponseReader::parse() {
   while (part_ != Part::done) {
-    switch (part_) {
-      case Part::status:
-      case Part::fields: {
-        const auto text = line();
-        if (head_bytes_ + (end_ - at_) > kHeadLimit && (!text || head_bytes_ > kHeadLimit)) {
-          return State::failed;
-        }
-        if (!text) {
-          return State::need_more;
-        }
-        if (part_ == Part::status) {
-          if (!status_line(*text)) {
-            return State::failed;
-          }
-          part_ = Part::fields;
-        } else if (text->empty() ? !head_done() : !field(*text)) {
-          return State::failed;
-        }
-        break;
-      }
-      case Part::sized: {
-        const std::size_t step = std::min(left_, end_ - at_);
-        std::memcpy(body_.data() + body_size_, in_.data() + at_, step);
-        at_ += step;
-        body_size_ += step;
-        left_ -= step;
-        if (left_ != 0) {
-          return State::need_more;
-        }
-        part_ = Part::done;
-        break;
-      }
-      case Part::chunk_size: {
-        const auto text = line();
-        if (!text) {
-          return end_ - at_ > kBuffer ? State::failed : State::need_more;
-        }
-        const auto size = number<std::size_t>(trim(text->substr(0, text->find(';'))), 16);
-        if (!size || ambiguous(*text) || *size > body_limit_ - body_.size()) {
-          return State::failed;
-        }
-        left_ = *size;
-        part_ = left_ == 0 ? Part::trailer : Part::chunk;
-        head_bytes_ = 0;
-        break;
-      }
-      case Part::chunk: {
-        const std::size_t step = std::min(left_, end_ - at_);
-        body_.append(in_.data() + at_, step);
-        at_ += step;
-        left_ -= step;
-        if (left_ != 0) {
-          return State::need_more;
-        }
-        part_ = Part::chunk_end;
-        break;
-      }
-      case Part::chunk_end: {
-        const auto text = line();
-        if (!text) {
-          return end_ - at_ > 1 ? State::failed : State::need_more;
-        }
-        if (!text->empty()) {
-          return State::failed;
-        }
-        part_ = Part::chunk_size;
-        break;
-      }
-      case Part::trailer: {
-        const auto text = line();
-        if (head_bytes_ + (text ? 0 : end_ - at_) > kBuffer) {
-          return State::failed;
-        }
-        if (!text) {
-          return State::need_more;
-        }
-        if (text->empty()) {
-          part_ = Part::done;
-        } else if (ambiguous(*text) || !is_token(text->substr(0, text->find(':'))) ||
-                   text->find(':') == std::string_view::npos) {
-          return State::failed;
-        }
-        break;
-      }
-      case Part::to_end:
-        if (body_.size() + (end_ - at_) > body_limit_) {
-          return State::failed;
-        }
-        body_.append(in_.data() + at_, end_ - at_);
-        at_ = end_;
-        return State::need_more;
-      case Part::done:
-        break;
+    const auto stop = part_ == Part::status || part_ == Part::fields ? read_head()
+                      : part_ == Part::sized                         ? read_sized()
+                      : part_ == Part::to_end                        ? read_to_end()
+                                                                     : read_chunked();
+    if (stop) {
+      return *stop;
     }
   }
   if (at_ != end_) {
     keep_alive_ = false;  // what follows belongs to nobody
   }
   return State::complete;
+}
+
+std::optional<ResponseReader::State> ResponseReader::read_head() {
+  const auto text = line();
+  if (head_bytes_ + (end_ - at_) > kHeadLimit && (!text || head_bytes_ > kHeadLimit)) {
+    return State::failed;
+  }
+  if (!text) {
+    return State::need_more;
+  }
+  if (part_ == Part::status) {
+    if (!status_line(*text)) {
+      return State::failed;
+    }
+    part_ = Part::fields;
+  } else if (text->empty() ? !head_done() : !field(*text)) {
+    return State::failed;
+  }
+  return std::nullopt;
+}
+
+std::optional<ResponseReader::State> ResponseReader::read_sized() {
+  const std::size_t step = std::min(left_, end_ - at_);
+  std::memcpy(body_.data() + body_size_, in_.data() + at_, step);
+  at_ += step;
+  body_size_ += step;
+  left_ -= step;
+  if (left_ != 0) {
+    return State::need_more;
+  }
+  part_ = Part::done;
+  return std::nullopt;
+}
+
+std::optional<ResponseReader::State> ResponseReader::read_to_end() {
+  if (body_.size() + (end_ - at_) > body_limit_) {
+    return State::failed;
+  }
+  body_.append(in_.data() + at_, end_ - at_);
+  at_ = end_;
+  return State::need_more;
+}
+
+std::optional<ResponseReader::State> ResponseReader::read_chunked() {
+  if (part_ == Part::chunk) {
+    const std::size_t step = std::min(left_, end_ - at_);
+    body_.append(in_.data() + at_, step);
+    at_ += step;
+    left_ -= step;
+    if (left_ != 0) {
+      return State::need_more;
+    }
+    part_ = Part::chunk_end;
+    return std::nullopt;
+  }
+  const auto text = line();
+  const std::size_t waiting = text ? 0 : end_ - at_;
+  if (part_ == Part::trailer ? head_bytes_ + waiting > kBuffer
+                             : waiting > (part_ == Part::chunk_end ? 1 : kBuffer)) {
+    return State::failed;
+  }
+  if (!text) {
+    return State::need_more;
+  }
+  const bool good = part_ == Part::chunk_size  ? chunk_begins(*text)
+                    : part_ == Part::chunk_end ? chunk_ends(*text)
+                                               : trailer(*text);
+  return good ? std::nullopt : std::optional(State::failed);
+}
+
+bool ResponseReader::chunk_begins(std::string_view text) {
+  const auto size = number<std::size_t>(trim(text.substr(0, text.find(';'))), 16);
+  if (!size || ambiguous(text) || *size > body_limit_ - body_.size()) {
+    return false;
+  }
+  left_ = *size;
+  part_ = left_ == 0 ? Part::trailer : Part::chunk;
+  head_bytes_ = 0;
+  return true;
+}
+
+bool ResponseReader::chunk_ends(std::string_view text) {
+  part_ = Part::chunk_size;
+  return text.empty();
+}
+
+bool ResponseReader::trailer(std::string_view text) {
+  if (text.empty()) {
+    part_ = Part::done;
+    return true;
+  }
+  const auto colon = text.find(':');
+  return colon != std::string_view::npos && !ambiguous(text) && is_token(text.substr(0, colon));
 }
 
 }  // namespace metatap::http

@@ -58,11 +58,19 @@ class ResponseReader {
     done
   };
   State parse();
+  // One step each: nullopt to go on with the part that is next.
+  std::optional<State> read_head();
+  std::optional<State> read_sized();
+  std::optional<State> read_chunked();
+  std::optional<State> read_to_end();
   /// The next line without its end, or nullopt if it is not there yet.
   std::optional<std::string_view> line();
   bool status_line(std::string_view text);
   bool field(std::string_view text);
   bool head_done();
+  bool chunk_begins(std::string_view text);
+  bool chunk_ends(std::string_view text);
+  bool trailer(std::string_view text);
 
   const std::size_t body_limit_;
   bool head_ = false;
