@@ -3,6 +3,10 @@
 #ifndef METATAP_MAPS_H
 #define METATAP_MAPS_H
 
+#include <linux/bpf.h>
+
+#include <bpf/bpf_helpers.h>
+
 #include "metatap/abi/abi.h"
 
 /* Settings of the daemon that runs now. */
@@ -12,6 +16,13 @@ struct {
 	__type(key, __u32);
 	__type(value, struct mt_config);
 } mt_config SEC(".maps");
+
+static __always_inline const struct mt_config *config(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&mt_config, &zero);
+}
 
 /* Who is who, by slot number. Slot 0 is nobody. */
 struct {

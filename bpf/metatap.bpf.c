@@ -1,14 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 /* One object holds every program, so that they share maps without pinning games. */
-#include <stdbool.h>
-
 #include <linux/bpf.h>
-#include <linux/pkt_cls.h>
 
-#include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
-#include "maps.h"
 #include "tap.bpf.h"
 #include "return.bpf.h"
 #include "router.bpf.h"

@@ -7,18 +7,21 @@
 #define METATAP_RETURN_H
 
 #include "lib/alias.h"
+#include "lib/count.h"
 #include "lib/packet.h"
 #include "lib/verdict.h"
+#include "lib/who.h"
+#include "maps.h"
 
 #define MT_PREFIX_LEN 8 /* of an IPv6 address, in bytes */
 
 /* Null: the number is nobody's, or has another owner by now. */
 static __always_inline struct mt_slot *guest_of(const struct mt_alias_key *alias)
 {
-	struct mt_slot *row = bpf_map_lookup_elem(&mt_slots, &alias->slot);
+	struct mt_slot *row = slot_row(alias->slot, MT_KIND_TAP);
 
-	if (!row || row->kind != MT_KIND_TAP || row->generation != alias->generation ||
-	    !row->ifindex || row->flags & MT_SLOT_DISABLED)
+	if (!row || row->generation != alias->generation || !row->ifindex ||
+	    row->flags & MT_SLOT_DISABLED)
 		return 0;
 	return row;
 }
@@ -43,14 +46,17 @@ static __always_inline bool address_to(struct __sk_buff *skb, const struct mt_sl
 	return !row->vlan || !bpf_skb_vlan_push(skb, bpf_htons(ETH_P_8021Q), row->vlan);
 }
 
-static __always_inline void count_answer(struct __sk_buff *skb, __u32 slot)
+/* Out of the tap; `error`: an ICMP error, whose reason is one for both families. */
+static __always_inline int answer(struct __sk_buff *skb, __u32 slot, __u32 ifindex, bool error,
+				  bool v4)
 {
-	struct mt_counter *counter = counter_of(slot);
+	int verdict;
 
-	if (!counter)
-		return;
-	__sync_fetch_and_add(&counter->answers, 1);
-	__sync_fetch_and_add(&counter->answer_bytes, skb->len);
+	count_answer(skb, slot);
+	verdict = bpf_redirect(ifindex, 0);
+	if (error)
+		return STEER(skb, slot, return_error, verdict);
+	return v4 ? STEER(skb, slot, return_v4, verdict) : STEER(skb, slot, return_v6, verdict);
 }
 
 static __always_inline int return_v4(struct __sk_buff *skb)
@@ -111,10 +117,7 @@ static __always_inline int return_v4(struct __sk_buff *skb)
 				sizeof(guest), 0) ||
 	    !address_to(skb, row, back->mac))
 		return DROP(skb, slot, return_failed);
-	count_answer(skb, slot);
-	if (inner)
-		return STEER(skb, slot, return_error, bpf_redirect(row->ifindex, 0));
-	return STEER(skb, slot, return_v4, bpf_redirect(row->ifindex, 0));
+	return answer(skb, slot, row->ifindex, inner, true);
 }
 
 /* The interface id is in the alias itself; any is right for the port's link-local addresses. */
@@ -182,10 +185,7 @@ static __always_inline int return_v6(struct __sk_buff *skb)
 				MT_PREFIX_LEN, 0) ||
 	    !address_to(skb, row, back->mac))
 		return DROP(skb, slot, return_failed);
-	count_answer(skb, slot);
-	if (is_error)
-		return STEER(skb, slot, return_error, bpf_redirect(row->ifindex, 0));
-	return STEER(skb, slot, return_v6, bpf_redirect(row->ifindex, 0));
+	return answer(skb, slot, row->ifindex, is_error, false);
 }
 
 SEC("tc")

@@ -15,10 +15,15 @@
 #ifndef METATAP_ROUTER_H
 #define METATAP_ROUTER_H
 
+#include <stddef.h>
+
+#include "lib/count.h"
 #include "lib/gate.h"
 #include "lib/limit.h"
 #include "lib/packet.h"
 #include "lib/verdict.h"
+#include "lib/who.h"
+#include "maps.h"
 
 #define ICMPV6_PACKET_TOO_BIG 2
 
@@ -38,10 +43,7 @@ struct mt_found {
 /* A segment as the listener's stack will see it. The tuple is the v4 or the v6 one. */
 struct mt_segment {
 	struct bpf_sock_tuple tuple;
-	union {
-		struct iphdr v4;
-		struct ipv6hdr v6;
-	} ip;
+	union mt_ip_header ip;
 	struct tcphdr tcp;
 };
 
@@ -126,11 +128,8 @@ static __always_inline void find_owner(struct __sk_buff *skb, struct bpf_sock_tu
 	if (full)
 		found->slot = full->mark & MT_TAG_MASK;
 	if (state == MT_TCP_LISTEN)
-		valid = cookie && !bpf_tcp_check_syncookie(sk, &cookie->ip,
-							   size == sizeof(tuple->ipv4)
-								   ? sizeof(cookie->ip.v4)
-								   : sizeof(cookie->ip.v6),
-							   &cookie->tcp, sizeof(cookie->tcp));
+		valid = cookie &&
+			is_cookie_ack(sk, &cookie->ip, size == sizeof(tuple->ipv4), &cookie->tcp);
 	bpf_sk_release(sk);
 	if (!valid)
 		return;
@@ -216,23 +215,25 @@ static __always_inline int admit(struct __sk_buff *skb, __u32 place,
 	__u32 *device_slot, slot;
 
 	device_slot = bpf_map_lookup_elem(&mt_devices, &key);
-	device = device_slot ? bpf_map_lookup_elem(&mt_slots, device_slot) : 0;
-	if (!device || device->kind != MT_KIND_ROUTER_DEVICE || !cfg)
+	if (!device_slot || !cfg)
+		return MT_router_unknown_device;
+	device = slot_row(*device_slot, MT_KIND_ROUTER_DEVICE);
+	if (!device)
 		return MT_router_unknown_device;
 	*tag = *device_slot;
 	if (device->flags & MT_SLOT_DISABLED)
 		return MT_port_disabled;
 	slot = v4 ? source_slot(*device_slot, MT_FAMILY_V4, &segment->ip.v4.saddr, 4)
 		  : source_slot_v6(skb, *device_slot, (const void *)&segment->ip.v6.saddr);
-	port = slot ? bpf_map_lookup_elem(&mt_slots, &slot) : 0;
-	*known = port && port->kind == MT_KIND_ROUTER_PORT;
-	if (*known)
+	port = slot_row(slot, MT_KIND_ROUTER_PORT); /* 0 is nobody, so no port */
+	*known = port;
+	if (port)
 		*tag = slot;
 	else
 		port = device;
 	if (port->flags & MT_SLOT_DISABLED)
 		return MT_port_disabled;
-	if (syn && !(port->flags & MT_SLOT_NO_BUDGET) && !within_syn_budget(*tag, cfg))
+	if (syn && !within_syn_budget(*tag, port, cfg))
 		return MT_syn_budget;
 	skb->mark = *tag;
 	return 0;
@@ -470,10 +471,7 @@ int mt_router_out(struct __sk_buff *skb)
 	}
 	if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
 		const __u32 at = ETH_HLEN + offsetof(struct ipv6hdr, saddr);
-		struct mt_in6 inner = inner_v6(), address;
-		struct mt_in6 metadata = {
-			.w = {bpf_htonl(0xfe800000U), 0, 0, bpf_htonl(0xa9fea9feU)},
-		};
+		struct mt_in6 inner = inner_v6(), metadata = metadata_v6(), address;
 
 		if (load(skb, at, &address, 16) || !same_v6(&address, &inner))
 			return PASS(skb, 0, not_metadata);

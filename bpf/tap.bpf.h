@@ -9,32 +9,15 @@
 
 #include "lib/address.h"
 #include "lib/alias.h"
+#include "lib/arp.h"
+#include "lib/count.h"
 #include "lib/gate.h"
 #include "lib/limit.h"
+#include "lib/nd.h"
 #include "lib/packet.h"
+#include "lib/parse.h"
 #include "lib/verdict.h"
-
-#define MT_EXT_HEADERS 8 /* that many in a row is more than anybody sends */
-
-/* Whose packet is it? 0, or the reason why nobody's will have it. */
-static __always_inline int who_is(struct __sk_buff *skb, __u16 vlan, struct mt_who *who)
-{
-	struct mt_port_key key = {.ifindex = skb->ifindex, .vlan = vlan};
-	__u32 *slot = bpf_map_lookup_elem(&mt_ports, &key);
-
-	if (!slot)
-		return WHY(unknown_port);
-	who->row = bpf_map_lookup_elem(&mt_slots, slot);
-	if (!who->row || who->row->kind != MT_KIND_TAP)
-		return WHY(unknown_port);
-	who->slot = *slot;
-	if (who->row->flags & MT_SLOT_DISABLED)
-		return WHY(port_disabled);
-	if (load(skb, __builtin_offsetof(struct ethhdr, h_source), who->mac, ETH_ALEN) ||
-	    !is_own_mac(who))
-		return WHY(wrong_mac);
-	return 0;
-}
+#include "lib/who.h"
 
 /* Into the namespace: untagged, marked, addressed to this host whatever MAC the guest chose. */
 static __always_inline int deliver(struct __sk_buff *skb, __u32 slot, const struct mt_config *cfg)
@@ -42,96 +25,6 @@ static __always_inline int deliver(struct __sk_buff *skb, __u32 slot, const stru
 	skb->mark = slot;
 	bpf_skb_change_type(skb, 0 /* PACKET_HOST */);
 	return bpf_redirect_peer(cfg->veth_ifindex, 0);
-}
-
-static __always_inline void count_steered(struct __sk_buff *skb, __u32 slot, bool syn)
-{
-	struct mt_counter *counter = counter_of(slot);
-
-	if (!counter)
-		return;
-	__sync_fetch_and_add(&counter->packets, 1);
-	__sync_fetch_and_add(&counter->bytes, skb->len);
-	if (syn)
-		__sync_fetch_and_add(&counter->syns, 1);
-}
-
-/* Nobody listens: what the port's policy makes of it. */
-#define NOBODY_LISTENS(skb, who)                                                                   \
-	({                                                                                         \
-		int __verdict;                                                                     \
-		if ((who).row->flags & MT_SLOT_REFUSE_DOWN)                                        \
-			__verdict = DROP(skb, (who).slot, refused_down);                           \
-		else                                                                               \
-			__verdict = PASS(skb, (who).slot, no_listener);                            \
-		__verdict;                                                                         \
-	})
-
-/* A packet to the metadata address, as the rest needs it. */
-struct mt_packet {
-	__u32 l3, l4;
-	__u32 inner; /* the packet that an ICMP error is about; 0: it is no error */
-	__u8 protocol;
-	bool first; /* fragment, or all of it */
-	bool syn, echo;
-	struct tcphdr tcp;    /* if it is TCP, and the first */
-	struct mt_in6 source; /* v4: the first word */
-	struct mt_in6 about;  /* which address of the port: its source, or an error's receiver */
-};
-
-/* Instead of a verdict. Neighbour solicitations are answered from mt_tap(): stack is scarce below.
- */
-#define MT_GO_ON     0
-#define MT_SOLICITED (-2)
-
-/* Headers, and whether they are for us at all. */
-static __noinline int parse_v4(struct __sk_buff *skb, struct mt_packet *packet)
-{
-	struct iphdr ip, reported;
-	struct mt_icmp icmp;
-	__u16 fragment;
-
-	if (bpf_skb_load_bytes(skb, packet->l3, &ip, sizeof(ip)) || ip.version != 4 || ip.ihl < 5)
-		return DROP(skb, 0, malformed);
-	packet->l4 = packet->l3 + ip.ihl * 4;
-	packet->protocol = ip.protocol;
-	packet->source.w[0] = ip.saddr;
-	packet->about.w[0] = ip.saddr;
-	fragment = bpf_ntohs(ip.frag_off);
-	packet->first = !(fragment & MT_IP_OFFSET);
-	if (ip.protocol != IPPROTO_TCP && ip.protocol != IPPROTO_ICMP)
-		return PASS(skb, 0, other_protocol);
-	if (!packet->first)
-		return MT_GO_ON;
-
-	if (ip.protocol == IPPROTO_TCP) {
-		if (bpf_skb_load_bytes(skb, packet->l4, &packet->tcp, sizeof(packet->tcp))) {
-			if (fragment & MT_IP_MF)
-				return DROP(skb, 0, tiny_fragment);
-			return DROP(skb, 0, malformed);
-		}
-		if (packet->tcp.dest != bpf_htons(MT_METADATA_PORT))
-			return PASS(skb, 0, other_port);
-		packet->syn = packet->tcp.syn && !packet->tcp.ack;
-		return MT_GO_ON;
-	}
-	if (bpf_skb_load_bytes(skb, packet->l4, &icmp, sizeof(icmp)))
-		return DROP(skb, 0, malformed);
-	packet->echo = icmp.type == ICMP_ECHO;
-	if (packet->echo)
-		return MT_GO_ON;
-	if (icmp.type != ICMP_DEST_UNREACH && icmp.type != ICMP_TIME_EXCEEDED &&
-	    icmp.type != ICMP_PARAMETERPROB)
-		return PASS(skb, 0, other_protocol);
-	packet->inner = packet->l4 + sizeof(icmp);
-	if (bpf_skb_load_bytes(skb, packet->inner, &reported, sizeof(reported)) ||
-	    reported.version != 4 || reported.ihl < 5)
-		return DROP(skb, 0, malformed);
-	if (reported.saddr != MT_METADATA_V4)
-		return PASS(skb, 0, other_protocol);
-	/* Whoever on the way reports it: it is about this address of the port. */
-	packet->about.w[0] = reported.daddr;
-	return MT_GO_ON;
 }
 
 /* Without its VLAN tag. False when the kernel refuses. */
@@ -174,151 +67,6 @@ static __always_inline bool rewrite_v4(struct __sk_buff *skb, const struct mt_pa
 				     &alias, sizeof(alias), 0));
 }
 
-static __noinline int tap_v4(struct __sk_buff *skb, __u32 l3, __u16 vlan, bool tag_in_band)
-{
-	const struct mt_config *cfg = config();
-	struct mt_packet packet = {.l3 = l3};
-	struct mt_who who = {};
-	__be32 alias;
-	int verdict, refused, index;
-
-	verdict = parse_v4(skb, &packet);
-	if (verdict != MT_GO_ON)
-		return verdict;
-	refused = who_is(skb, vlan, &who);
-	if (refused)
-		return refuse(skb, who.slot, refused);
-	if (!cfg || !who.row)
-		return DROP(skb, 0, unknown_port);
-	index = index_v4(&who, packet.about.w[0], packet.inner);
-	if (index < 0)
-		return refuse(skb, who.slot, -index);
-	alias = alias_v4(alias_value(who.slot, who.row->generation, index));
-
-	if (cfg->flags & MT_CONFIG_GATE && packet.protocol == IPPROTO_TCP && packet.first) {
-		if (packet.syn) {
-			if (!has_listener(skb, cfg->nsid)) {
-				has_connection_v4(skb, cfg->nsid, alias, &packet.tcp);
-				return NOBODY_LISTENS(skb, who);
-			}
-		} else if (!(who.row->flags & MT_SLOT_REFUSE_DOWN) &&
-			   !has_connection_v4(skb, cfg->nsid, alias, &packet.tcp)) {
-			return PASS(skb, who.slot, other_path);
-		}
-	}
-	if (packet.syn && !(who.row->flags & MT_SLOT_NO_BUDGET) &&
-	    !within_syn_budget(who.slot, cfg))
-		return DROP(skb, who.slot, syn_budget);
-
-	if (!untag(skb, vlan, tag_in_band, &packet) || !rewrite_v4(skb, &packet, alias))
-		return DROP(skb, who.slot, rewrite_failed);
-	count_steered(skb, who.slot, packet.syn);
-	if (packet.inner)
-		return STEER(skb, who.slot, steered_error, deliver(skb, who.slot, cfg));
-	if (!packet.first)
-		return STEER(skb, who.slot, steered_fragment, deliver(skb, who.slot, cfg));
-	if (packet.echo)
-		return STEER(skb, who.slot, steered_echo, deliver(skb, who.slot, cfg));
-	return STEER(skb, who.slot, steered_v4, deliver(skb, who.slot, cfg));
-}
-
-#include "lib/arp.h"
-#include "lib/nd.h"
-
-/* Extension headers up to the L4 header. 0, or a reason to drop. */
-struct mt_chain {
-	__u32 l4;
-	__u8 next;
-	bool fragmented, later; /* a fragment header; not the first fragment */
-};
-
-static __always_inline int walk_extension_headers(struct __sk_buff *skb, struct mt_chain *chain)
-{
-	__u8 header[8];
-	int i;
-
-	for (i = 0; i < MT_EXT_HEADERS; i++) {
-		if (!is_extension_header(chain->next))
-			return 0;
-		if (bpf_skb_load_bytes(skb, chain->l4, header, sizeof(header)))
-			return WHY(malformed);
-		if (chain->next == IPPROTO_FRAGMENT) {
-			chain->fragmented = true;
-			chain->later = header[2] || header[3] & 0xf8;
-			chain->l4 += 8;
-		} else {
-			chain->l4 += 8 + header[1] * 8;
-		}
-		chain->next = header[0];
-		if (chain->later)
-			return 0;
-	}
-	return is_extension_header(chain->next) ? WHY(ext_headers) : 0;
-}
-
-/* As parse_v4(). */
-static __noinline int parse_v6(struct __sk_buff *skb, struct mt_packet *packet)
-{
-	struct mt_chain chain = {};
-	struct ipv6hdr ip;
-	struct mt_icmp icmp;
-	int why;
-
-	if (bpf_skb_load_bytes(skb, packet->l3, &ip, sizeof(ip)) || ip.version != 6)
-		return DROP(skb, 0, malformed);
-	__builtin_memcpy(&packet->source, &ip.saddr, sizeof(packet->source));
-	packet->about = packet->source;
-	chain.l4 = packet->l3 + sizeof(ip);
-	chain.next = ip.nexthdr;
-	why = walk_extension_headers(skb, &chain);
-	if (why)
-		return refuse(skb, 0, why);
-	packet->l4 = chain.l4;
-	packet->protocol = chain.next;
-	packet->first = !chain.later;
-
-	if (chain.later) {
-		/* Reassembled in the namespace, if what it belongs to was steered. */
-		if (chain.next != IPPROTO_TCP && chain.next != IPPROTO_ICMPV6 &&
-		    chain.next != IPPROTO_DSTOPTS)
-			return PASS(skb, 0, other_protocol);
-		return MT_GO_ON;
-	}
-	if (chain.next == IPPROTO_TCP) {
-		if (bpf_skb_load_bytes(skb, chain.l4, &packet->tcp, sizeof(packet->tcp))) {
-			if (chain.fragmented)
-				return DROP(skb, 0, tiny_fragment);
-			return DROP(skb, 0, malformed);
-		}
-		if (packet->tcp.dest != bpf_htons(MT_METADATA_PORT))
-			return PASS(skb, 0, other_port);
-		packet->syn = packet->tcp.syn && !packet->tcp.ack;
-		return MT_GO_ON;
-	}
-	if (chain.next != IPPROTO_ICMPV6)
-		return PASS(skb, 0, other_protocol);
-	if (bpf_skb_load_bytes(skb, chain.l4, &icmp, sizeof(icmp)))
-		return DROP(skb, 0, malformed);
-	if (icmp.type == MT_ND_SOLICIT && !chain.fragmented) {
-		/* What is behind extension headers is nobody's. */
-		if (packet->l4 != packet->l3 + sizeof(ip))
-			return DROP(skb, 0, malformed);
-		return MT_SOLICITED;
-	}
-	packet->echo = icmp.type == ICMPV6_ECHO_REQUEST;
-	if (packet->echo)
-		return MT_GO_ON;
-	if (icmp.type < ICMPV6_DEST_UNREACH || icmp.type > ICMPV6_PARAMPROB)
-		return PASS(skb, 0, other_protocol);
-	packet->inner = chain.l4 + sizeof(icmp);
-	if (bpf_skb_load_bytes(skb, packet->inner, &ip, sizeof(ip)))
-		return DROP(skb, 0, malformed);
-	if (!is_metadata_v6((struct mt_in6 *)&ip.saddr))
-		return PASS(skb, 0, other_protocol);
-	__builtin_memcpy(&packet->about, &ip.daddr, sizeof(packet->about));
-	return MT_GO_ON;
-}
-
 /* The alias has the sum of what it replaces: no checksum to touch, inner or outer. */
 static __always_inline bool rewrite_v6(struct __sk_buff *skb, const struct mt_packet *packet,
 				       const struct mt_in6 *alias, __u32 value)
@@ -334,55 +82,91 @@ static __always_inline bool rewrite_v6(struct __sk_buff *skb, const struct mt_pa
 				    &about, 8, 0);
 }
 
-static __noinline int tap_v6(struct __sk_buff *skb, __u32 l3, __u16 vlan, bool tag_in_band)
+/* The address as the namespace sees it. */
+static __always_inline struct mt_in6 alias_of(const struct mt_in6 *address, __u32 value, bool v4)
+{
+	struct mt_in6 alias = *address;
+
+	if (v4)
+		alias.w[0] = alias_v4(value);
+	else
+		alias_v6(&alias, value);
+	return alias;
+}
+
+/*
+ * A connection is ours by its SYN, if somebody listens; what comes later follows its socket, save
+ * where the port's policy leaves it no other path. MT_GO_ON, or a verdict.
+ */
+static __always_inline int ask_gate(struct __sk_buff *skb, const struct mt_config *cfg,
+				    const struct mt_who *who, const struct mt_packet *packet,
+				    const struct mt_in6 *alias, bool v4)
+{
+	if (!(cfg->flags & MT_CONFIG_GATE) || packet->protocol != IPPROTO_TCP || !packet->first)
+		return MT_GO_ON;
+	if (packet->syn) {
+		if (has_listener(skb, cfg->nsid))
+			return MT_GO_ON;
+		has_connection(skb, cfg->nsid, alias, &packet->tcp, v4);
+		return nobody_listens(skb, who);
+	}
+	if (who->row->flags & MT_SLOT_REFUSE_DOWN ||
+	    has_connection(skb, cfg->nsid, alias, &packet->tcp, v4))
+		return MT_GO_ON;
+	return PASS(skb, who->slot, other_path);
+}
+
+/* Into the namespace, under the reason that names what was steered. */
+static __always_inline int steer(struct __sk_buff *skb, __u32 slot, const struct mt_config *cfg,
+				 const struct mt_packet *packet, bool v4)
+{
+	int verdict;
+
+	count_steered(skb, slot, packet->syn);
+	verdict = deliver(skb, slot, cfg);
+	if (packet->inner)
+		return STEER(skb, slot, steered_error, verdict);
+	if (!packet->first)
+		return STEER(skb, slot, steered_fragment, verdict);
+	if (packet->echo)
+		return STEER(skb, slot, steered_echo, verdict);
+	return v4 ? STEER(skb, slot, steered_v4, verdict) : STEER(skb, slot, steered_v6, verdict);
+}
+
+/*
+ * A packet to the metadata address. v4 and v6 differ in their headers; the way is one. What a
+ * function that is not inlined gets a pointer to is initialised as a whole, here and elsewhere,
+ * even if that function fills it: verifiers before 6.3 refuse a read of stack that may not have
+ * been written, such as that of the TCP header of a packet without one.
+ */
+static __noinline int take(struct __sk_buff *skb, __u32 l3, __u16 vlan, bool tag_in_band, bool v4)
 {
 	const struct mt_config *cfg = config();
 	struct mt_packet packet = {.l3 = l3};
 	struct mt_who who = {};
 	struct mt_in6 alias;
-	int verdict, refused, index;
+	int verdict, index;
 	__u32 value;
 
-	verdict = parse_v6(skb, &packet);
+	verdict = v4 ? parse_v4(skb, &packet) : parse_v6(skb, &packet);
 	if (verdict != MT_GO_ON)
 		return verdict;
-	refused = who_is(skb, vlan, &who);
-	if (refused)
-		return refuse(skb, who.slot, refused);
-	if (!cfg || !who.row)
-		return DROP(skb, 0, unknown_port);
-	index = index_v6(&who, &packet.about, packet.inner);
+	index = identify(skb, vlan, &packet.about, v4, packet.inner, &who);
 	if (index < 0)
 		return refuse(skb, who.slot, -index);
+	if (!cfg || !who.row)
+		return DROP(skb, 0, unknown_port);
 	value = alias_value(who.slot, who.row->generation, index);
-	alias = packet.source;
-	alias_v6(&alias, value);
-
-	if (cfg->flags & MT_CONFIG_GATE && packet.protocol == IPPROTO_TCP && packet.first) {
-		if (packet.syn) {
-			if (!has_listener(skb, cfg->nsid)) {
-				has_connection_v6(skb, cfg->nsid, &alias, &packet.tcp);
-				return NOBODY_LISTENS(skb, who);
-			}
-		} else if (!(who.row->flags & MT_SLOT_REFUSE_DOWN) &&
-			   !has_connection_v6(skb, cfg->nsid, &alias, &packet.tcp)) {
-			return PASS(skb, who.slot, other_path);
-		}
-	}
-	if (packet.syn && !(who.row->flags & MT_SLOT_NO_BUDGET) &&
-	    !within_syn_budget(who.slot, cfg))
+	alias = alias_of(&packet.source, value, v4);
+	verdict = ask_gate(skb, cfg, &who, &packet, &alias, v4);
+	if (verdict != MT_GO_ON)
+		return verdict;
+	if (packet.syn && !within_syn_budget(who.slot, who.row, cfg))
 		return DROP(skb, who.slot, syn_budget);
-
-	if (!untag(skb, vlan, tag_in_band, &packet) || !rewrite_v6(skb, &packet, &alias, value))
+	if (!untag(skb, vlan, tag_in_band, &packet) ||
+	    !(v4 ? rewrite_v4(skb, &packet, alias.w[0]) : rewrite_v6(skb, &packet, &alias, value)))
 		return DROP(skb, who.slot, rewrite_failed);
-	count_steered(skb, who.slot, packet.syn);
-	if (packet.inner)
-		return STEER(skb, who.slot, steered_error, deliver(skb, who.slot, cfg));
-	if (!packet.first)
-		return STEER(skb, who.slot, steered_fragment, deliver(skb, who.slot, cfg));
-	if (packet.echo)
-		return STEER(skb, who.slot, steered_echo, deliver(skb, who.slot, cfg));
-	return STEER(skb, who.slot, steered_v6, deliver(skb, who.slot, cfg));
+	return steer(skb, who.slot, cfg, &packet, v4);
 }
 
 /* Looks at the destination only; `l3` is a constant here, so that the loads are direct. */
@@ -398,13 +182,13 @@ static __always_inline int tap_by_destination(struct __sk_buff *skb, const __u32
 		if (load(skb, l3 + __builtin_offsetof(struct iphdr, daddr), &v4, sizeof(v4)) ||
 		    v4 != MT_METADATA_V4)
 			return PASS(skb, 0, not_metadata);
-		return tap_v4(skb, l3, vlan, tag_in_band);
+		return take(skb, l3, vlan, tag_in_band, true);
 	}
 	if (protocol == bpf_htons(ETH_P_IPV6)) {
 		if (load(skb, l3 + __builtin_offsetof(struct ipv6hdr, daddr), &v6, sizeof(v6)) ||
 		    (!is_metadata_v6(&v6) && !is_metadata_solicited_node(&v6)))
 			return PASS(skb, 0, not_metadata);
-		verdict = tap_v6(skb, l3, vlan, tag_in_band);
+		verdict = take(skb, l3, vlan, tag_in_band, false);
 		return verdict == MT_SOLICITED ? answer_nd(skb, l3, vlan) : verdict;
 	}
 	if (protocol == bpf_htons(ETH_P_ARP)) {

@@ -7,36 +7,11 @@
 #define METATAP_ADDRESS_H
 
 #include "lib/alias.h"
+#include "lib/count.h"
 #include "lib/packet.h"
 #include "lib/verdict.h"
-
-/* Whose packet it is, and from which MAC. */
-struct mt_who {
-	__u32 slot;
-	struct mt_slot *row;
-	__u8 mac[8]; /* and two zero bytes */
-};
-
-static __always_inline bool same_mac(const __u8 *a, const __u8 *b)
-{
-	return *(__u32 *)a == *(__u32 *)b && *(__u16 *)(a + 4) == *(__u16 *)(b + 4);
-}
-
-/* May frames come from this MAC? A group address is nobody's. */
-static __always_inline bool is_own_mac(const struct mt_who *who)
-{
-	struct mt_address_key key = {
-		.slot = who->slot, .generation = who->row->generation, .family = MT_FAMILY_MAC};
-
-	if (same_mac(who->mac, who->row->mac))
-		return true;
-	if (who->mac[0] & 1)
-		return false;
-	if (who->row->flags & MT_SLOT_ANY_MAC)
-		return true;
-	__builtin_memcpy(key.address, who->mac, ETH_ALEN);
-	return bpf_map_lookup_elem(&mt_addresses, &key);
-}
+#include "lib/who.h"
+#include "maps.h"
 
 /* Answers go to the MAC the guest speaks from: its own, or one behind it. */
 static __always_inline void note_mac(__u8 *known, const __u8 *seen)
@@ -115,66 +90,70 @@ static __noinline int learn(const struct mt_address_key *key, __u32 flags, const
 	return address.index;
 }
 
+/* Answers to the port's address with this index follow the MAC that it speaks from. */
+static __always_inline void follow_mac(const struct mt_who *who, __u8 family, __u32 index)
+{
+	struct mt_alias_key place = {.slot = who->slot,
+				     .generation = who->row->generation,
+				     .family = family,
+				     .index = index};
+	struct mt_alias *back = bpf_map_lookup_elem(&mt_aliases, &place);
+
+	if (back)
+		note_mac(back->mac, who->mac);
+}
+
+/* Who has no address yet, a group and broadcast ask for nothing. */
+static __always_inline bool may_ask(const struct mt_in6 *address, bool v4)
+{
+	__u32 first = bpf_ntohl(address->w[0]);
+
+	if (v4)
+		return first && ~first && first >> 28 != 0xe;
+	return first >> 24 != 0xff && !is_unspecified(address);
+}
+
 /*
  * Which of the port's addresses is it? Its index, or the negative reason to refuse it. An address
- * that is merely reported, in an ICMP error, teaches nothing.
+ * that is merely reported, in an ICMP error, teaches nothing. v4 is in the first word, the others
+ * are zero.
  */
-static __always_inline int index_of(const struct mt_who *who, struct mt_address_key *key,
+static __always_inline int index_of(const struct mt_who *who, const struct mt_in6 *address, bool v4,
 				    bool reported)
 {
-	struct mt_address *known = bpf_map_lookup_elem(&mt_addresses, key);
-	struct mt_alias_key place = {
-		.slot = key->slot, .generation = key->generation, .family = key->family};
-	struct mt_alias *back;
+	struct mt_address_key key = {.slot = who->slot,
+				     .generation = who->row->generation,
+				     .family = v4 ? MT_FAMILY_V4 : MT_FAMILY_V6};
+	struct mt_address *known;
 
+	if (!v4 && is_link_local(address)) {
+		if (!reported)
+			follow_mac(who, key.family, MT_LINK_LOCAL);
+		return MT_LINK_LOCAL;
+	}
+	if (!may_ask(address, v4))
+		return not_its_own(key.family);
+	__builtin_memcpy(key.address, address, sizeof(key.address));
+	known = bpf_map_lookup_elem(&mt_addresses, &key);
 	if (!known) {
 		if (reported || !(who->row->flags & (MT_SLOT_LEARN | MT_SLOT_PREFIXES)))
-			return not_its_own(key->family);
-		return learn(key, who->row->flags, who->mac);
+			return not_its_own(key.family);
+		return learn(&key, who->row->flags, who->mac);
 	}
 	if (!reported && !same_mac(known->mac, who->mac)) {
-		place.index = known->index;
 		note_mac(known->mac, who->mac);
-		back = bpf_map_lookup_elem(&mt_aliases, &place);
-		if (back)
-			note_mac(back->mac, who->mac);
+		follow_mac(who, key.family, known->index);
 	}
 	return known->index & MT_ALIAS_INDEX_MASK;
 }
 
-static __always_inline int index_v4(const struct mt_who *who, __be32 address, bool reported)
+/* Whose packet is it, and which of the port's addresses is `address`? As index_of(). */
+static __always_inline int identify(struct __sk_buff *skb, __u16 vlan, const struct mt_in6 *address,
+				    bool v4, bool reported, struct mt_who *who)
 {
-	struct mt_address_key key = {
-		.slot = who->slot, .generation = who->row->generation, .family = MT_FAMILY_V4};
+	int refused = who_is(skb, vlan, who);
 
-	/* Who has no address yet, a group and broadcast ask for nothing. */
-	if (!address || !~address || (address & bpf_htonl(0xf0000000U)) == bpf_htonl(0xe0000000U))
-		return -WHY(spoofed_v4);
-	__builtin_memcpy(key.address, &address, sizeof(address));
-	return index_of(who, &key, reported);
-}
-
-static __always_inline int index_v6(const struct mt_who *who, const struct mt_in6 *address,
-				    bool reported)
-{
-	struct mt_address_key key = {
-		.slot = who->slot, .generation = who->row->generation, .family = MT_FAMILY_V6};
-	struct mt_alias_key place = {.slot = who->slot,
-				     .generation = who->row->generation,
-				     .family = MT_FAMILY_V6,
-				     .index = MT_LINK_LOCAL};
-	struct mt_alias *back;
-
-	if (is_link_local(address)) {
-		back = bpf_map_lookup_elem(&mt_aliases, &place);
-		if (back && !reported)
-			note_mac(back->mac, who->mac);
-		return MT_LINK_LOCAL;
-	}
-	if ((bpf_ntohl(address->w[0]) >> 24) == 0xff || is_unspecified(address))
-		return -WHY(spoofed_v6);
-	__builtin_memcpy(key.address, address, sizeof(key.address));
-	return index_of(who, &key, reported);
+	return refused ? refused : index_of(who, address, v4, reported);
 }
 
 #endif

@@ -3,6 +3,10 @@
 #ifndef METATAP_ALIAS_H
 #define METATAP_ALIAS_H
 
+#include <stdbool.h>
+
+#include <bpf/bpf_endian.h>
+
 #include "lib/packet.h"
 #include "metatap/abi/abi.h"
 

@@ -3,6 +3,11 @@
 #ifndef METATAP_ARP_H
 #define METATAP_ARP_H
 
+#include "lib/address.h"
+#include "lib/gate.h"
+#include "lib/packet.h"
+#include "lib/verdict.h"
+
 struct mt_arp {
 	__be16 htype, ptype;
 	__u8 hlen, plen;
@@ -23,32 +28,30 @@ static __noinline int answer_arp(struct __sk_buff *skb, __u32 l3, __u16 vlan)
 	struct mt_who who = {};
 	struct mt_arp arp;
 	struct ethhdr eth;
-	__be32 sender, target;
-	int refused, index;
+	struct mt_in6 source = {};
+	__be32 target;
+	int index;
 
 	if (bpf_skb_load_bytes(skb, l3, &arp, sizeof(arp)) ||
 	    bpf_skb_load_bytes(skb, 0, &eth, sizeof(eth)))
 		return DROP(skb, 0, malformed);
-	__builtin_memcpy(&sender, arp.spa, sizeof(sender));
+	__builtin_memcpy(&source, arp.spa, sizeof(arp.spa));
 	__builtin_memcpy(&target, arp.tpa, sizeof(target));
 	if (arp.op != bpf_htons(ARPOP_REQUEST) || arp.htype != bpf_htons(ARPHRD_ETHER) ||
-	    arp.ptype != bpf_htons(ETH_P_IP) || !sender || sender == target)
+	    arp.ptype != bpf_htons(ETH_P_IP) || !source.w[0] || source.w[0] == target)
 		return PASS(skb, 0, probe_own);
-	refused = who_is(skb, vlan, &who);
-	if (refused)
-		return refuse(skb, who.slot, refused);
-	if (!cfg || !who.row)
-		return DROP(skb, 0, unknown_port);
-	index = index_v4(&who, sender, false);
+	index = identify(skb, vlan, &source, true, false, &who);
 	if (index < 0)
 		return refuse(skb, who.slot, -index);
+	if (!cfg || !who.row)
+		return DROP(skb, 0, unknown_port);
 	if (cfg->flags & MT_CONFIG_GATE && !has_listener(skb, cfg->nsid))
-		return NOBODY_LISTENS(skb, who);
+		return nobody_listens(skb, &who);
 
 	__builtin_memcpy(eth.h_dest, eth.h_source, ETH_ALEN);
 	__builtin_memcpy(eth.h_source, cfg->mac, ETH_ALEN);
 	__builtin_memcpy(arp.tha, arp.sha, ETH_ALEN);
-	__builtin_memcpy(arp.tpa, &sender, sizeof(sender));
+	__builtin_memcpy(arp.tpa, &source, sizeof(arp.tpa));
 	__builtin_memcpy(arp.sha, cfg->mac, ETH_ALEN);
 	__builtin_memcpy(arp.spa, &target, sizeof(target));
 	arp.op = bpf_htons(ARPOP_REPLY);

@@ -7,6 +7,8 @@
 #define METATAP_GATE_H
 
 #include "lib/packet.h"
+#include "lib/verdict.h"
+#include "lib/who.h"
 #include "maps.h"
 
 /* enum in net/tcp_states.h, not UAPI */
@@ -74,74 +76,72 @@ static __noinline int has_listener(struct __sk_buff *skb, __s32 nsid)
 	return 1;
 }
 
-/*
- * Does a segment belong to a connection of the namespace? A connection, or the ACK of a SYN
- * cookie; a listener alone does not make one. The tuple is alias and metadata address, as the
- * namespace sees them. A SYN is asked about when nobody listens: it goes elsewhere.
- */
-static __noinline int has_connection_v4(struct __sk_buff *skb, __s32 nsid, __be32 alias,
-					const struct tcphdr *tcp)
+/* Nobody listens: what the port's policy makes of it. */
+static __always_inline int nobody_listens(struct __sk_buff *skb, const struct mt_who *who)
 {
-	struct bpf_sock_tuple tuple = {
-		.ipv4.saddr = alias,
-		.ipv4.daddr = MT_METADATA_V4,
-		.ipv4.dport = bpf_htons(MT_METADATA_PORT),
-	};
-	struct iphdr ip = {.version = 4, .ihl = 5, .saddr = alias, .daddr = MT_METADATA_V4};
-	struct bpf_sock *sk;
-	int found = 1;
-	__u32 state;
-
-	if (!tcp)
-		return 0;
-	tuple.ipv4.sport = tcp->source;
-	sk = bpf_skc_lookup_tcp(skb, &tuple, sizeof(tuple.ipv4), (__u64)(__s64)nsid, 0);
-	if (!sk)
-		return 0;
-	state = sk->state;
-	if (state == MT_TCP_LISTEN)
-		found = bpf_tcp_check_syncookie(sk, &ip, sizeof(ip), (void *)tcp, sizeof(*tcp)) ==
-			0;
-	bpf_sk_release(sk);
-	if (is_closing(state) && !has_listener(skb, nsid))
-		found = !went_elsewhere(skb, &tuple, sizeof(tuple.ipv4), tcp->syn && !tcp->ack);
-	return found;
+	if (who->row->flags & MT_SLOT_REFUSE_DOWN)
+		return DROP(skb, who->slot, refused_down);
+	return PASS(skb, who->slot, no_listener);
 }
 
-static __noinline int has_connection_v6(struct __sk_buff *skb, __s32 nsid,
-					const struct mt_in6 *alias, const struct tcphdr *tcp)
+/* For a SYN cookie, which is checked against the addresses and the TCP header. */
+union mt_ip_header {
+	struct iphdr v4;
+	struct ipv6hdr v6;
+};
+
+/* Is the segment the ACK of a SYN cookie that this listener gave out? */
+static __always_inline bool is_cookie_ack(struct bpf_sock *listener, union mt_ip_header *ip,
+					  bool v4, const struct tcphdr *tcp)
 {
-	struct bpf_sock_tuple tuple = {
-		.ipv6.dport = bpf_htons(MT_METADATA_PORT),
-	};
-	struct ipv6hdr ip = {
-		.version = 6,
-		.nexthdr = IPPROTO_TCP,
-	};
-	struct mt_in6 metadata = {
-		.w = {bpf_htonl(0xfe800000U), 0, 0, bpf_htonl(0xa9fea9feU)},
-	};
+	return !bpf_tcp_check_syncookie(listener, ip, v4 ? sizeof(ip->v4) : sizeof(ip->v6),
+					(void *)tcp, sizeof(*tcp));
+}
+
+/*
+ * Does a segment belong to a connection of the namespace? A connection, or the ACK of a SYN
+ * cookie; a listener alone does not make one. From alias to metadata address, as the namespace
+ * sees it. A SYN is asked about when nobody listens: it goes elsewhere.
+ */
+static __noinline int has_connection(struct __sk_buff *skb, __s32 nsid, const struct mt_in6 *alias,
+				     const struct tcphdr *tcp, bool v4)
+{
+	struct mt_in6 metadata = metadata_v6();
+	struct bpf_sock_tuple tuple = {};
+	const __u32 size = v4 ? sizeof(tuple.ipv4) : sizeof(tuple.ipv6);
+	union mt_ip_header ip = {};
 	struct bpf_sock *sk;
 	int found = 1;
 	__u32 state;
 
 	if (!tcp || !alias)
 		return 0;
-	__builtin_memcpy(tuple.ipv6.saddr, alias, sizeof(*alias));
-	__builtin_memcpy(tuple.ipv6.daddr, &metadata, sizeof(metadata));
-	__builtin_memcpy(&ip.saddr, alias, sizeof(*alias));
-	__builtin_memcpy(&ip.daddr, &metadata, sizeof(metadata));
-	tuple.ipv6.sport = tcp->source;
-	sk = bpf_skc_lookup_tcp(skb, &tuple, sizeof(tuple.ipv6), (__u64)(__s64)nsid, 0);
+	if (v4) {
+		ip.v4.version = 4;
+		ip.v4.ihl = 5;
+		ip.v4.saddr = tuple.ipv4.saddr = alias->w[0];
+		ip.v4.daddr = tuple.ipv4.daddr = MT_METADATA_V4;
+		tuple.ipv4.sport = tcp->source;
+		tuple.ipv4.dport = bpf_htons(MT_METADATA_PORT);
+	} else {
+		ip.v6.version = 6;
+		ip.v6.nexthdr = IPPROTO_TCP;
+		__builtin_memcpy(&ip.v6.saddr, alias, sizeof(*alias));
+		__builtin_memcpy(&ip.v6.daddr, &metadata, sizeof(metadata));
+		__builtin_memcpy(tuple.ipv6.saddr, alias, sizeof(*alias));
+		__builtin_memcpy(tuple.ipv6.daddr, &metadata, sizeof(metadata));
+		tuple.ipv6.sport = tcp->source;
+		tuple.ipv6.dport = bpf_htons(MT_METADATA_PORT);
+	}
+	sk = bpf_skc_lookup_tcp(skb, &tuple, size, (__u64)(__s64)nsid, 0);
 	if (!sk)
 		return 0;
 	state = sk->state;
 	if (state == MT_TCP_LISTEN)
-		found = bpf_tcp_check_syncookie(sk, &ip, sizeof(ip), (void *)tcp, sizeof(*tcp)) ==
-			0;
+		found = is_cookie_ack(sk, &ip, v4, tcp);
 	bpf_sk_release(sk);
 	if (is_closing(state) && !has_listener(skb, nsid))
-		found = !went_elsewhere(skb, &tuple, sizeof(tuple.ipv6), tcp->syn && !tcp->ack);
+		found = !went_elsewhere(skb, &tuple, size, tcp->syn && !tcp->ack);
 	return found;
 }
 

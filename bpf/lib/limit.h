@@ -3,15 +3,18 @@
 #ifndef METATAP_LIMIT_H
 #define METATAP_LIMIT_H
 
+#include <stdbool.h>
+
 #include "maps.h"
 
 /* Takes a token; false when the bucket is empty. Two CPUs at once: the loser goes unpaid. */
-static __always_inline bool within_syn_budget(__u32 slot, const struct mt_config *cfg)
+static __always_inline bool within_syn_budget(__u32 slot, const struct mt_slot *row,
+					      const struct mt_config *cfg)
 {
 	struct mt_bucket *bucket;
 	__u64 now, until, start;
 
-	if (!cfg->syn_interval_ns)
+	if (row->flags & MT_SLOT_NO_BUDGET || !cfg->syn_interval_ns)
 		return true;
 	bucket = bpf_map_lookup_elem(&mt_buckets, &slot);
 	if (!bucket)

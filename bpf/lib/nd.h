@@ -3,7 +3,11 @@
 #ifndef METATAP_ND_H
 #define METATAP_ND_H
 
-#define MT_ND_SOLICIT		 135
+#include "lib/address.h"
+#include "lib/gate.h"
+#include "lib/packet.h"
+#include "lib/verdict.h"
+
 #define MT_ND_ADVERT		 136
 #define MT_ND_TARGET_LLADDR	 2
 #define MT_ND_SOLICITED_OVERRIDE bpf_htonl(0x60000000U)
@@ -46,7 +50,7 @@ static __noinline int answer_nd(struct __sk_buff *skb, __u32 l3, __u16 vlan)
 	struct ipv6hdr ip;
 	struct mt_in6 source;
 	struct mt_nd nd;
-	int refused, index;
+	int index;
 
 	if (bpf_skb_load_bytes(skb, l4, &nd, MT_ND_WITHOUT_OPTION) ||
 	    bpf_skb_load_bytes(skb, l3, &ip, sizeof(ip)) ||
@@ -58,16 +62,13 @@ static __noinline int answer_nd(struct __sk_buff *skb, __u32 l3, __u16 vlan)
 	__builtin_memcpy(&source, &ip.saddr, sizeof(source));
 	if (!is_metadata_v6(&nd.target) || is_unspecified(&source) || is_metadata_v6(&source))
 		return PASS(skb, 0, probe_own);
-	refused = who_is(skb, vlan, &who);
-	if (refused)
-		return refuse(skb, who.slot, refused);
-	if (!cfg || !who.row)
-		return DROP(skb, 0, unknown_port);
-	index = index_v6(&who, &source, false);
+	index = identify(skb, vlan, &source, false, false, &who);
 	if (index < 0)
 		return refuse(skb, who.slot, -index);
+	if (!cfg || !who.row)
+		return DROP(skb, 0, unknown_port);
 	if (cfg->flags & MT_CONFIG_GATE && !has_listener(skb, cfg->nsid))
-		return NOBODY_LISTENS(skb, who);
+		return nobody_listens(skb, &who);
 
 	__builtin_memcpy(eth.h_dest, eth.h_source, ETH_ALEN);
 	__builtin_memcpy(eth.h_source, cfg->mac, ETH_ALEN);

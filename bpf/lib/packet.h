@@ -3,11 +3,17 @@
 #ifndef METATAP_PACKET_H
 #define METATAP_PACKET_H
 
+#include <stdbool.h>
+
+#include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/in.h>
 #include <linux/ip.h>
 #include <linux/ipv6.h>
 #include <linux/tcp.h>
+
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
 
 /* From headers that drag in the C library. */
 #define ARPHRD_ETHER	    1
@@ -20,6 +26,7 @@
 #define ICMPV6_DEST_UNREACH 1
 #define ICMPV6_PARAMPROB    4
 #define ICMPV6_ECHO_REQUEST 128
+#define MT_ND_SOLICIT	    135
 
 /* ICMP and ICMPv6 alike. */
 struct mt_icmp {
@@ -40,6 +47,15 @@ struct mt_icmp {
 struct mt_in6 {
 	__be32 w[4];
 };
+
+static __always_inline struct mt_in6 metadata_v6(void)
+{
+	struct mt_in6 metadata = {
+		.w = {bpf_htonl(0xfe800000U), 0, 0, bpf_htonl(0xa9fea9feU)},
+	};
+
+	return metadata;
+}
 
 static __always_inline bool is_metadata_v6(const struct mt_in6 *a)
 {

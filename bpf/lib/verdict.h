@@ -13,50 +13,21 @@
 #ifndef METATAP_VERDICT_H
 #define METATAP_VERDICT_H
 
+#include <linux/pkt_cls.h>
+
+#include <bpf/bpf_endian.h>
+
+#include "lib/count.h"
 #include "maps.h"
+
+/* Instead of a verdict, from a step that found nothing against the packet. */
+#define MT_GO_ON 0
 
 enum {
 #define MT_REASON(name, text, kind) MT_KIND_OF_##name = MT_##kind,
 #include "metatap/abi/reasons.def"
 #undef MT_REASON
 };
-
-static __always_inline const struct mt_config *config(void)
-{
-	__u32 zero = 0;
-
-	return bpf_map_lookup_elem(&mt_config, &zero);
-}
-
-static __always_inline struct mt_counter *counter_of(__u32 slot)
-{
-	return bpf_map_lookup_elem(&mt_counters, &slot);
-}
-
-static __always_inline void count_reason(__u32 reason)
-{
-	__u64 *total = bpf_map_lookup_elem(&mt_reasons, &reason);
-
-	if (total)
-		*total += 1; /* this CPU's own */
-}
-
-/* Not inlined: one copy for all exits keeps the programs small. */
-static __noinline int count_slot_reason(__u32 slot, __u32 reason)
-{
-	struct mt_slot_reason key = {.slot = slot, .reason = reason};
-	__u64 one = 1, *count;
-
-	count = bpf_map_lookup_elem(&mt_slot_reasons, &key);
-	if (!count) {
-		if (!bpf_map_update_elem(&mt_slot_reasons, &key, &one, BPF_NOEXIST))
-			return 0;
-		count = bpf_map_lookup_elem(&mt_slot_reasons, &key); /* another CPU was first */
-	}
-	if (count)
-		__sync_fetch_and_add(count, 1);
-	return 0;
-}
 
 static __noinline int report_drop(struct __sk_buff *skb, __u32 slot, __u32 reason)
 {

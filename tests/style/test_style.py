@@ -3,9 +3,11 @@
 
 import ast
 import pathlib
+import platform
 import re
 import shutil
 import subprocess
+import sysconfig
 
 import pytest
 
@@ -118,6 +120,40 @@ def test_bpf_programs_see_only_kernel_headers():
              for number, include in includes(path)
              if include.endswith(".hpp") or "boost" in include]
     assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("path", tracked("bpf/*.h", "bpf/lib/*.h"), ids=lambda path: str(path.relative_to(ROOT)))
+def test_bpf_header_includes_what_it_uses(path, tmp_path):
+    """By itself and before all others: no file depends on the order in metatap.bpf.c."""
+    clang = next(filter(None, map(shutil.which, ("clang-14", "clang-16", "clang-19", "clang"))), None)
+    if not clang:
+        pytest.skip("no clang for BPF")
+    source = tmp_path / "alone.bpf.c"
+    source.write_text(f'#include "{path}"\n')
+    multiarch = sysconfig.get_config_var("MULTIARCH") or f"{platform.machine()}-linux-gnu"
+    done = subprocess.run([clang, "-target", "bpf", "-fsyntax-only", "-Wall", "-Wno-unused-function", "-Werror",
+                           f"-I{ROOT}/include", f"-I{ROOT}/bpf", "-isystem", f"/usr/include/{multiarch}",
+                           str(source)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+BPF_FUNCTION_LINES = 90
+
+
+def long_functions(text, limit):
+    """Functions of kernel style, with `{` and `}` alone in the first column, that have more lines."""
+    lines = text.splitlines()
+    for start in (number for number, line in enumerate(lines) if line == "{"):
+        length = lines.index("}", start) - start + 1
+        if length > limit:
+            yield f"{start + 1}: {length} lines"
+
+
+def test_bpf_functions_fit_a_screen():
+    wrong = [f"{path.relative_to(ROOT)}:{where}" for path in tracked("bpf/*.h", "bpf/lib/*.h", "bpf/*.c")
+             for where in long_functions(path.read_text(), BPF_FUNCTION_LINES)]
+    assert not wrong, "\n".join(wrong)
+    assert list(long_functions("int f(void)\n{\n\treturn 0;\n}\n", 2))
 
 
 def test_the_layering_rules_bite():
