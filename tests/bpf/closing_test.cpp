@@ -115,7 +115,7 @@ class Scene {
       ::bpf_map_delete_elem(elsewhere, &flow);
     }
 
-    const auto guest = sys::IpAddress::parse(family == AF_INET ? kGuest4 : kGuest6).value();
+    const auto guest = Address::parse(family == AF_INET ? kGuest4 : kGuest6).value();
     mt_slot row{};
     row.kind = way == Way::tap ? MT_KIND_TAP : MT_KIND_ROUTER_DEVICE;
     row.flags = MT_SLOT_LEARN | MT_SLOT_ANY_MAC;
@@ -130,7 +130,7 @@ class Scene {
       service_ = family == AF_INET ? metadata_v4() : metadata_v6();
     } else {
       serve(true);
-      peer_ = family == AF_INET ? guest : sys::IpAddress::parse("fd00::5").value();
+      peer_ = family == AF_INET ? guest : Address::parse("fd00::5").value();
       service_ = family == AF_INET ? inner_v4() : inner_v6();
     }
     const unsigned whole = family == AF_INET ? 32 : 128;
@@ -255,13 +255,13 @@ class Scene {
     if (family == AF_INET6) {
       ::setsockopt(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
     }
-    const auto local = socket_address(sys::IpAddress{family, {}}, 80);
+    const auto local = socket_address(Address{family, {}}, 80);
     EXPECT_EQ(::bind(fd.get(), reinterpret_cast<const sockaddr*>(&local), sizeof(local)), 0);
     EXPECT_EQ(::listen(fd.get(), 8), 0);
     return fd;
   }
 
-  static sockaddr_in6 socket_address(const sys::IpAddress& address, std::uint16_t port) {
+  static sockaddr_in6 socket_address(const Address& address, std::uint16_t port) {
     sockaddr_in6 into{};
     if (address.family == AF_INET) {
       sockaddr_in v4{};
@@ -282,7 +282,7 @@ class Scene {
   int family_;
   std::shared_ptr<Core> core_;
   unsigned device_ = 0;
-  sys::IpAddress peer_, service_;
+  Address peer_, service_;
   UniqueFd listener_, other_, client_, server_;
 };
 

@@ -119,7 +119,7 @@ class Guest {
                 0);
     } else {
       const auto made =
-          host->add_veth({device_, {}}, {"eth0", sys::parse_mac(mac).value()}, namespace_->fd());
+          host->add_veth({device_, {}}, {"eth0", parse_mac(mac).value()}, namespace_->fd());
       ASSERT_TRUE(made) << made.error().message;
     }
     ASSERT_TRUE(host->set_up(host->link(device_)->index));
@@ -129,19 +129,16 @@ class Guest {
         return tl::make_unexpected(netlink.error());
       }
       const auto eth0 = netlink->link("eth0")->index;
-      const auto own = sys::IpAddress::parse(address).value();
+      const auto own = Address::parse(address).value();
       Status done = netlink->set_up(eth0);
       done = done ? netlink->add_address(eth0, own, 24) : done;
       // Two guests with the same link-local address too.
-      done =
-          done ? netlink->add_address(eth0, sys::IpAddress::parse("fe80::1234").value(), 64) : done;
-      done =
-          done
-              ? netlink->add_route({.destination = sys::IpAddress::parse("169.254.169.254").value(),
-                                    .prefix = 32,
-                                    .gateway = {},
-                                    .ifindex = eth0})
-              : done;
+      done = done ? netlink->add_address(eth0, Address::parse("fe80::1234").value(), 64) : done;
+      done = done ? netlink->add_route({.destination = Address::parse("169.254.169.254").value(),
+                                        .prefix = 32,
+                                        .gateway = {},
+                                        .ifindex = eth0})
+                  : done;
       return done;
     });
     ASSERT_TRUE(inside) << inside.error().message;

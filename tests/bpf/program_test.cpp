@@ -84,7 +84,7 @@ std::string alias4(std::uint32_t slot, std::uint32_t index = 0) {
 }
 
 std::string alias6(std::uint32_t slot, std::uint32_t index, std::string_view guest) {
-  return Alias{slot, kGeneration, index}.v6(sys::IpAddress::parse(guest).value()).text();
+  return Alias{slot, kGeneration, index}.v6(Address::parse(guest).value()).text();
 }
 
 /// The first address that a port learns.
@@ -97,7 +97,7 @@ std::string many4(unsigned n) {
 }
 
 std::string many6(unsigned n) {
-  return sys::IpAddress::parse("2001:db8:1::" + std::to_string(n + 1)).value().text();
+  return Address::parse("2001:db8:1::" + std::to_string(n + 1)).value().text();
 }
 
 PortAddresses addresses_of(std::uint32_t slot) {
@@ -242,7 +242,7 @@ class Kernel {
     auto netlink = sys::Netlink::open().value();
     const auto lo = netlink.link("lo")->index;
     EXPECT_TRUE(netlink.set_up(lo));
-    EXPECT_TRUE(netlink.add_address(lo, sys::IpAddress::parse(kMeta4).value(), 32));
+    EXPECT_TRUE(netlink.add_address(lo, Address::parse(kMeta4).value(), 32));
     EXPECT_TRUE(netlink.add_veth({"tested0", {}}, {"tested1", {}}));
     device_ = netlink.link("tested0")->index;
     DataPlaneOptions options;
@@ -986,7 +986,7 @@ std::vector<Case> return_cases() {
     add({.name = "OwnerOfGeneration" + std::to_string(generation) + "V6",
          .in = Packet()
                    .eth()
-                   .ipv6(kMeta6, former6.v6(sys::IpAddress::parse("2001:db8::5").value()).text())
+                   .ipv6(kMeta6, former6.v6(Address::parse("2001:db8::5").value()).text())
                    .tcp(80, 1, "A")
                    .payload("secret"),
          .verdict = "SHOT",
@@ -1090,7 +1090,7 @@ class Learning : public WithKernel {
     if (outcome.verdict != "REDIRECT") {
       return -1;
     }
-    sys::IpAddress alias{six ? AF_INET6 : AF_INET, {}};
+    Address alias{six ? AF_INET6 : AF_INET, {}};
     std::copy_n(&outcome.bytes[six ? 14 + 8 : 14 + 12], alias.size(), alias.bytes.begin());
     return static_cast<int>(Alias::of(alias).value().index);
   }
@@ -1101,7 +1101,7 @@ class Learning : public WithKernel {
     if (outcome.verdict != "REDIRECT") {
       return {};
     }
-    sys::IpAddress guest{AF_INET, {}};
+    Address guest{AF_INET, {}};
     std::copy_n(&outcome.bytes[14 + 16], 4, guest.bytes.begin());
     return guest.text();
   }
@@ -1114,7 +1114,7 @@ TEST_F(Learning, NeverPushesOutAConfiguredAddress) {
     ASSERT_EQ(index, six ? 1 : 0);
     for (unsigned n = 0; n < 3 * MT_LEARNED_MAX; ++n) {
       const auto source =
-          six ? sys::IpAddress::parse("2001:db8:7::" + std::to_string(40 + n % 40)).value().text()
+          six ? Address::parse("2001:db8:7::" + std::to_string(40 + n % 40)).value().text()
               : "10.7.0." + std::to_string(16 + n % 16);
       ASSERT_GE(ask(11, source), MT_FIRST_LEARNED) << source;
     }

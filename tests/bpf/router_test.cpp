@@ -142,8 +142,8 @@ class Kernel {
       EXPECT_TRUE(netlink.add_route(route));
     }
     // Guests that the namespace itself plays, to have a connection.
-    EXPECT_TRUE(netlink.add_address(lo, *sys::IpAddress::parse(kGuest4), 32));
-    EXPECT_TRUE(netlink.add_address(lo, *sys::IpAddress::parse(kGuest6), 128));
+    EXPECT_TRUE(netlink.add_address(lo, *Address::parse(kGuest4), 32));
+    EXPECT_TRUE(netlink.add_address(lo, *Address::parse(kGuest6), 128));
     EXPECT_TRUE(netlink.add_veth({"routed0", {}}, {"routed1", {}}));
     device_ = netlink.link("routed0")->index;
     DataPlaneOptions options;

@@ -46,8 +46,8 @@ class Service {
     return fd;
   }
   [[nodiscard]] std::uint16_t port() const { return port_; }
-  [[nodiscard]] IpAddress local() const {
-    return IpAddress::parse(family_ == AF_INET ? "127.0.0.1" : "::1").value();
+  [[nodiscard]] Address local() const {
+    return Address::parse(family_ == AF_INET ? "127.0.0.1" : "::1").value();
   }
 
  private:
@@ -128,7 +128,7 @@ TEST_P(Sockets, AreListedWithTheirAddressesAndMark) {
   EXPECT_EQ(found->mark, kMark);
   // The kernel's filter leaves out all others.
   const auto none =
-      diag_->tcp_sockets({IpAddress::parse(GetParam() == AF_INET ? "127.0.0.2" : "::2").value()});
+      diag_->tcp_sockets({Address::parse(GetParam() == AF_INET ? "127.0.0.2" : "::2").value()});
   ASSERT_TRUE(none) << none.error().message;
   EXPECT_TRUE(none->empty());
 }

@@ -1,40 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/place.hpp"
 
-#include <arpa/inet.h>
+#include <sys/socket.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cstring>
 
+#include "metatap/address.hpp"
+
 namespace metatap::agent {
-namespace {
-
-constexpr std::array<std::uint8_t, 12> kMappedPrefix{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
-
-}  // namespace
 
 std::optional<Locator> Locator::parsed(std::string_view text) {
-  std::array<char, INET6_ADDRSTRLEN> copy{};
-  if (text.empty() || text.size() >= copy.size() || text.find('\0') != std::string_view::npos) {
+  const auto address = Address::parse(text);
+  if (!address) {
     return std::nullopt;
   }
-  std::ranges::copy(text, copy.begin());
+  const Address plain = address->unmapped();
   Locator locator;
-  if (inet_pton(AF_INET, copy.data(), locator.bytes_.data()) == 1) {
-    locator.size_ = 4;
-    return locator;
-  }
-  if (inet_pton(AF_INET6, copy.data(), locator.bytes_.data()) != 1) {
-    return std::nullopt;
-  }
-  locator.size_ = 16;
-  if (std::ranges::equal(kMappedPrefix, std::span(locator.bytes_).first(kMappedPrefix.size()))) {
-    std::array<std::uint8_t, 16> v4{};
-    std::copy_n(locator.bytes_.begin() + kMappedPrefix.size(), 4, v4.begin());
-    locator.bytes_ = v4;
-    locator.size_ = 4;
-  }
+  locator.bytes_ = plain.bytes;
+  locator.size_ = static_cast<std::uint8_t>(plain.size());
   return locator;
 }
 
@@ -55,35 +39,23 @@ std::optional<Locator> Locator::of_fixed_ip(std::string_view text) {
 }
 
 std::optional<Locator> Locator::of_mac(std::string_view text) {
-  if (text.size() != 17) {
+  const auto mac = parse_mac(text);
+  if (!mac) {
     return std::nullopt;
   }
   Locator locator;
-  locator.size_ = 6;
-  for (std::size_t octet = 0; octet < 6; ++octet) {
-    const char* first = text.data() + octet * 3;
-    const auto [end, error] = std::from_chars(first, first + 2, locator.bytes_[octet], 16);
-    if (error != std::errc() || end != first + 2 || (octet < 5 && first[2] != ':')) {
-      return std::nullopt;
-    }
-  }
+  locator.size_ = static_cast<std::uint8_t>(mac->size());
+  std::ranges::copy(*mac, locator.bytes_.begin());
   return locator;
 }
 
 std::string Locator::str() const {
   if (is_mac()) {
-    constexpr std::string_view kDigits = "0123456789abcdef";
-    std::string text;
-    for (const auto octet : bytes()) {
-      text += text.empty() ? "" : ":";
-      text += kDigits[octet >> 4];
-      text += kDigits[octet & 0xf];
-    }
-    return text;
+    MacAddress mac{};
+    std::copy_n(bytes_.begin(), mac.size(), mac.begin());
+    return to_string(mac);
   }
-  std::array<char, INET6_ADDRSTRLEN> text{};
-  inet_ntop(size_ == 4 ? AF_INET : AF_INET6, bytes_.data(), text.data(), text.size());
-  return text.data();
+  return Address{size_ == 4 ? AF_INET : AF_INET6, bytes_}.text();
 }
 
 PlaceKey::PlaceKey(std::string_view network_id, const Locator& locator) {

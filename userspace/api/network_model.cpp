@@ -5,15 +5,13 @@
 
 #include <algorithm>
 #include <array>
-#include <boost/asio/ip/address.hpp>
 #include <charconv>
 
 #include "api/json.hpp"
+#include "metatap/address.hpp"
 
 namespace metatap::api {
 namespace {
-
-namespace ip = boost::asio::ip;
 
 std::string text_of(const Json* json) {
   return json != nullptr ? json->text() : std::string();
@@ -63,53 +61,27 @@ VifSubnet subnet_from_json(const Json& json) {
   return subnet;
 }
 
-struct Cidr {
-  ip::address network;
-  unsigned prefix = 0;
-};
-
-/// Host bits cleared; nullopt for what is no network.
-std::optional<Cidr> parse_cidr(std::string_view text) {
-  const auto slash = text.find('/');
-  boost::system::error_code error;
-  const auto address = ip::make_address(std::string(text.substr(0, slash)), error);
-  if (error) {
-    return std::nullopt;
+/// Host bits cleared, an address alone as itself; nullopt for what is no network.
+std::optional<Prefix> network_of(std::string_view text) {
+  if (const auto alone = Address::parse(text)) {
+    return Prefix{*alone, alone->bits()};
   }
-  const unsigned width = address.is_v4() ? 32 : 128;
-  unsigned prefix = width;
-  if (slash != std::string_view::npos) {
-    const auto tail = text.substr(slash + 1);
-    const auto end = std::from_chars(tail.data(), tail.data() + tail.size(), prefix);
-    if (end.ec != std::errc() || end.ptr != tail.data() + tail.size() || prefix > width) {
-      return std::nullopt;
-    }
-  }
-  const auto clear = [&](auto bytes) {
-    for (std::size_t i = 0; i < bytes.size(); ++i) {
-      const auto kept = std::clamp<int>(static_cast<int>(prefix) - static_cast<int>(i) * 8, 0, 8);
-      bytes[i] &= static_cast<unsigned char>(0xFF00U >> static_cast<unsigned>(kept));
-    }
-    return bytes;
-  };
-  if (address.is_v4()) {
-    return Cidr{ip::address_v4(clear(address.to_v4().to_bytes())), prefix};
-  }
-  return Cidr{ip::address_v6(clear(address.to_v6().to_bytes())), prefix};
+  const auto prefix = Prefix::parse(text);
+  return prefix ? std::optional(prefix->masked()) : std::nullopt;
 }
 
-/// The address with the first `prefix` bits set (or, for a broadcast, `base` with the rest set).
-template <class Address>
-Address fill(typename Address::bytes_type bytes, unsigned from, unsigned to) {
-  for (unsigned bit = from; bit < to; ++bit) {
-    bytes[bit / 8] |= static_cast<unsigned char>(0x80U >> bit % 8);
-  }
-  return Address(bytes);
+std::string netmask(const Prefix& prefix) {
+  Address ones{prefix.address.family, {}};
+  ones.bytes.fill(0xff);
+  return Prefix{ones, prefix.length}.network().text();
 }
 
-std::string netmask(const Cidr& cidr) {
-  return cidr.network.is_v4() ? fill<ip::address_v4>({}, 0, cidr.prefix).to_string()
-                              : fill<ip::address_v6>({}, 0, cidr.prefix).to_string();
+std::string broadcast(const Prefix& prefix) {
+  Address last = prefix.address;
+  for (unsigned bit = prefix.length; bit < last.bits(); ++bit) {
+    last.bytes[bit / 8] |= static_cast<std::uint8_t>(0x80U >> bit % 8);
+  }
+  return last.text();
 }
 
 const VifSubnet* first_of_family(const Vif& vif, int version) {
@@ -183,7 +155,7 @@ void append_network(std::string& out, const Vif& vif, const VifSubnet& subnet, s
     out += '}';
     return;
   }
-  const auto cidr = parse_cidr(subnet.cidr);
+  const auto cidr = network_of(subnet.cidr);
   append_member(out, "ip_address", subnet.ips.front().address);
   append_member(out, "netmask", cidr ? netmask(*cidr) : "");
   out += ", \"routes\": [";
@@ -192,8 +164,8 @@ void append_network(std::string& out, const Vif& vif, const VifSubnet& subnet, s
     append_route(out, any, any, *subnet.gateway);
   }
   for (const VifRoute& route : subnet.routes) {
-    if (const auto to = parse_cidr(route.cidr)) {
-      append_route(out, to->network.to_string(), netmask(*to), route.gateway);
+    if (const auto to = network_of(route.cidr)) {
+      append_route(out, to->address.text(), netmask(*to), route.gateway);
     }
   }
   out += ']';
@@ -343,15 +315,13 @@ std::optional<std::string> injected_interfaces(const NetworkModel& model) {
     body += fmt::format("\nauto {}\n", name);
     const std::string mac = vif.address.value_or("None");
     if (v4 != nullptr && !v4->ips.empty()) {
-      const auto cidr = parse_cidr(v4->cidr);
-      const bool valid = cidr && cidr->network.is_v4();
+      const auto cidr = network_of(v4->cidr);
+      const bool valid = cidr && cidr->address.v4();
       body += fmt::format(
           "iface {} inet static\n    hwaddress ether {}\n    address {}\n    netmask {}\n"
           "    broadcast {}\n",
           name, mac, v4->ips.front().address, valid ? netmask(*cidr) : "",
-          valid
-              ? fill<ip::address_v4>(cidr->network.to_v4().to_bytes(), cidr->prefix, 32).to_string()
-              : "");
+          valid ? broadcast(*cidr) : "");
       if (v4->gateway) {
         body += fmt::format("    gateway {}\n", *v4->gateway);
       }
@@ -360,10 +330,10 @@ std::optional<std::string> injected_interfaces(const NetworkModel& model) {
       }
     }
     if (v6 != nullptr && !v6->ips.empty()) {
-      const auto cidr = parse_cidr(v6->cidr);
+      const auto cidr = network_of(v6->cidr);
       body += fmt::format(
           "iface {} inet6 static\n    hwaddress ether {}\n    address {}\n    netmask {}\n", name,
-          mac, v6->ips.front().address, cidr ? cidr->prefix : 128);
+          mac, v6->ips.front().address, cidr ? cidr->length : 128);
       if (v6->gateway) {
         body += fmt::format("    gateway {}\n", *v6->gateway);
       }

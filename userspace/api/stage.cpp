@@ -16,6 +16,7 @@
 #include "base/log.hpp"
 #include "base/text.hpp"
 #include "http/coroutine.hpp"
+#include "metatap/address.hpp"
 
 namespace metatap::api {
 namespace {
@@ -71,15 +72,8 @@ struct AuthHeaders {
 
 /// An address in its one canonical spelling, IPv4-mapped ones as IPv4; empty for what is none.
 std::string canonical_address(std::string_view text) {
-  boost::system::error_code error;
-  auto address = boost::asio::ip::make_address(std::string(text), error);
-  if (error) {
-    return {};
-  }
-  if (address.is_v6() && address.to_v6().is_v4_mapped()) {
-    address = boost::asio::ip::make_address_v4(boost::asio::ip::v4_mapped, address.to_v6());
-  }
-  return address.to_string();
+  const auto address = Address::parse(text);
+  return address ? address->unmapped().text() : std::string();
 }
 
 std::chrono::sys_days day_of(std::string_view version) {

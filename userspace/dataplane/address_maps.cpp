@@ -9,18 +9,18 @@
 namespace metatap::dataplane {
 namespace {
 
-std::uint8_t family_of(const sys::IpAddress& address) {
+std::uint8_t family_of(const Address& address) {
   return address.family == AF_INET ? MT_FAMILY_V4 : MT_FAMILY_V6;
 }
 
-mt_address_key address_key(SlotOwner owner, const sys::IpAddress& address) {
+mt_address_key address_key(SlotOwner owner, const Address& address) {
   mt_address_key key{
       owner.slot, static_cast<std::uint16_t>(owner.generation), family_of(address), {}};
   std::copy_n(address.bytes.begin(), address.size(), key.address);
   return key;
 }
 
-mt_address_key mac_key(SlotOwner owner, const sys::MacAddress& mac) {
+mt_address_key mac_key(SlotOwner owner, const MacAddress& mac) {
   mt_address_key key{owner.slot, static_cast<std::uint16_t>(owner.generation), MT_FAMILY_MAC, {}};
   std::ranges::copy(mac, key.address);
   return key;
@@ -31,8 +31,8 @@ mt_alias_key alias_key(SlotOwner owner, std::uint8_t family, std::uint32_t index
           static_cast<std::uint8_t>(index)};
 }
 
-mt_prefix_key prefix_key(SlotOwner owner, const sys::IpNetwork& network) {
-  mt_prefix_key key{MT_PREFIX_OF_PORT + network.prefix,
+mt_prefix_key prefix_key(SlotOwner owner, const Prefix& network) {
+  mt_prefix_key key{MT_PREFIX_OF_PORT + network.length,
                     owner.slot,
                     static_cast<std::uint16_t>(owner.generation),
                     family_of(network.address),
@@ -41,8 +41,8 @@ mt_prefix_key prefix_key(SlotOwner owner, const sys::IpNetwork& network) {
   return key;
 }
 
-sys::IpAddress to_address(std::uint32_t family, const std::uint8_t (&bytes)[16]) {
-  sys::IpAddress address{family == MT_FAMILY_V4 ? AF_INET : AF_INET6, {}};
+Address to_address(std::uint32_t family, const std::uint8_t (&bytes)[16]) {
+  Address address{family == MT_FAMILY_V4 ? AF_INET : AF_INET6, {}};
   std::copy_n(bytes, address.size(), address.bytes.begin());
   return address;
 }
@@ -144,7 +144,7 @@ Status AddressMaps::change(SlotOwner owner, const PortAddresses& before,
 }
 
 Status AddressMaps::forget_learned(SlotOwner owner,
-                                   const std::function<bool(const sys::IpAddress&)>& keep) const {
+                                   const std::function<bool(const Address&)>& keep) const {
   if (maps_ == nullptr) {
     return {};
   }
@@ -178,7 +178,7 @@ Status AddressMaps::forget_learned(SlotOwner owner,
   return failure.take();
 }
 
-std::optional<sys::IpAddress> AddressMaps::address_of(const Alias& alias, int family) const {
+std::optional<Address> AddressMaps::address_of(const Alias& alias, int family) const {
   if (maps_ == nullptr) {
     return std::nullopt;
   }
@@ -197,7 +197,7 @@ Result<std::map<SlotOwner, PortAddresses>> AddressMaps::read() const {
   // Of an address, mt_aliases has the first row that is written and the last one that goes.
   failure(maps_->aliases.each([&](const mt_alias_key& key, const mt_alias& row) {
     if (key.index < MT_FIRST_LEARNED) {
-      sys::MacAddress mac{};
+      MacAddress mac{};
       std::ranges::copy(row.mac, mac.begin());
       all[{key.slot, key.generation}].addresses.push_back(
           {to_address(key.family, row.address), mac, false, key.index});
@@ -205,7 +205,7 @@ Result<std::map<SlotOwner, PortAddresses>> AddressMaps::read() const {
   }));
   failure(maps_->addresses.each([&](const mt_address_key& key, const mt_address&) {
     if (key.family == MT_FAMILY_MAC) {
-      sys::MacAddress mac{};
+      MacAddress mac{};
       std::copy_n(key.address, mac.size(), mac.begin());
       all[{key.slot, key.generation}].further_macs.push_back(mac);
     }

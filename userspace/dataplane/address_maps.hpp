@@ -30,9 +30,9 @@ class AddressMaps {
                               const PortAddresses& after) const;
   /// Forgets the addresses that the programs have learned, but for those to keep.
   [[nodiscard]] Status forget_learned(SlotOwner owner,
-                                      const std::function<bool(const sys::IpAddress&)>& keep) const;
+                                      const std::function<bool(const Address&)>& keep) const;
   /// The address that `alias` stands for, as the programs have it. Any thread; one system call.
-  [[nodiscard]] std::optional<sys::IpAddress> address_of(const Alias& alias, int family) const;
+  [[nodiscard]] std::optional<Address> address_of(const Alias& alias, int family) const;
   /// The configured rows that are there now. Fixed or not, nobody knows any more.
   [[nodiscard]] Result<std::map<SlotOwner, PortAddresses>> read() const;
 

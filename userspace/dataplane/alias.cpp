@@ -8,22 +8,22 @@
 namespace metatap::dataplane {
 namespace {
 
-std::uint32_t word16(const sys::IpAddress& address, std::size_t i) {
+std::uint32_t word16(const Address& address, std::size_t i) {
   return static_cast<std::uint32_t>(address.bytes[2 * i] << 8 | address.bytes[2 * i + 1]);
 }
 
-void set_word16(sys::IpAddress& address, std::size_t i, std::uint32_t word) {
+void set_word16(Address& address, std::size_t i, std::uint32_t word) {
   address.bytes[2 * i] = static_cast<std::uint8_t>(word >> 8);
   address.bytes[2 * i + 1] = static_cast<std::uint8_t>(word);
 }
 
-std::uint32_t word32(const sys::IpAddress& address) {
+std::uint32_t word32(const Address& address) {
   return word16(address, 0) << 16 | word16(address, 1);
 }
 
 }  // namespace
 
-std::optional<Alias> Alias::of(const sys::IpAddress& address) {
+std::optional<Alias> Alias::of(const Address& address) {
   const auto from = [](std::uint32_t value) {
     return Alias{value >> MT_ALIAS_SLOT_SHIFT & MT_ALIAS_SLOT_MASK,
                  value >> MT_ALIAS_GENERATION_SHIFT & MT_ALIAS_GENERATION_MASK,
@@ -46,15 +46,15 @@ std::uint32_t Alias::value() const {
   return slot << MT_ALIAS_SLOT_SHIFT | generation << MT_ALIAS_GENERATION_SHIFT | index;
 }
 
-sys::IpAddress Alias::v4() const {
+Address Alias::v4() const {
   const std::uint32_t word = htonl(MT_ALIAS_V4 | value());
-  sys::IpAddress address{AF_INET, {}};
+  Address address{AF_INET, {}};
   std::memcpy(address.bytes.data(), &word, sizeof(word));
   return address;
 }
 
-sys::IpAddress Alias::v6(const sys::IpAddress& guest) const {
-  sys::IpAddress alias = guest;
+Address Alias::v6(const Address& guest) const {
+  Address alias = guest;
   set_word16(alias, 0, MT_ALIAS_V6);
   set_word16(alias, 1, value() >> 16);
   set_word16(alias, 2, value() & 0xffff);

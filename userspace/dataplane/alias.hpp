@@ -18,10 +18,10 @@ struct Alias {
   bool operator==(const Alias&) const = default;
 
   /// nullopt: not an alias.
-  static std::optional<Alias> of(const sys::IpAddress& address);
-  [[nodiscard]] sys::IpAddress v4() const;
+  static std::optional<Alias> of(const Address& address);
+  [[nodiscard]] Address v4() const;
   /// `guest` with its prefix replaced; the sum of its 16-bit words stays the same.
-  [[nodiscard]] sys::IpAddress v6(const sys::IpAddress& guest) const;
+  [[nodiscard]] Address v6(const Address& guest) const;
 
  private:
   [[nodiscard]] std::uint32_t value() const;

@@ -46,7 +46,7 @@ std::vector<mt_source_key> keys_of(std::uint32_t device_slot, const RouterSource
     keys.push_back(key_of(device_slot, address.family == AF_INET ? MT_FAMILY_V4 : MT_FAMILY_V6,
                           address.bytes.data(), address.size()));
   }
-  if (source.mac != sys::MacAddress{}) {
+  if (source.mac != MacAddress{}) {
     keys.push_back(key_of(device_slot, MT_FAMILY_MAC, source.mac.data(), source.mac.size()));
   }
   return keys;

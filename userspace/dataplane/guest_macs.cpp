@@ -22,17 +22,17 @@ bool GuestMacs::note(const sys::Link& link) {
   return had;
 }
 
-std::optional<sys::MacAddress> GuestMacs::given(unsigned ifindex) const {
+std::optional<MacAddress> GuestMacs::given(unsigned ifindex) const {
   const auto found = given_.find(ifindex);
   return found == given_.end() ? std::nullopt : std::optional(found->second);
 }
 
-bool GuestMacs::fits(const sys::MacAddress& given, const Port& port) {
+bool GuestMacs::fits(const MacAddress& given, const Port& port) {
   const auto is_of = [&](std::string_view text) {
-    const auto mac = sys::parse_mac(text);
+    const auto mac = parse_mac(text);
     return mac && std::equal(mac->begin() + 1, mac->end(), given.begin() + 1);
   };
-  return !sys::parse_mac(port.mac_address) || is_of(port.mac_address) ||
+  return !parse_mac(port.mac_address) || is_of(port.mac_address) ||
          std::ranges::any_of(port.allowed_address_pairs, [&](const AddressPair& pair) {
            return pair.mac_address && is_of(*pair.mac_address);
          });

@@ -18,12 +18,12 @@ class GuestMacs {
   bool note(const sys::Link& link);
   void forget(unsigned ifindex) { given_.erase(ifindex); }
   /// nullopt: its MAC says nothing.
-  [[nodiscard]] std::optional<sys::MacAddress> given(unsigned ifindex) const;
+  [[nodiscard]] std::optional<MacAddress> given(unsigned ifindex) const;
   /// May a device that was given this MAC be that port's?
-  [[nodiscard]] static bool fits(const sys::MacAddress& given, const Port& port);
+  [[nodiscard]] static bool fits(const MacAddress& given, const Port& port);
 
  private:
-  std::map<unsigned, sys::MacAddress> given_;  ///< by ifindex
+  std::map<unsigned, MacAddress> given_;  ///< by ifindex
 };
 
 }  // namespace metatap::dataplane

@@ -20,16 +20,16 @@ namespace {
 
 constexpr int kBacklog = 1024;
 
-sys::IpAddress v4(std::uint32_t host_order) {
-  sys::IpAddress address;
+Address v4(std::uint32_t host_order) {
+  Address address;
   address.family = AF_INET;
   const auto network = htonl(host_order);
   std::memcpy(address.bytes.data(), &network, sizeof(network));
   return address;
 }
 
-sys::IpAddress v6(const std::array<std::uint32_t, 4>& words) {
-  sys::IpAddress address;
+Address v6(const std::array<std::uint32_t, 4>& words) {
+  Address address;
   address.family = AF_INET6;
   for (std::size_t i = 0; i < words.size(); ++i) {
     const auto network = htonl(words[i]);
@@ -40,19 +40,19 @@ sys::IpAddress v6(const std::array<std::uint32_t, 4>& words) {
 
 }  // namespace
 
-sys::IpAddress inner_v4() {
+Address inner_v4() {
   return v4(MT_INNER_V4);
 }
 
-sys::IpAddress inner_v6() {
+Address inner_v6() {
   return v6({MT_INNER_V6_0, MT_INNER_V6_1, MT_INNER_V6_2, MT_INNER_V6_3});
 }
 
-sys::IpAddress metadata_v4() {
+Address metadata_v4() {
   return v4(0xa9fea9feU);
 }
 
-sys::IpAddress metadata_v6() {
+Address metadata_v6() {
   return v6({0xfe800000U, 0, 0, 0xa9fea9feU});
 }
 

@@ -10,13 +10,13 @@
 namespace metatap::dataplane {
 
 /// The addresses to which mt_router turns the metadata addresses inside a namespace (abi.h).
-[[nodiscard]] sys::IpAddress inner_v4();
-[[nodiscard]] sys::IpAddress inner_v6();
-[[nodiscard]] sys::IpAddress metadata_v4();
-[[nodiscard]] sys::IpAddress metadata_v6();
+[[nodiscard]] Address inner_v4();
+[[nodiscard]] Address inner_v6();
+[[nodiscard]] Address metadata_v4();
+[[nodiscard]] Address metadata_v6();
 
 struct GuestSocket {
-  sys::IpAddress address;
+  Address address;
   unsigned ifindex = 0;  ///< link-local v6: the device it is bound to
   /// A BPF program that sees each SYN before it is answered, or -1.
   int filter = -1;

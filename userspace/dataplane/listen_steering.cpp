@@ -109,7 +109,7 @@ class ListenSteering final : public Steering {
     AddressTable::Device entry{ifindex, {}, device.binding.origin()};
     for (const auto& [id, subnet] : inventory.subnets) {
       if (subnet->network_id == device.plan.network_id) {
-        if (const auto cidr = sys::IpNetwork::parse(subnet->cidr)) {
+        if (const auto cidr = Prefix::parse(subnet->cidr)) {
           entry.subnets.push_back(*cidr);
         }
       }

@@ -20,14 +20,14 @@ namespace metatap::dataplane {
 namespace {
 
 constexpr std::string_view kInnerDevice = "metadata";
-constexpr sys::MacAddress kInnerMac = {0xfe, 0x16, 0x3e, 0xa9, 0xfe, 0xaa};
+constexpr MacAddress kInnerMac = {0xfe, 0x16, 0x3e, 0xa9, 0xfe, 0xaa};
 constexpr std::uint16_t kPort = MT_METADATA_PORT;
 /// Answers fit through whatever a tenant's overlay network adds, without path MTU discovery.
 constexpr unsigned kRouteMtu = 1400;
 constexpr int kBacklog = 4096;
 
-sys::IpAddress address(std::string_view text) {
-  return sys::IpAddress::parse(text).value();
+Address address(std::string_view text) {
+  return Address::parse(text).value();
 }
 
 using Setting = std::pair<std::string_view, std::string_view>;

@@ -43,7 +43,7 @@ class MetadataNamespace {
   Status remove();
 
   /// The MAC in answers to the guests, and as which the namespace's only neighbour is known.
-  static constexpr sys::MacAddress kMetadataMac = {0xfe, 0x16, 0x3e, 0xa9, 0xfe, 0xa9};
+  static constexpr MacAddress kMetadataMac = {0xfe, 0x16, 0x3e, 0xa9, 0xfe, 0xa9};
   /// Name of the host end for a namespace's name: at most 15 characters, no two names alike.
   static std::string host_device_of(std::string_view name);
 

@@ -31,11 +31,11 @@ std::string line_of(std::uint64_t cookie, const PlaceChange& change) {
          "\n";
 }
 
-unsigned prefix_of(const sys::IpAddress& address) {
+unsigned prefix_of(const Address& address) {
   return address.family == AF_INET ? 32 : 128;
 }
 
-sys::Route local_route(unsigned lo, const sys::IpAddress& address) {
+sys::Route local_route(unsigned lo, const Address& address) {
   sys::Route route;
   route.destination = address;
   route.prefix = prefix_of(address);
@@ -143,13 +143,13 @@ Status PlaceJournal::set_sysctl(std::uint64_t cookie, const std::string& path,
 }
 
 Status PlaceJournal::add_local_route(std::uint64_t cookie, sys::Netlink& netlink, unsigned lo,
-                                     const sys::IpAddress& address) {
+                                     const Address& address) {
   record(cookie, {PlaceChange::Kind::local_route, address.text(), "lo", {}, {}});
   return netlink.add_route(local_route(lo, address));
 }
 
 Status PlaceJournal::add_address(std::uint64_t cookie, sys::Netlink& netlink,
-                                 const sys::Link& device, const sys::IpAddress& address) {
+                                 const sys::Link& device, const Address& address) {
   record(cookie, {PlaceChange::Kind::address, address.text(), device.name, {}, {}});
   return netlink.add_address(device.index, address, prefix_of(address));
 }
@@ -167,7 +167,7 @@ Status PlaceJournal::undo(std::uint64_t cookie, sys::Netlink& netlink) {
         done = sys::set_sysctl(change.what, change.before);
       }
     } else if (const auto device = netlink.link(change.device)) {
-      const auto address = sys::IpAddress::parse(change.what);
+      const auto address = Address::parse(change.what);
       if (address) {
         done = change.kind == PlaceChange::Kind::address
                    ? netlink.delete_address(device->index, *address, prefix_of(*address))

@@ -36,9 +36,9 @@ class PlaceJournal {
   Status set_sysctl(std::uint64_t cookie, const std::string& path, const std::string& value);
   /// `ip route add local ADDRESS dev lo`.
   Status add_local_route(std::uint64_t cookie, sys::Netlink& netlink, unsigned lo,
-                         const sys::IpAddress& address);
+                         const Address& address);
   Status add_address(std::uint64_t cookie, sys::Netlink& netlink, const sys::Link& device,
-                     const sys::IpAddress& address);
+                     const Address& address);
   /// Puts back what is still as we left it, newest first; what others changed since stays.
   Status undo(std::uint64_t cookie, sys::Netlink& netlink);
   /// The namespace is gone, and all in it.

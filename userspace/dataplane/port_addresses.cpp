@@ -9,7 +9,7 @@
 namespace metatap::dataplane {
 namespace {
 
-const sys::IpAddress kLinkLocal{AF_INET6, {0xfe, 0x80}};
+const Address kLinkLocal{AF_INET6, {0xfe, 0x80}};
 
 using Taken = std::bitset<MT_FIRST_LEARNED>;
 
@@ -32,11 +32,11 @@ void take(Taken& taken, std::uint32_t index) {
 PortAddresses PortAddresses::of(const Port& port) {
   constexpr std::size_t kMost[] = {MT_FIRST_LEARNED, MT_FIRST_LEARNED - 1 /* fe80:: */};
   PortAddresses all;
-  const auto own_mac = sys::parse_mac(port.mac_address);
-  const auto mac = own_mac ? *own_mac : sys::MacAddress{};
+  const auto own_mac = parse_mac(port.mac_address);
+  const auto mac = own_mac ? *own_mac : MacAddress{};
   all.any_mac = !own_mac || port.mac_policy == MacPolicy::any;
   std::size_t count[] = {0, 0};
-  const auto own = [&](const sys::IpAddress& address, const sys::MacAddress& to, bool fixed) {
+  const auto own = [&](const Address& address, const MacAddress& to, bool fixed) {
     if (address.link_local() || all.find(address) != nullptr) {
       return;
     }
@@ -49,7 +49,7 @@ PortAddresses PortAddresses::of(const Port& port) {
     all.addresses.push_back({address, to, fixed, 0});
   };
   for (const auto& fixed : port.fixed_ips) {
-    if (const auto address = sys::IpAddress::parse(fixed.ip_address)) {
+    if (const auto address = Address::parse(fixed.ip_address)) {
       own(*address, mac, true);
       if (all.first_fixed.empty()) {
         all.first_fixed = address->text();
@@ -57,18 +57,18 @@ PortAddresses PortAddresses::of(const Port& port) {
     }
   }
   for (const auto& pair : port.allowed_address_pairs) {
-    const auto other = sys::parse_mac(pair.mac_address.value_or(port.mac_address));
+    const auto other = parse_mac(pair.mac_address.value_or(port.mac_address));
     const auto to = other ? *other : mac;
     if (other && own_mac && !all.has_mac(mac, to)) {
       all.further_macs.push_back(to);
     }
-    if (const auto network = sys::IpNetwork::parse(pair.ip_address)) {
-      if (network->prefix < network->address.size() * 8) {
-        all.networks.push_back(*network);
+    if (const auto network = Prefix::parse(pair.ip_address)) {
+      if (network->length < network->address.bits()) {
+        all.networks.push_back(network->masked());
       } else {
         own(network->address, to, false);
       }
-    } else if (const auto address = sys::IpAddress::parse(pair.ip_address)) {
+    } else if (const auto address = Address::parse(pair.ip_address)) {
       own(*address, to, false);
     }
   }
@@ -104,7 +104,7 @@ void PortAddresses::number(const PortAddresses& before) {
   }
 }
 
-const PortAddresses::Own* PortAddresses::find(const sys::IpAddress& address) const {
+const PortAddresses::Own* PortAddresses::find(const Address& address) const {
   const auto found = std::ranges::find(addresses, address, &Own::address);
   return found == addresses.end() ? nullptr : &*found;
 }
@@ -116,12 +116,12 @@ const PortAddresses::Own* PortAddresses::find(int family, std::uint32_t index) c
   return found == addresses.end() ? nullptr : &*found;
 }
 
-bool PortAddresses::admits(const sys::IpAddress& address) const {
+bool PortAddresses::admits(const Address& address) const {
   return std::ranges::any_of(networks,
                              [&](const auto& network) { return network.contains(address); });
 }
 
-bool PortAddresses::has_mac(const sys::MacAddress& own, const sys::MacAddress& mac) const {
+bool PortAddresses::has_mac(const MacAddress& own, const MacAddress& mac) const {
   return mac == own || std::ranges::find(further_macs, mac) != further_macs.end();
 }
 

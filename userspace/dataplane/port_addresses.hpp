@@ -14,30 +14,30 @@ namespace metatap::dataplane {
 /// What a port may ask from as the inventory has it: values, no kernel.
 struct PortAddresses {
   struct Own {
-    sys::IpAddress address;
-    sys::MacAddress mac{};    ///< where answers go until another MAC is seen
+    Address address;
+    MacAddress mac{};         ///< where answers go until another MAC is seen
     bool fixed = false;       ///< one of fixed_ips, not of an address pair
     std::uint32_t index = 0;  ///< in the alias; given by number()
     auto operator<=>(const Own&) const = default;
   };
-  std::vector<Own> addresses;  ///< fe80:: stands for all of the port's link-local ones
-  std::vector<sys::MacAddress> further_macs;  ///< of address pairs
-  std::vector<sys::IpNetwork> networks;       ///< address pairs with a prefix
-  std::string first_fixed;                    ///< as text; empty: the port has no fixed address
-  bool any_mac = false;                       ///< the port says so, or its MAC is not known
-  unsigned left_out = 0;                      ///< so many addresses more than there are indices
+  std::vector<Own> addresses;            ///< fe80:: stands for all of the port's link-local ones
+  std::vector<MacAddress> further_macs;  ///< of address pairs
+  std::vector<Prefix> networks;          ///< address pairs with a prefix
+  std::string first_fixed;               ///< as text; empty: the port has no fixed address
+  bool any_mac = false;                  ///< the port says so, or its MAC is not known
+  unsigned left_out = 0;                 ///< so many addresses more than there are indices
   auto operator<=>(const PortAddresses&) const = default;
 
   static PortAddresses of(const Port& port);
   /// Gives each address its index: the one it has had in `before`, else one that is free in both.
   void number(const PortAddresses& before);
 
-  [[nodiscard]] const Own* find(const sys::IpAddress& address) const;
+  [[nodiscard]] const Own* find(const Address& address) const;
   [[nodiscard]] const Own* find(int family, std::uint32_t index) const;
   /// Within one of `networks`?
-  [[nodiscard]] bool admits(const sys::IpAddress& address) const;
+  [[nodiscard]] bool admits(const Address& address) const;
   /// Is `mac` one that the port's frames may come from? `own` is the port's first.
-  [[nodiscard]] bool has_mac(const sys::MacAddress& own, const sys::MacAddress& mac) const;
+  [[nodiscard]] bool has_mac(const MacAddress& own, const MacAddress& mac) const;
 };
 
 }  // namespace metatap::dataplane

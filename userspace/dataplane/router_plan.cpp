@@ -116,7 +116,7 @@ namespace {
 
 std::vector<RouterSource> sources_of(const PortIndex& index, std::string_view network_id) {
   std::vector<RouterSource> sources;
-  std::map<sys::IpAddress, int> claims;
+  std::map<Address, int> claims;
   for (const auto& id : index.ports_of(network_id)) {
     const Port& port = *index.inventory().ports.find(id)->second;
     if (port.device_owner.starts_with("network:")) {
@@ -124,12 +124,12 @@ std::vector<RouterSource> sources_of(const PortIndex& index, std::string_view ne
     }
     RouterSource source{port.id, port.project_id, {}, {}, port.admin_state_up};
     for (const auto& fixed : port.fixed_ips) {
-      if (const auto address = sys::IpAddress::parse(fixed.ip_address)) {
+      if (const auto address = Address::parse(fixed.ip_address)) {
         source.addresses.push_back(*address);
         ++claims[*address];
       }
     }
-    if (const auto mac = sys::parse_mac(port.mac_address)) {
+    if (const auto mac = parse_mac(port.mac_address)) {
       source.mac = *mac;
     }
     sources.push_back(std::move(source));
@@ -225,8 +225,8 @@ PlacePlan plan_place(const PortIndex& index, const PlaceName& place,
   return plan;
 }
 
-sys::IpAddress link_local_of(const sys::MacAddress& mac) {
-  sys::IpAddress address;
+Address link_local_of(const MacAddress& mac) {
+  Address address;
   address.family = AF_INET6;
   address.bytes = {0xfe, 0x80};
   const std::array<std::uint8_t, 8> id = {

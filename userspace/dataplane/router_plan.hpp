@@ -54,8 +54,8 @@ class PortIndex {
 /// A guest's port behind a device.
 struct RouterSource {
   std::string port_id, project_id;
-  std::vector<sys::IpAddress> addresses;
-  sys::MacAddress mac{};
+  std::vector<Address> addresses;
+  MacAddress mac{};
   bool enabled = true;  ///< admin_state_up of the port
   bool operator==(const RouterSource&) const = default;
 };
@@ -98,6 +98,6 @@ struct PlacePlan {
                                    const std::vector<sys::Link>& links);
 
 /// The link-local address that a guest's MAC makes (RFC 4291, appendix A).
-[[nodiscard]] sys::IpAddress link_local_of(const sys::MacAddress& mac);
+[[nodiscard]] Address link_local_of(const MacAddress& mac);
 
 }  // namespace metatap::dataplane

@@ -17,8 +17,8 @@ auto order(const AddressTable::Known& known) {
 
 }  // namespace
 
-sys::IpAddress address_of(const sockaddr_storage& peer) {
-  sys::IpAddress address;
+Address address_of(const sockaddr_storage& peer) {
+  Address address;
   if (peer.ss_family == AF_INET) {
     sockaddr_in v4{};
     std::memcpy(&v4, &peer, sizeof(v4));
@@ -55,7 +55,7 @@ Caller MarkResolver::caller_of(int accepted_fd, const sockaddr_storage& peer) co
   }
   auto address = address_of(peer);
   if (address.link_local() && address.family == AF_INET6 && !origin->port_id.empty()) {
-    sys::MacAddress mac{};
+    MacAddress mac{};
     std::copy_n(entry->row.mac, mac.size(), mac.begin());
     address = link_local_of(mac);
   }
@@ -66,8 +66,7 @@ void AddressTable::sort() {
   std::ranges::sort(known, {}, order);
 }
 
-std::shared_ptr<const Origin> AddressTable::find(const sys::IpAddress& address,
-                                                 unsigned ifindex) const {
+std::shared_ptr<const Origin> AddressTable::find(const Address& address, unsigned ifindex) const {
   const bool local = address.family == AF_INET6 && address.link_local();
   const Known wanted{address, local ? ifindex : 0, nullptr};
   const auto at = std::ranges::lower_bound(known, order(wanted), {}, order);

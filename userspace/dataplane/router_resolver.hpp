@@ -35,13 +35,13 @@ class MarkResolver : public CallerResolver {
 /// device it came from. Immutable once published.
 struct AddressTable {
   struct Known {
-    sys::IpAddress address;
+    Address address;
     unsigned ifindex = 0;  ///< of the device, for link-local addresses
     std::shared_ptr<const Origin> origin;
   };
   struct Device {
     unsigned ifindex = 0;
-    std::vector<sys::IpNetwork> subnets;   ///< address and prefix length
+    std::vector<Prefix> subnets;           ///< address and prefix length
     std::shared_ptr<const Origin> origin;  ///< without a port
   };
   std::vector<Known> known;  ///< sorted by address and ifindex
@@ -50,8 +50,7 @@ struct AddressTable {
   void sort();
   /// The origin of that peer; without a port for an address of ours that no port has; null for one
   /// that is in none of our subnets.
-  [[nodiscard]] std::shared_ptr<const Origin> find(const sys::IpAddress& address,
-                                                   unsigned ifindex) const;
+  [[nodiscard]] std::shared_ptr<const Origin> find(const Address& address, unsigned ifindex) const;
 };
 
 /// `--steering=listen`. Thread-safe.
@@ -66,6 +65,6 @@ class AddressResolver : public CallerResolver {
 };
 
 /// An IPv4-mapped peer as the IPv4 address it is.
-[[nodiscard]] sys::IpAddress address_of(const sockaddr_storage& peer);
+[[nodiscard]] Address address_of(const sockaddr_storage& peer);
 
 }  // namespace metatap::dataplane

@@ -14,7 +14,7 @@ namespace {
 using sys::SockDiag;
 using sys::TcpSocket;
 
-std::vector<sys::IpAddress> inner_addresses() {
+std::vector<Address> inner_addresses() {
   return {inner_v4(), inner_v6()};
 }
 

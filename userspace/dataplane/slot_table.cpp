@@ -12,7 +12,7 @@ SlotOwner owner_of(std::uint32_t slot, const mt_slot& row) {
   return {slot, row.generation};
 }
 
-bool is_nothing(const sys::IpAddress&) {
+bool is_nothing(const Address&) {
   return false;
 }
 
@@ -192,7 +192,7 @@ void SlotTable::clear(std::uint32_t slot, std::uint16_t generation,
   }
 }
 
-std::optional<sys::IpAddress> SlotTable::address_of(const Alias& alias, int family) const {
+std::optional<Address> SlotTable::address_of(const Alias& alias, int family) const {
   return addresses_.address_of(alias, family);
 }
 

@@ -56,7 +56,7 @@ class SlotTable {
   /// The row as it is in the kernel. Any thread; one system call.
   [[nodiscard]] Result<mt_slot> read(std::uint32_t slot) const;
   /// The address behind an alias of `family`, learned or not. Any thread; one system call.
-  [[nodiscard]] std::optional<sys::IpAddress> address_of(const Alias& alias, int family) const;
+  [[nodiscard]] std::optional<Address> address_of(const Alias& alias, int family) const;
   /// Of the rows that an earlier process left and nobody adopted: clears those for which `mine` is
   /// true and sends their numbers to rest.
   void drop_orphans(const std::function<bool(const mt_slot&)>& mine);

@@ -11,8 +11,7 @@
 
 namespace metatap::dataplane {
 
-std::string Steering::listener_name(const Place& place, const sys::IpAddress& shown,
-                                    unsigned ifindex) {
+std::string Steering::listener_name(const Place& place, const Address& shown, unsigned ifindex) {
   const auto address = shown.text();
   if (shown.family == AF_INET) {
     return fmt::format("{}/{}:{}", place.name, address, MT_METADATA_PORT);
@@ -22,8 +21,7 @@ std::string Steering::listener_name(const Place& place, const sys::IpAddress& sh
              : fmt::format("{}/[{}%{}]:{}", place.name, address, ifindex, MT_METADATA_PORT);
 }
 
-Status Steering::open_listener(Place& place, const sys::IpAddress& shown,
-                               const GuestSocket& socket) {
+Status Steering::open_listener(Place& place, const Address& shown, const GuestSocket& socket) {
   auto name = listener_name(place, shown, socket.ifindex);
   if (place.listeners.contains(name)) {
     return {};
@@ -55,7 +53,7 @@ Status Steering::add_metadata_addresses(Place& place, const Inside& inside, cons
   if (!addresses) {
     return tl::make_unexpected(addresses.error());
   }
-  const auto has = [&](const sys::IpAddress& address, unsigned ifindex) {
+  const auto has = [&](const Address& address, unsigned ifindex) {
     return std::ranges::any_of(*addresses, [&](const auto& entry) {
       return entry.address == address && (ifindex == 0 || entry.ifindex == ifindex);
     });

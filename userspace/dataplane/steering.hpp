@@ -69,11 +69,10 @@ class Steering {
   Steering(const Core& core, PlaceJournal& journal, GuestFrontend& frontend)
       : core_(core), journal_(journal), frontend_(frontend) {}
 
-  [[nodiscard]] static std::string listener_name(const Place& place, const sys::IpAddress& shown,
+  [[nodiscard]] static std::string listener_name(const Place& place, const Address& shown,
                                                  unsigned ifindex);
   /// Opens it unless it is there. `shown`: the address that guests use.
-  [[nodiscard]] Status open_listener(Place& place, const sys::IpAddress& shown,
-                                     const GuestSocket& socket);
+  [[nodiscard]] Status open_listener(Place& place, const Address& shown, const GuestSocket& socket);
   /// An on-link guest asks by ARP or ND for the metadata address: somebody there must have it.
   [[nodiscard]] Status add_metadata_addresses(Place& place, const Inside& inside,
                                               const PlacePlan& plan);

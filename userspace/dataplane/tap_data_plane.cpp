@@ -381,7 +381,7 @@ Status TapDataPlane::settle_points(const std::string& device, const TapDevice& n
       foreign_.erase(point);
     } else if (foreign_.insert(point).second) {
       log::warn("tap {}: not port {}'s: the device was given {}", device, plan.port_id,
-                sys::to_string(now.given_mac.value_or(sys::MacAddress{})));
+                to_string(now.given_mac.value_or(MacAddress{})));
     }
     if (plan.foreign || now.ifindex == 0) {
       continue;

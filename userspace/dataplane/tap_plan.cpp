@@ -152,7 +152,7 @@ std::optional<TapPlan> plan_tap(const TapIndex& index, const TapPoint& point,
   flag(port.address_policy == AddressPolicy::learn, MT_SLOT_LEARN);
   flag(!plan.addresses.networks.empty(), MT_SLOT_PREFIXES);
   flag(plan.addresses.any_mac, MT_SLOT_ANY_MAC);
-  if (const auto mac = sys::parse_mac(port.mac_address)) {
+  if (const auto mac = parse_mac(port.mac_address)) {
     std::ranges::copy(*mac, row.mac);
   }
   copy_text(row.device, point.device);

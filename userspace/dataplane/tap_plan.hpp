@@ -31,7 +31,7 @@ struct TapDevice {
   unsigned ifindex = 0;
   /// The MAC that libvirt or Nova gave it: a guest's, with fe in front. A name such as vnet7 goes
   /// from one guest to another; this says whose it is now.
-  std::optional<sys::MacAddress> given_mac;
+  std::optional<MacAddress> given_mac;
 };
 
 /// The inventory by the devices that its ports name. Control thread.

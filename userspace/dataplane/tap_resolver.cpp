@@ -13,7 +13,7 @@
 namespace metatap::dataplane {
 
 Caller TapResolver::caller_of(int accepted_fd, const sockaddr_storage& peer) const {
-  sys::IpAddress address{peer.ss_family, {}};
+  Address address{peer.ss_family, {}};
   if (peer.ss_family == AF_INET) {
     sockaddr_in v4{};
     std::memcpy(&v4, &peer, sizeof(v4));

@@ -42,7 +42,7 @@ DeviceStatus TapDataPlane::status_of(const TapPoint& point, const std::string& p
   if (is_foreign(*index_, point, device, port)) {
     return say(DeviceState::refused,
                fmt::format("the device was given {}, which is not for the port's MAC {}",
-                           sys::to_string(*device.given_mac), port.mac_address));
+                           to_string(*device.given_mac), port.mac_address));
   }
   if (tap != taps_.end()) {
     return say(DeviceState::conflict, "port " + tap->second.port_id + " has this device already");

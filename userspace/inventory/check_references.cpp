@@ -9,7 +9,7 @@
 #include <unordered_set>
 #include <utility>
 
-#include "inventory/address.hpp"
+#include "metatap/address.hpp"
 #include "inventory/json_reader.hpp"
 
 namespace metatap {
@@ -133,8 +133,8 @@ class Checker {
                "subnet " + fixed.subnet_id + " is of network " + subnet->second->network_id +
                    ", the port of " + port.network_id);
       }
-      const auto address = IpAddress::parse(fixed.ip_address);
-      const auto prefix = IpPrefix::parse(subnet->second->cidr);
+      const auto address = Address::parse(fixed.ip_address);
+      const auto prefix = Prefix::parse(subnet->second->cidr);
       if (!address || !prefix || !prefix->contains(*address)) {
         refuse("ports", port.id, member + "/ip_address",
                fixed.ip_address + " is not within " + subnet->second->cidr);

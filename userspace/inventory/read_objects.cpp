@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "base/text.hpp"
-#include "inventory/address.hpp"
+#include "metatap/address.hpp"
 
 namespace metatap {
 namespace {
@@ -16,23 +16,27 @@ using json::Node;
 using json::Object;
 
 std::string address_of(const Node& node) {
-  const auto address = IpAddress::parse(node.text());
+  const auto address = Address::parse(node.text());
   if (!address) {
     node.refuse(in_quotes(node.text()) + " is not an IP address");
   }
-  return address->str();
+  return address->text();
+}
+
+int ip_version_of(const Address& address) {
+  return address.v4() ? 4 : 6;
 }
 
 std::string mac_of(const Node& node) {
-  auto mac = canonical_mac(node.text());
+  const auto mac = parse_mac(node.text());
   if (!mac) {
     node.refuse(in_quotes(node.text()) + " is not a MAC address");
   }
-  return *std::move(mac);
+  return to_string(*mac);
 }
 
-IpPrefix prefix_of(const Node& node) {
-  const auto prefix = IpPrefix::parse(node.text());
+Prefix prefix_of(const Node& node) {
+  const auto prefix = Prefix::parse(node.text());
   if (!prefix) {
     node.refuse(in_quotes(node.text()) + " is not a network in CIDR form");
   }
@@ -302,17 +306,17 @@ std::shared_ptr<Subnet> read_subnet(const Node& node) {
   const auto cidr = prefix_of(cidr_at);
   if (cidr.address != cidr.network()) {
     cidr_at.refuse(in_quotes(cidr_at.text()) + " has host bits set; " +
-                   IpPrefix{cidr.network(), cidr.length}.str() + " may be meant");
+                   cidr.masked().text() + " may be meant");
   }
-  subnet->cidr = cidr.str();
+  subnet->cidr = cidr.text();
   const auto version_at = in.need("ip_version");
   subnet->ip_version = static_cast<int>(version_at.integer(4, 6));
-  if (subnet->ip_version != cidr.address.version) {
-    version_at.refuse("the cidr is of IPv" + std::to_string(cidr.address.version));
+  if (subnet->ip_version != ip_version_of(cidr.address)) {
+    version_at.refuse("the cidr is of IPv" + std::to_string(ip_version_of(cidr.address)));
   }
   const auto same_family = [&](const Node& at) {
     auto address = address_of(at);
-    if (IpAddress::parse(address)->version != subnet->ip_version) {
+    if (ip_version_of(*Address::parse(address)) != subnet->ip_version) {
       at.refuse(address + " is not of the subnet's IP version");
     }
     return address;
@@ -327,10 +331,10 @@ std::shared_ptr<Subnet> read_subnet(const Node& node) {
     Object route(at);
     const auto destination_at = route.need("destination");
     const auto destination = prefix_of(destination_at);
-    if (destination.address.version != subnet->ip_version) {
+    if (ip_version_of(destination.address) != subnet->ip_version) {
       destination_at.refuse("not of the subnet's IP version");
     }
-    subnet->host_routes.push_back({destination.str(), same_family(route.need("nexthop"))});
+    subnet->host_routes.push_back({destination.text(), same_family(route.need("nexthop"))});
     route.done();
   });
   if (const auto mode = in.find("ipv6_address_mode")) {
@@ -376,7 +380,7 @@ std::shared_ptr<Port> read_port(const Node& node) {
     const auto address_at = in_pair.need("ip_address");
     pair.ip_address = address_at.text().find('/') == std::string::npos
                           ? address_of(address_at)
-                          : prefix_of(address_at).str();
+                          : prefix_of(address_at).text();
     if (const auto mac = in_pair.find("mac_address")) {
       pair.mac_address = mac_of(*mac);
     }

@@ -32,7 +32,7 @@ struct Message {
   T* extra() {
     return static_cast<T*>(mnl_nlmsg_put_extra_header(header, sizeof(T)));
   }
-  void put(std::uint16_t type, const IpAddress& address) {
+  void put(std::uint16_t type, const Address& address) {
     mnl_attr_put(header, type, address.size(), address.bytes.data());
   }
   std::array<char, 2048> bytes{};
@@ -96,90 +96,6 @@ Link to_link(const nlmsghdr* message) {
 }
 
 }  // namespace
-
-std::string to_string(const MacAddress& mac) {
-  return fmt::format("{:02x}:{:02x}:{:02x}:{:02x}:{:02x}:{:02x}", mac[0], mac[1], mac[2], mac[3],
-                     mac[4], mac[5]);
-}
-
-Result<MacAddress> parse_mac(std::string_view text) {
-  MacAddress mac{};
-  const auto bad = [&] {
-    return fail(ErrorCode::invalid, "\"" + std::string(text) + "\" is not a MAC address");
-  };
-  if (text.size() != 17) {
-    return bad();
-  }
-  const auto digit = [](char c) {
-    const char* digits = "0123456789abcdef";
-    const auto* at = std::strchr(digits, c >= 'A' && c <= 'F' ? c - 'A' + 'a' : c);
-    return at == nullptr || c == '\0' ? -1 : static_cast<int>(at - digits);
-  };
-  for (std::size_t i = 0; i < mac.size(); ++i) {
-    const int high = digit(text[3 * i]);
-    const int low = digit(text[3 * i + 1]);
-    if (high < 0 || low < 0 || (i != 5 && text[3 * i + 2] != ':')) {
-      return bad();
-    }
-    mac[i] = static_cast<std::uint8_t>(high << 4 | low);
-  }
-  return mac;
-}
-
-Result<IpAddress> IpAddress::parse(std::string_view text) {
-  const std::string copy(text);
-  IpAddress address;
-  address.family = text.find(':') == std::string_view::npos ? AF_INET : AF_INET6;
-  if (::inet_pton(address.family, copy.c_str(), address.bytes.data()) != 1) {
-    return fail(ErrorCode::invalid, "\"" + copy + "\" is not an IP address");
-  }
-  return address;
-}
-
-std::string IpAddress::text() const {
-  std::array<char, INET6_ADDRSTRLEN> buffer{};
-  return ::inet_ntop(family, bytes.data(), buffer.data(), buffer.size()) == nullptr
-             ? std::string()
-             : std::string(buffer.data());
-}
-
-std::size_t IpAddress::size() const {
-  return family == AF_INET ? 4 : 16;
-}
-
-Result<IpNetwork> IpNetwork::parse(std::string_view text) {
-  const auto slash = text.find('/');
-  const auto address = IpAddress::parse(text.substr(0, slash));
-  unsigned prefix = 0;
-  const auto length = slash == std::string_view::npos ? std::string_view() : text.substr(slash + 1);
-  const auto [end, error] = std::from_chars(length.data(), length.data() + length.size(), prefix);
-  if (!address || length.empty() || error != std::errc() || end != length.data() + length.size() ||
-      prefix > address->size() * 8) {
-    return fail(ErrorCode::invalid,
-                "\"" + std::string(text) + "\" is not an IP network in CIDR notation");
-  }
-  IpNetwork network{*address, prefix};
-  for (unsigned bit = prefix; bit < address->size() * 8; ++bit) {
-    network.address.bytes[bit / 8] &= static_cast<std::uint8_t>(~(0x80U >> bit % 8));
-  }
-  return network;
-}
-
-bool IpNetwork::contains(const IpAddress& other) const {
-  if (other.family != address.family) {
-    return false;
-  }
-  const unsigned whole = prefix / 8, rest = prefix % 8;
-  if (std::memcmp(other.bytes.data(), address.bytes.data(), whole) != 0) {
-    return false;
-  }
-  const auto mask = static_cast<std::uint8_t>(0xff00U >> rest);
-  return rest == 0 || (other.bytes[whole] & mask) == (address.bytes[whole] & mask);
-}
-
-bool IpAddress::link_local() const {
-  return family == AF_INET6 && bytes[0] == 0xfe && (bytes[1] & 0xc0) == 0x80;
-}
 
 void LinkMonitor::Close::operator()(mnl_socket* socket) const {
   mnl_socket_close(socket);
@@ -329,7 +245,7 @@ Status Netlink::set_namespace(unsigned ifindex, int namespace_fd) {
   return socket_.transact(message.header, fmt::format("move link {}", ifindex));
 }
 
-Status Netlink::add_address(unsigned ifindex, const IpAddress& address, unsigned prefix) {
+Status Netlink::add_address(unsigned ifindex, const Address& address, unsigned prefix) {
   Message message(RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE);
   auto* info = message.extra<ifaddrmsg>();
   info->ifa_family = static_cast<std::uint8_t>(address.family);
@@ -344,7 +260,7 @@ Status Netlink::add_address(unsigned ifindex, const IpAddress& address, unsigned
   return socket_.transact(message.header, fmt::format("add {}/{}", address.text(), prefix));
 }
 
-Status Netlink::delete_address(unsigned ifindex, const IpAddress& address, unsigned prefix) {
+Status Netlink::delete_address(unsigned ifindex, const Address& address, unsigned prefix) {
   Message message(RTM_DELADDR, 0);
   auto* info = message.extra<ifaddrmsg>();
   info->ifa_family = static_cast<std::uint8_t>(address.family);
@@ -395,7 +311,7 @@ Status Netlink::delete_route(const Route& route) {
       message.header, fmt::format("delete route {}/{}", route.destination.text(), route.prefix));
 }
 
-Status Netlink::add_neighbour(unsigned ifindex, const IpAddress& address, const MacAddress& mac) {
+Status Netlink::add_neighbour(unsigned ifindex, const Address& address, const MacAddress& mac) {
   Message message(RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE);
   auto* info = message.extra<ndmsg>();
   info->ndm_family = static_cast<std::uint8_t>(address.family);
@@ -406,8 +322,8 @@ Status Netlink::add_neighbour(unsigned ifindex, const IpAddress& address, const 
   return socket_.transact(message.header, "add neighbour " + address.text());
 }
 
-Result<std::vector<Netlink::Address>> Netlink::addresses() {
-  std::vector<Address> found;
+Result<std::vector<Netlink::Assigned>> Netlink::addresses() {
+  std::vector<Assigned> found;
   Message message(RTM_GETADDR, NLM_F_DUMP);
   message.extra<ifaddrmsg>()->ifa_family = AF_UNSPEC;
   auto done = socket_.dump(message.header, "list addresses", [&](const nlmsghdr* received) {
@@ -415,22 +331,22 @@ Result<std::vector<Netlink::Address>> Netlink::addresses() {
       return;
     }
     const auto* info = static_cast<const ifaddrmsg*>(mnl_nlmsg_get_payload(received));
-    Address address;
-    address.ifindex = info->ifa_index;
-    address.prefix = info->ifa_prefixlen;
-    address.tentative = (info->ifa_flags & IFA_F_TENTATIVE) != 0;
-    address.address.family = info->ifa_family;
+    Assigned entry;
+    entry.ifindex = info->ifa_index;
+    entry.prefix = info->ifa_prefixlen;
+    entry.tentative = (info->ifa_flags & IFA_F_TENTATIVE) != 0;
+    entry.address.family = info->ifa_family;
     bool local = false;
     for_each_attribute(received, sizeof(*info), [&](const nlattr* attribute) {
       const auto type = mnl_attr_get_type(attribute);
       if ((type == IFA_LOCAL || (type == IFA_ADDRESS && !local)) &&
-          mnl_attr_get_payload_len(attribute) == address.address.size()) {
-        std::memcpy(address.address.bytes.data(), mnl_attr_get_payload(attribute),
-                    address.address.size());
+          mnl_attr_get_payload_len(attribute) == entry.address.size()) {
+        std::memcpy(entry.address.bytes.data(), mnl_attr_get_payload(attribute),
+                    entry.address.size());
         local |= type == IFA_LOCAL;
       }
     });
-    found.push_back(address);
+    found.push_back(entry);
   });
   if (!done) {
     return tl::make_unexpected(std::move(done.error()));

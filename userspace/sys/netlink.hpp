@@ -10,39 +10,13 @@
 #include <utility>
 #include <vector>
 
+#include "metatap/address.hpp"
 #include "metatap/result.hpp"
 #include "sys/netlink_socket.hpp"
 
 struct mnl_socket;
 
 namespace metatap::sys {
-
-using MacAddress = std::array<std::uint8_t, 6>;
-
-[[nodiscard]] std::string to_string(const MacAddress& mac);
-[[nodiscard]] Result<MacAddress> parse_mac(std::string_view text);
-
-/// An IPv4 or IPv6 address in network order.
-struct IpAddress {
-  int family = 0;  ///< AF_INET or AF_INET6
-  std::array<std::uint8_t, 16> bytes{};
-
-  static Result<IpAddress> parse(std::string_view text);
-  [[nodiscard]] std::string text() const;
-  [[nodiscard]] std::size_t size() const;
-  [[nodiscard]] bool link_local() const;
-  auto operator<=>(const IpAddress&) const = default;
-};
-
-/// "10.0.0.0/24". Bits beyond the prefix are cleared.
-struct IpNetwork {
-  IpAddress address;
-  unsigned prefix = 0;  ///< at most the address' bits
-
-  static Result<IpNetwork> parse(std::string_view text);
-  [[nodiscard]] bool contains(const IpAddress& other) const;
-  auto operator<=>(const IpNetwork&) const = default;
-};
 
 struct Link {
   unsigned index = 0;
@@ -59,9 +33,9 @@ struct LinkEvent {
 };
 
 struct Route {
-  IpAddress destination;
+  Address destination;
   unsigned prefix = 0;
-  std::optional<IpAddress> gateway;  ///< taken as on-link
+  std::optional<Address> gateway;  ///< taken as on-link
   unsigned ifindex = 0;
   unsigned mtu = 0;    ///< 0: the device's
   bool local = false;  ///< `ip route add local … dev lo`
@@ -92,19 +66,20 @@ class Netlink {
   Status set_namespace(unsigned ifindex, int namespace_fd);
 
   /// v6 addresses are added without duplicate address detection.
-  Status add_address(unsigned ifindex, const IpAddress& address, unsigned prefix);
-  Status delete_address(unsigned ifindex, const IpAddress& address, unsigned prefix);
+  Status add_address(unsigned ifindex, const Address& address, unsigned prefix);
+  Status delete_address(unsigned ifindex, const Address& address, unsigned prefix);
   Status add_route(const Route& route);
   Status delete_route(const Route& route);
-  Status add_neighbour(unsigned ifindex, const IpAddress& address, const MacAddress& mac);
+  Status add_neighbour(unsigned ifindex, const Address& address, const MacAddress& mac);
 
-  struct Address {
+  /// An address that a device has.
+  struct Assigned {
     unsigned ifindex = 0;
-    IpAddress address;
+    Address address;
     unsigned prefix = 0;
     bool tentative = false;
   };
-  [[nodiscard]] Result<std::vector<Address>> addresses();
+  [[nodiscard]] Result<std::vector<Assigned>> addresses();
 
   /// The number by which this namespace knows another one; one is given if there is none.
   [[nodiscard]] Result<std::int32_t> nsid_of(int namespace_fd);

@@ -36,7 +36,7 @@ struct Request {
 
 /// The kernel's filter program "bound to `local`": one condition, which falls through to the end
 /// (yes) or jumps beyond it (no).
-void put_filter(nlmsghdr* header, const IpAddress& local) {
+void put_filter(nlmsghdr* header, const Address& local) {
   struct {
     inet_diag_bc_op op{};
     std::uint8_t family = 0, prefix = 0;  // inet_diag_hostcond, with room for its address
@@ -95,7 +95,7 @@ Result<SockDiag> SockDiag::open() {
   return SockDiag(*std::move(socket));
 }
 
-Status SockDiag::list(int family, const IpAddress* local, std::vector<TcpSocket>& found) {
+Status SockDiag::list(int family, const Address* local, std::vector<TcpSocket>& found) {
   Request request(SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, family);
   if (local != nullptr) {
     put_filter(request.header, *local);
@@ -107,7 +107,7 @@ Status SockDiag::list(int family, const IpAddress* local, std::vector<TcpSocket>
   });
 }
 
-Result<std::vector<TcpSocket>> SockDiag::tcp_sockets(std::vector<IpAddress> local) {
+Result<std::vector<TcpSocket>> SockDiag::tcp_sockets(std::vector<Address> local) {
   std::vector<TcpSocket> found;
   Status done;
   if (local.empty()) {
@@ -151,7 +151,7 @@ Status SockDiag::can_destroy() {
 }
 
 Result<SockDiag::Swept> SockDiag::sweep(const std::function<bool(const TcpSocket&)>& condemned,
-                                        const std::vector<IpAddress>& local) {
+                                        const std::vector<Address>& local) {
   if (auto able = can_destroy(); !able) {
     return tl::make_unexpected(std::move(able.error()));
   }

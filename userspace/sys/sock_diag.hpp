@@ -18,7 +18,7 @@ namespace metatap::sys {
 /// A TCP socket as the kernel lists it: open, half open, closing, or only remembered (TIME_WAIT).
 struct TcpSocket {
   std::uint8_t state = 0;  ///< TCP_ESTABLISHED … of netinet/tcp.h; a half-open one is SYN_RECV
-  IpAddress local, peer;
+  Address local, peer;
   std::uint16_t local_port = 0, peer_port = 0;
   unsigned ifindex = 0;  ///< the device it is bound to; 0: none
   /// SO_MARK. Kernels before 6.2 do not tell it of a socket in TIME_WAIT.
@@ -40,7 +40,7 @@ class SockDiag {
 
   /// All TCP sockets, v4 and v6; with `local` only those bound to one of these addresses, which
   /// the kernel picks out.
-  [[nodiscard]] Result<std::vector<TcpSocket>> tcp_sockets(std::vector<IpAddress> local = {});
+  [[nodiscard]] Result<std::vector<TcpSocket>> tcp_sockets(std::vector<Address> local = {});
 
   /// SOCK_DESTROY: whoever has it reads ECONNABORTED, the other side gets a reset. Gone already is
   /// success. A socket that no process has (an orphan) goes as well; before 6.11 (and the stable
@@ -56,11 +56,11 @@ class SockDiag {
   /// Destroys what `condemned` says, again and again until a list shows no other. A listening
   /// socket is never destroyed. ErrorCode::unsupported: this kernel cannot.
   Result<Swept> sweep(const std::function<bool(const TcpSocket&)>& condemned,
-                      const std::vector<IpAddress>& local = {});
+                      const std::vector<Address>& local = {});
 
  private:
   explicit SockDiag(NetlinkSocket socket) : socket_(std::move(socket)) {}
-  Status list(int family, const IpAddress* local, std::vector<TcpSocket>& found);
+  Status list(int family, const Address* local, std::vector<TcpSocket>& found);
   [[nodiscard]] Status can_destroy();
 
   NetlinkSocket socket_;

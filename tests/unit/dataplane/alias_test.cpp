@@ -10,12 +10,12 @@
 namespace metatap::dataplane {
 namespace {
 
-sys::IpAddress address(std::string_view text) {
-  return sys::IpAddress::parse(text).value();
+Address address(std::string_view text) {
+  return Address::parse(text).value();
 }
 
 /// The Internet checksum's sum over an address (RFC 1071).
-std::uint32_t sum(const sys::IpAddress& of) {
+std::uint32_t sum(const Address& of) {
   std::uint32_t total = 0;
   for (std::size_t i = 0; i < of.size(); i += 2) {
     total += static_cast<std::uint32_t>(of.bytes[i] << 8 | of.bytes[i + 1]);
@@ -38,7 +38,7 @@ TEST(Alias, V4IsSlotGenerationAndIndexBelow240) {
 TEST(Alias, V6KeepsTheInterfaceIdAndTheSumOfEveryPrefix) {
   std::mt19937 random(1);  // NOLINT: the same addresses every time
   for (int i = 0; i < 20000; ++i) {
-    sys::IpAddress guest{AF_INET6, {}};
+    Address guest{AF_INET6, {}};
     for (auto& byte : guest.bytes) {
       byte = static_cast<std::uint8_t>(i % 7 == 0 ? (random() & 1 ? 0xff : 0) : random());
     }

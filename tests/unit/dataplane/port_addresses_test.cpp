@@ -10,8 +10,8 @@
 namespace metatap::dataplane {
 namespace {
 
-sys::IpAddress address(std::string_view text) {
-  return sys::IpAddress::parse(text).value();
+Address address(std::string_view text) {
+  return Address::parse(text).value();
 }
 
 Port port_with(const std::vector<std::string>& fixed) {
@@ -42,7 +42,7 @@ TEST(PortAddresses, FixedOnesFirstAndWhatIsWhose) {
   EXPECT_TRUE(addresses.find(AF_INET, 0)->fixed);
   EXPECT_EQ(addresses.find(AF_INET, 0)->address.text(), "10.0.0.5");
   EXPECT_FALSE(addresses.find(address("10.0.0.9"))->fixed);
-  EXPECT_EQ(sys::to_string(addresses.find(address("10.0.0.9"))->mac), "fa:16:3e:00:00:09");
+  EXPECT_EQ(to_string(addresses.find(address("10.0.0.9"))->mac), "fa:16:3e:00:00:09");
   EXPECT_EQ(addresses.find(AF_INET6, 1)->address.text(), "2001:db8::5");
   EXPECT_EQ(addresses.find(AF_INET6, MT_LINK_LOCAL)->address.text(), "fe80::");
   EXPECT_EQ(index_of(addresses, "10.0.0.10"), 2U);

@@ -95,7 +95,7 @@ TEST(RouterPlan, ServesTheGuestsBehindARoutersPort) {
   EXPECT_FALSE(device.v6);
   ASSERT_EQ(device.sources.size(), 1U);  // the interface itself is no guest
   EXPECT_EQ(device.sources[0].port_id, kGuest);
-  EXPECT_THAT(device.sources[0].addresses, ElementsAre(*sys::IpAddress::parse("10.0.0.10")));
+  EXPECT_THAT(device.sources[0].addresses, ElementsAre(*Address::parse("10.0.0.10")));
 }
 
 TEST(RouterPlan, UnknownRouterOrNetworkIsNotServed) {
@@ -172,8 +172,7 @@ TEST(RouterPlan, AnAddressOfSeveralPortsIsNobodys) {
   const auto plan = plan_place(index_of(inventory), kRouterPlace, links({"qr-aaaaaaaa-aa"}));
   ASSERT_EQ(plan.devices.at(0).sources.size(), 2U);
   EXPECT_THAT(plan.devices[0].sources[0].addresses, IsEmpty());
-  EXPECT_THAT(plan.devices[0].sources[1].addresses,
-              ElementsAre(*sys::IpAddress::parse("10.0.0.11")));
+  EXPECT_THAT(plan.devices[0].sources[1].addresses, ElementsAre(*Address::parse("10.0.0.11")));
 }
 
 TEST(PortIndex, FollowsAChange) {
@@ -201,11 +200,11 @@ TEST(PortIndex, FollowsAChange) {
 }
 
 TEST(LinkLocal, IsWhatTheMacMakes) {
-  EXPECT_EQ(link_local_of(*sys::parse_mac("fa:16:3e:00:00:01")).text(), "fe80::f816:3eff:fe00:1");
+  EXPECT_EQ(link_local_of(*parse_mac("fa:16:3e:00:00:01")).text(), "fe80::f816:3eff:fe00:1");
 }
 
 /// The sum of its 16-bit words, as checksums have it.
-unsigned sum(const sys::IpAddress& address) {
+unsigned sum(const Address& address) {
   unsigned total = 0;
   for (std::size_t i = 0; i < address.size(); i += 2) {
     total += static_cast<unsigned>(address.bytes[i]) << 8 | address.bytes[i + 1];

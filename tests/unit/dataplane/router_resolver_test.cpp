@@ -11,7 +11,7 @@ namespace metatap::dataplane {
 namespace {
 
 sockaddr_storage peer(std::string_view text, unsigned scope = 0) {
-  const auto address = *sys::IpAddress::parse(text);
+  const auto address = *Address::parse(text);
   sockaddr_storage storage{};
   if (address.family == AF_INET) {
     sockaddr_in v4{};
@@ -39,7 +39,7 @@ class AddressResolverTest : public ::testing::Test {
   void SetUp() override {
     auto table = std::make_shared<AddressTable>();
     const auto add = [&](std::string_view text, unsigned ifindex, const std::string& port) {
-      table->known.push_back({*sys::IpAddress::parse(text), ifindex, origin(port)});
+      table->known.push_back({*Address::parse(text), ifindex, origin(port)});
     };
     add("10.0.0.10", 0, "a");
     add("10.1.0.10", 0, "b");
@@ -47,9 +47,7 @@ class AddressResolverTest : public ::testing::Test {
     add("fe80::f816:3eff:fe00:10", 5, "a");
     add("fe80::f816:3eff:fe00:10", 6, "b");
     table->devices.push_back(
-        {5,
-         {{*sys::IpAddress::parse("10.0.0.0"), 24}, {*sys::IpAddress::parse("fd00::"), 64}},
-         origin("")});
+        {5, {{*Address::parse("10.0.0.0"), 24}, {*Address::parse("fd00::"), 64}}, origin("")});
     table->sort();
     resolver_.publish(std::move(table));
   }

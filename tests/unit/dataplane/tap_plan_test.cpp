@@ -81,7 +81,7 @@ TEST(TapPlan, ADeviceThatWasGivenAnotherGuestsMacIsForeign) {
   Inventory inventory;
   put(inventory, port(kA, "fa:16:3e:00:00:10"));
   const auto index = index_of(inventory);
-  const auto given = [](const char* mac) { return TapDevice{5, *sys::parse_mac(mac)}; };
+  const auto given = [](const char* mac) { return TapDevice{5, *parse_mac(mac)}; };
   EXPECT_FALSE(plan_tap(index, kTapA, given("fe:16:3e:00:00:10"), "", {})->foreign);
   EXPECT_TRUE(plan_tap(index, kTapA, given("fe:16:3e:00:00:11"), "", {})->foreign);
 }
@@ -95,8 +95,8 @@ TEST(TapPlan, PointsOfATrunkStandAndFallWithItsUntaggedPort) {
   put(inventory, sub);
   const auto index = index_of(inventory);
   EXPECT_THAT(index.points_of("vnet1"), ElementsAre(TapPoint{"vnet1", 0}, TapPoint{"vnet1", 100}));
-  const TapDevice trunks{5, *sys::parse_mac("fe:16:3e:00:00:10")};
-  const TapDevice others{5, *sys::parse_mac("fe:16:3e:00:00:77")};
+  const TapDevice trunks{5, *parse_mac("fe:16:3e:00:00:10")};
+  const TapDevice others{5, *parse_mac("fe:16:3e:00:00:77")};
   EXPECT_FALSE(plan_tap(index, {"vnet1", 100}, trunks, "", {})->foreign);
   EXPECT_TRUE(plan_tap(index, {"vnet1", 100}, others, "", {})->foreign);
 }

@@ -6,7 +6,6 @@
 
 #include <nlohmann/json.hpp>
 
-#include "inventory/address.hpp"
 #include "inventory/hostname.hpp"
 #include "inventory/write_document.hpp"
 #include "unit/inventory/differences.hpp"
@@ -80,21 +79,6 @@ TEST(Hostname, FollowsNovasRule) {
   EXPECT_EQ(hostname_from("日本", "u"), "Server-u");
   EXPECT_EQ(hostname_from(std::string(80, 'x'), "u"), std::string(63, 'x'));
   EXPECT_EQ(hostname_from("ÄÖ×÷½", "u"), "äö½");
-}
-
-TEST(Address, ReadsBothFamiliesAndNothingElse) {
-  EXPECT_EQ(IpAddress::parse("FD00::0:1")->str(), "fd00::1");
-  EXPECT_EQ(IpAddress::parse("10.0.0.256"), std::nullopt);
-  EXPECT_EQ(IpAddress::parse("fe80::1%eth0"), std::nullopt);
-  EXPECT_EQ(IpPrefix::parse("10.0.0.0/33"), std::nullopt);
-  EXPECT_EQ(IpPrefix::parse("10.0.0.0/"), std::nullopt);
-  EXPECT_TRUE(IpPrefix::parse("10.70.0.0/22")->contains(*IpAddress::parse("10.70.3.255")));
-  EXPECT_FALSE(IpPrefix::parse("10.70.0.0/22")->contains(*IpAddress::parse("10.70.4.0")));
-  EXPECT_TRUE(IpPrefix::parse("::/0")->contains(*IpAddress::parse("fd00::1")));
-  EXPECT_FALSE(IpPrefix::parse("::/0")->contains(*IpAddress::parse("10.0.0.1")));
-  EXPECT_EQ(canonical_mac("fa:16:3e:00:00"), std::nullopt);
-  EXPECT_EQ(canonical_mac("fa:16:3e:00:00:1g"), std::nullopt);
-  EXPECT_EQ(canonical_mac("fa:16:3e:00:00:111"), std::nullopt);
 }
 
 struct Refusal {
