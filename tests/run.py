@@ -16,7 +16,7 @@ import time
 import xml.etree.ElementTree
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-PARTS = ["style", "unit", "bpf", "netns", "conformance", "fault"]
+PARTS = ["style", "unit", "bpf", "netns", "conformance", "fault", "packaging"]
 GTEST_LABELS = {"unit", "bpf", "netns", "conformance", "fault"}
 MARK = "METATAP_TEST_RUN"
 

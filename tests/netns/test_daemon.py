@@ -163,15 +163,6 @@ def test_logs_hold_no_secret(fresh):
         assert f"secret-of-{deployment.lab.id}" not in text
         assert "f00d" * 16 not in text
 
-def test_capabilities_of_the_unit_are_enough(fresh):
-    unit = (mtlab.labkit.ROOT / "packaging/metatapd.service").read_text()
-    names = next(line for line in unit.splitlines() if line.startswith("CapabilityBoundingSet="))
-    wanted = [name.removeprefix("CAP_").lower() for name in names.split("=")[1].split()]
-    only = ",".join(["-all", *(f"+{name}" for name in wanted)])
-    deployment = fresh(prefix=["setpriv", "--no-new-privs", "--inh-caps", "-all",
-                               "--bounding-set", only])
-    assert deployment.lab["red1"].get(PATH).status == 200
-
 
 def test_options_of_the_sample_configuration_exist(fresh):
     """Every option in it, also those commented out, is one that somebody reads."""

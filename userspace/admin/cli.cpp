@@ -319,12 +319,13 @@ Exit exit_for(const Error& error) {
 }
 
 int run_cli(std::vector<std::string> arguments, std::istream& in, std::ostream& out,
-            std::ostream& err) {
+            std::ostream& err, const std::string& version) {
   Terminal terminal(in, out, err);
   CLI::App app("Shows and changes what a running metatapd does.", "metatap");
   app.footer(kExitCodes);
   app.require_subcommand(1);
   app.fallthrough();
+  app.set_version_flag("--version", version);
   app.add_option("--socket", terminal.socket, "metatapd's admin socket")->capture_default_str();
   app.add_flag("--json", terminal.json, "print JSON instead of tables");
   Commands commands(terminal, in);

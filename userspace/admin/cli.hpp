@@ -20,8 +20,9 @@ enum class Exit : int {
 };
 [[nodiscard]] Exit exit_for(const Error& error);
 
-/// The whole of `metatap`. `arguments` without the program's name.
+/// The whole of `metatap`. `arguments` without the program's name; `version` is what --version
+/// says.
 [[nodiscard]] int run_cli(std::vector<std::string> arguments, std::istream& in, std::ostream& out,
-                          std::ostream& err);
+                          std::ostream& err, const std::string& version = "metatap");
 
 }  // namespace metatap::admin

@@ -171,6 +171,7 @@ struct Daemon::Impl {
   void follow_inventory();
   void keep_refreshing();
   void keep_telling_the_watchdog(std::chrono::microseconds interval);
+  void obey_signals();
   void stop();
 };
 
@@ -480,6 +481,24 @@ void Daemon::Impl::keep_telling_the_watchdog(std::chrono::microseconds interval)
   });
 }
 
+void Daemon::Impl::obey_signals() {
+  signals.async_wait([this](boost::system::error_code error, int number) {
+    if (error) {
+      return;
+    }
+    if (number == SIGHUP) {
+      log::info("SIGHUP: files are looked at again; a changed option takes a restart");
+      if (api) {
+        api->refresh();
+      }
+      obey_signals();
+      return;
+    }
+    log::info("stopping: {}", number == SIGINT ? "SIGINT" : "SIGTERM");
+    control.stop();
+  });
+}
+
 /// From the guests' side inwards: nothing new comes in, what is under way finishes.
 void Daemon::Impl::stop() {
   sys::notify_stopping();
@@ -533,14 +552,10 @@ Result<std::unique_ptr<Daemon>> Daemon::build(const DaemonOptions& options) {
 
 Status Daemon::run() {
   auto& impl = *impl_;
-  impl.signals.add(SIGINT);
-  impl.signals.add(SIGTERM);
-  impl.signals.async_wait([&impl](boost::system::error_code error, int number) {
-    if (!error) {
-      log::info("stopping: {}", number == SIGINT ? "SIGINT" : "SIGTERM");
-      impl.control.stop();
-    }
-  });
+  for (const int number : {SIGINT, SIGTERM, SIGHUP}) {
+    impl.signals.add(number);
+  }
+  impl.obey_signals();
   std::signal(SIGPIPE, SIG_IGN);
   const auto began = std::chrono::steady_clock::now();
   Status status = impl.start();

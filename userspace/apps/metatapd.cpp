@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "apps/daemon.hpp"
+#include "apps/version.hpp"
 #include "base/log.hpp"
 
 namespace {
@@ -45,7 +46,7 @@ int main(int argc, char** argv) {
       ->check(CLI::IsMember({"debug", "info", "warning", "error"}))
       ->capture_default_str();
   app.add_flag("--check", check, "read and check the configuration, then exit");
-  app.set_version_flag("--version", std::string("metatapd ") + METATAP_VERSION);
+  app.set_version_flag("--version", metatap::apps::version_of("metatapd"));
   CLI11_PARSE(app, argc, argv);
 
   metatap::log::set_level(level);

@@ -10,6 +10,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <fstream>
+#include <sstream>
+#include <string>
+
+#include "base/log.hpp"
 
 #ifndef NSFS_MAGIC
 #define NSFS_MAGIC 0x6e736673
@@ -49,6 +54,67 @@ Status prepare_directory() {
   if (::mount(directory.c_str(), directory.c_str(), "none", MS_BIND | MS_REC, nullptr) != 0 ||
       ::mount("", directory.c_str(), "none", MS_SHARED | MS_REC, nullptr) != 0) {
     return fail_errno(errno, "make " + directory + " a shared mount");
+  }
+  return {};
+}
+
+/// Whether what is mounted here is seen nowhere else, while what the host mounts is seen here: as
+/// in a service that systemd gave a mount namespace of its own. Told by the mount that `directory`
+/// is on.
+bool only_follows_the_host(const std::string& directory) {
+  std::ifstream mounts("/proc/thread-self/mountinfo");
+  bool follows = false;
+  for (std::string line; std::getline(mounts, line);) {
+    // "36 35 98:0 /root /mount/point rw,noatime master:1 - ext4 …": the last match is the topmost.
+    std::istringstream words(line);
+    std::string skipped, point;
+    words >> skipped >> skipped >> skipped >> skipped >> point;
+    if (point == "/" || (directory + "/").starts_with(point + "/")) {
+      follows = line.substr(0, line.find(" - ")).find(" master:") != std::string::npos;
+    }
+  }
+  return follows;
+}
+
+/// For a thread that ends soon.
+Status enter_mounts_of_the_host() {
+  const UniqueFd host(::open("/proc/1/ns/mnt", O_RDONLY | O_CLOEXEC));
+  if (!host || ::unshare(CLONE_FS) != 0 || ::setns(host.get(), CLONE_NEWNS) != 0) {
+    return fail_errno(errno, "enter the host's mount namespace");
+  }
+  return {};
+}
+
+/// Runs `f` on a thread of its own, for which a mount is one that the whole host sees.
+template <class F>
+Status among_mounts_of_the_host(F&& f) {
+  Status result = fail(ErrorCode::internal, "helper thread did not run");
+  std::thread([&] {
+    if (only_follows_the_host(std::string(kNamedNamespaces))) {
+      if (const auto entered = enter_mounts_of_the_host(); !entered) {
+        log::warn("names of namespaces are seen by this process alone: {}",
+                  entered.error().message);
+      }
+    }
+    result = f();
+  }).join();
+  return result;
+}
+
+/// Mounts the calling thread's network namespace at `path`.
+Status pin_own(const fs::path& path) {
+  if (auto ready = prepare_directory(); !ready) {
+    return ready;
+  }
+  // A plain file of that name is a leftover: a namespace mounted there would have been opened.
+  const UniqueFd file(::open(path.c_str(), O_RDONLY | O_CREAT | O_CLOEXEC, 0444));
+  if (!file) {
+    return fail_errno(errno, "create " + path.string());
+  }
+  if (::mount("/proc/thread-self/ns/net", path.c_str(), "none", MS_BIND, nullptr) != 0) {
+    const int error = errno;
+    ::unlink(path.c_str());
+    return fail_errno(error, "mount namespace at " + path.string());
   }
   return {};
 }
@@ -97,27 +163,12 @@ Result<NetNamespace> NetNamespace::create_named(std::string_view name) {
   if (auto existing = open(name)) {
     return existing;
   }
-  if (auto ready = prepare_directory(); !ready) {
-    return tl::make_unexpected(std::move(ready.error()));
-  }
   const auto path = named_path(name);
-  // A plain file of that name is a leftover: a namespace mounted there would have been opened.
-  UniqueFd file(::open(path.c_str(), O_RDONLY | O_CREAT | O_CLOEXEC, 0444));
-  if (!file) {
-    return fail_errno(errno, "create " + path.string());
-  }
-  Status made = fail(ErrorCode::internal, "create namespace: helper thread did not run");
-  std::thread([&] {
-    if (::unshare(CLONE_NEWNET) != 0) {
-      made = fail_errno(errno, "create a network namespace");
-    } else if (::mount("/proc/thread-self/ns/net", path.c_str(), "none", MS_BIND, nullptr) != 0) {
-      made = fail_errno(errno, "mount namespace at " + path.string());
-    } else {
-      made = Status{};
-    }
-  }).join();
+  auto made = among_mounts_of_the_host([&]() -> Status {
+    return ::unshare(CLONE_NEWNET) != 0 ? fail_errno(errno, "create a network namespace")
+                                        : pin_own(path);
+  });
   if (!made) {
-    ::unlink(path.c_str());
     return tl::make_unexpected(std::move(made.error()));
   }
   return open(name);
@@ -128,13 +179,15 @@ Status NetNamespace::delete_named(std::string_view name) {
     return ok;
   }
   const auto path = named_path(name);
-  if (::umount2(path.c_str(), MNT_DETACH) != 0 && errno != EINVAL && errno != ENOENT) {
-    return fail_errno(errno, "unmount " + path.string());
-  }
-  if (::unlink(path.c_str()) != 0 && errno != ENOENT) {
-    return fail_errno(errno, "remove " + path.string());
-  }
-  return {};
+  return among_mounts_of_the_host([&]() -> Status {
+    if (::umount2(path.c_str(), MNT_DETACH) != 0 && errno != EINVAL && errno != ENOENT) {
+      return fail_errno(errno, "unmount " + path.string());
+    }
+    if (::unlink(path.c_str()) != 0 && errno != ENOENT) {
+      return fail_errno(errno, "remove " + path.string());
+    }
+    return {};
+  });
 }
 
 Result<std::vector<std::string>> NetNamespace::names() {

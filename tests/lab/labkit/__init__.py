@@ -10,6 +10,7 @@ demo and the benchmark.
     neutron     routers, DHCP servers, rules and haproxy as Neutron's agents leave them
     topologies  plans by name
     lab         raises what a plan says, and takes it away again
+    unit        units of systemd, and programs run as they say
 """
 
 from .host import (BIN, CLONE_NEWNET, NETNS, ROOT, LabError, enter_netns, inside, ip_batch,  # noqa: F401
