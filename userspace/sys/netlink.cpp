@@ -112,9 +112,11 @@ Result<Netlink> Netlink::open() {
 }
 
 Result<std::vector<Link>> Netlink::links() {
-  // A dump that was interrupted by a change may be inconsistent; asking again is cheap.
+  // A dump that was interrupted by a change may lack links, and a device that is taken for gone
+  // loses its identity: so there is a whole list or none. Asking again is cheap.
+  constexpr int kAttempts = 64;
   std::vector<Link> found;
-  for (int attempt = 0; attempt < 5; ++attempt) {
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
     found.clear();
     Message message(RTM_GETLINK, NLM_F_DUMP);
     message.extra<ifinfomsg>()->ifi_family = AF_UNSPEC;
@@ -132,7 +134,7 @@ Result<std::vector<Link>> Netlink::links() {
       return found;
     }
   }
-  return found;
+  return fail(ErrorCode::unavailable, "list links: links came and went each time they were listed");
 }
 
 namespace {
