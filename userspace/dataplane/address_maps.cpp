@@ -88,7 +88,11 @@ Status AddressMaps::give(SlotOwner owner, const PortAddresses::Own& own) const {
   if (!own.address.link_local()) {
     failure(maps_->addresses.put(key, address));
   }
-  return failure.take();
+  auto status = failure.take();
+  if (!status) {
+    return tl::make_unexpected(std::move(status.error()).in(own.address.text()));
+  }
+  return status;
 }
 
 Status AddressMaps::take(SlotOwner owner, const PortAddresses::Own& own) const {
