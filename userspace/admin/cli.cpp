@@ -200,7 +200,7 @@ int run_cli(std::vector<std::string> arguments, std::istream& in, std::ostream& 
     exit = terminal.ask("GET", "/v1/ports", [](const Json& rows) {
       Json short_rows = rows;
       for (auto& row : short_rows) {  // the rest is in --json
-        for (const auto* key : {"device_owner", "device_id", "network_id"}) {
+        for (const auto* key : {"device_owner", "device_id", "network_id", "before"}) {
           row.erase(key);
         }
       }
