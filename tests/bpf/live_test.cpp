@@ -249,6 +249,7 @@ class Live : public ::testing::Test {
     testing::enter_private_namespace();
     options_.namespace_name = testing::unique_name("ns");
     options_.pin_path = pins_.path();
+    options_.rcu.record = std::filesystem::temp_directory_path() / testing::unique_name("rcu");
     inventory_ = std::make_shared<Inventory>();
     inventory_->ports[kPortA] = port(kPortA, "net-a", "10.0.0.5");
     inventory_->ports[kPortB] = port(kPortB, "net-b", "10.0.0.5");
@@ -268,7 +269,7 @@ class Live : public ::testing::Test {
     core_ = *std::move(core);
     control_.emplace();
     frontend_.emplace();
-    reconciler_.emplace(*control_, options_.expedite_rcu);
+    reconciler_.emplace(*control_, options_.rcu);
     plane_.emplace(core_, *reconciler_, *control_, *frontend_);
     const auto started = plane_->start(inventory_);
     ASSERT_TRUE(started) << started.error().message;

@@ -170,7 +170,7 @@ Exit config_drive(const Terminal& terminal, const std::string& name, const std::
 std::string short_ports(const Json& rows) {
   Json short_rows = rows;
   for (auto& row : short_rows) {
-    for (const auto* key : {"device_owner", "device_id", "network_id"}) {
+    for (const auto* key : {"device_owner", "device_id", "network_id", "before"}) {
       row.erase(key);
     }
   }

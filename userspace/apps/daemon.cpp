@@ -331,7 +331,7 @@ Status Daemon::Impl::start_proxy() {
 
 Status Daemon::Impl::start_dataplane() {
   const auto ports = ovn ? ovn->inventory() : inventory->current();
-  reconciler = std::make_unique<dataplane::Reconciler>(control, dataplane_options.expedite_rcu);
+  reconciler = std::make_unique<dataplane::Reconciler>(control, dataplane_options.rcu);
   if (options.steering == Steering::listen) {
     core = dataplane::Core::without_bpf(dataplane_options);
   } else {

@@ -16,8 +16,14 @@ Json device_row(const dataplane::DeviceStatus& device) {
   if (!device.reason.empty()) {
     row["reason"] = device.reason;
   }
+  if (!device.before.empty()) {
+    row["before"] = device.before;
+  }
   return row;
 }
+
+constexpr auto kFirstAdvice =
+    "a program that is first should pass on what is not its own (TCX_NEXT, TC_ACT_UNSPEC)";
 
 void count_slots(Metrics& metrics, const std::vector<dataplane::SlotStatus>& slots) {
   for (const auto& slot : slots) {
@@ -50,6 +56,9 @@ std::vector<admin::Finding> router_findings(const dataplane::RouterDataPlane& ro
     for (const auto& device : place.devices) {
       if (device.state != DeviceState::steered && device.state != DeviceState::disabled) {
         findings.push_back({Severity::warning, place.name + "/" + device.name, device.reason, ""});
+      } else if (!device.before.empty()) {
+        findings.push_back(
+            {Severity::warning, place.name + "/" + device.name, device.reason, kFirstAdvice});
       }
     }
   }
@@ -104,6 +113,10 @@ std::vector<admin::Finding> tap_findings(const dataplane::TapDataPlane& tap) {
                           "the inventory's device name or MAC is an old one"});
     }
   }
+  for (const auto& chain : tap.disturbed_chains()) {
+    findings.push_back(
+        {Severity::warning, chain.device, chain.problem, chain.before.empty() ? "" : kFirstAdvice});
+  }
   for (const auto& slot : tap.slots()) {
     for (const auto* reason : {"wrong_mac", "spoofed_v4", "spoofed_v6"}) {
       if (const auto dropped = slot.reasons.find(reason); dropped != slot.reasons.end()) {
@@ -141,6 +154,8 @@ void show(admin::Registry& registry, const dataplane::TapDataPlane& tap) {
                       {{"reason", reason.name}, {"outcome", reason.outcome}},
                       static_cast<double>(reason.packets));
     }
+    metrics.gauge("devices_behind_others", "Taps where somebody's program may take packets first",
+                  {}, static_cast<double>(tap.disturbed_chains().size()));
     count_slots(metrics, tap.slots());
   });
   registry.add_port_facts([&tap](const Port& port) {
@@ -165,14 +180,14 @@ void show(admin::Registry& registry, const dataplane::RouterDataPlane& router) {
                         {"devices", place.devices.size()},
                         {"reason", place.reason}});
       for (const auto& device : place.devices) {
-        devices.push_back({{"namespace", place.name},
-                           {"device", device.name},
-                           {"port", device.port_id},
-                           {"slot", device.slot},
-                           {"guests", device.ports},
-                           {"attach", device.attach},
-                           {"state", name_of(device.state)},
-                           {"reason", device.reason}});
+        Json row{{"namespace", place.name},        {"device", device.name},
+                 {"port", device.port_id},         {"slot", device.slot},
+                 {"guests", device.ports},         {"attach", device.attach},
+                 {"state", name_of(device.state)}, {"reason", device.reason}};
+        if (!device.before.empty()) {
+          row["before"] = device.before;
+        }
+        devices.push_back(std::move(row));
       }
     }
     return Json{{"namespaces", progress.namespaces},

@@ -111,7 +111,7 @@ class BpfSteering final : public Steering {
   }
 
   bool goes_on(PlaceDevice& device, const RouterDevice&) const override {
-    return !device.hooks || device.hooks->alive();
+    return !device.hooks || device.hooks->look(device.plan.name) == Hooks::Standing::attached;
   }
 
   Status identify(Place& place, PlaceDevice& device) override {
@@ -158,7 +158,7 @@ class BpfSteering final : public Steering {
     }
     reconciler_.expect_grace_period();
     // The way back first: no packet must go in before its answer can come out.
-    auto made = Hooks::attach(core_, ifindex,
+    auto made = Hooks::attach(core_, device.plan.name, ifindex,
                               {{"mt_router_out", TcSide::egress, pin_of(place, ifindex, "out")},
                                {"mt_router", TcSide::ingress, pin_of(place, ifindex, "in")}});
     if (!made) {

@@ -2,7 +2,10 @@
 #include "dataplane/hooks.hpp"
 
 #include <algorithm>
+#include <iterator>
+#include <utility>
 
+#include "base/log.hpp"
 #include "dataplane/programs.hpp"
 
 namespace metatap::dataplane {
@@ -15,8 +18,11 @@ constexpr std::size_t kMany = 8;
 
 }  // namespace
 
-Reconciler::Reconciler(boost::asio::io_context& control, bool expedite)
-    : queue(control), expedite_(expedite) {
+Reconciler::Reconciler(boost::asio::io_context& control, sys::RcuSwitch rcu)
+    : queue(control), rcu_(std::move(rcu)) {
+  if (const auto put = rcu_.put_back(); !put) {
+    log::warn("data plane: {}", put.error().message);
+  }
   queue.observe([this](const WorkQueue::Progress& progress) {
     if (progress.ready == 0) {
       expedited_.reset();
@@ -25,16 +31,17 @@ Reconciler::Reconciler(boost::asio::io_context& control, bool expedite)
 }
 
 void Reconciler::expect_grace_period() {
-  if (expedite_ && !expedited_ && queue.progress().ready > kMany) {
-    expedited_.emplace(true);
+  if (!expedited_ && queue.progress().ready > kMany) {
+    expedited_.emplace(rcu_, true);
   }
 }
 
 sys::ExpeditedRcu Reconciler::expedite_for(std::size_t devices) const {
-  return sys::ExpeditedRcu(expedite_ && devices > kMany);
+  return sys::ExpeditedRcu(rcu_, devices > kMany);
 }
 
-Result<Hooks> Hooks::attach(const Core& core, unsigned ifindex, const std::vector<Hook>& hooks) {
+Result<Hooks> Hooks::attach(const Core& core, std::string_view device, unsigned ifindex,
+                            const std::vector<Hook>& hooks) {
   Hooks made;
   made.attachments_.reserve(hooks.size());
   for (const auto& hook : hooks) {
@@ -46,6 +53,7 @@ Result<Hooks> Hooks::attach(const Core& core, unsigned ifindex, const std::vecto
     }
     made.attachments_.push_back(*std::move(attached));
   }
+  made.look(device);
   return made;
 }
 
@@ -56,8 +64,46 @@ Hooks::~Hooks() {
   }
 }
 
-bool Hooks::alive() const {
-  return std::ranges::all_of(attachments_, &TcAttachment::alive);
+Hooks::Standing Hooks::look(std::string_view device, std::chrono::milliseconds patience) {
+  using MakeQdisc = TcAttachment::MakeQdisc;
+  const auto now = Clock::now();
+  const auto make = now - bare_since_.value_or(now) >= patience ? MakeQdisc::yes : MakeQdisc::no;
+  Standing worst = Standing::attached;
+  for (auto& attachment : attachments_) {
+    worst = std::max(worst, attachment.look(make));
+  }
+  if (worst != Standing::bare) {
+    bare_since_.reset();
+  } else if (!bare_since_) {
+    bare_since_ = now;
+  }
+  if (auto whom = after_whom(); whom != told_) {
+    if (!whom.empty()) {
+      log::warn("{}: {}", device, whom);
+    } else if (worst == Standing::attached) {
+      log::info("{}: first in its chain", device);
+    }
+    told_ = std::move(whom);
+  }
+  return worst;
+}
+
+std::vector<std::string> Hooks::before() const {
+  std::vector<std::string> names;
+  for (const auto& attachment : attachments_) {
+    std::ranges::copy(attachment.before(), std::back_inserter(names));
+  }
+  return names;
+}
+
+std::string Hooks::after_whom() const {
+  const auto behind = std::ranges::find_if(
+      attachments_, [](const auto& attachment) { return !attachment.before().empty(); });
+  return behind == attachments_.end() ? std::string() : behind->after_whom();
+}
+
+std::string Hooks::problem() const {
+  return bare_since_ ? "somebody took our filter away; it is put back in a moment" : after_whom();
 }
 
 void Hooks::keep() {
@@ -75,7 +121,7 @@ void Hooks::leave_filters() {
 }
 
 std::string_view Hooks::kind() const {
-  return attachments_.empty() ? std::string_view() : attachments_.front().kind();
+  return attachments_.empty() || bare_since_ ? std::string_view() : attachments_.front().kind();
 }
 
 void sweep_pins(const fs::path& directory, std::initializer_list<std::string_view> prefixes,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <chrono>
 #include <filesystem>
 #include <initializer_list>
 #include <optional>
@@ -21,8 +22,8 @@ namespace metatap::dataplane {
 /// attach or detach programs.
 class Reconciler {
  public:
-  /// `expedite`: [dataplane] expedite_rcu.
-  Reconciler(boost::asio::io_context& control, bool expedite);
+  /// Puts the switch back first, should a process have been killed while it was on.
+  Reconciler(boost::asio::io_context& control, sys::RcuSwitch rcu);
 
   WorkQueue queue;
 
@@ -32,37 +33,52 @@ class Reconciler {
   [[nodiscard]] sys::ExpeditedRcu expedite_for(std::size_t devices) const;
 
  private:
-  bool expedite_;
+  const sys::RcuSwitch rcu_;
   std::optional<sys::ExpeditedRcu> expedited_;  ///< until the queue is idle
 };
 
-/// The programs on one device. Detaches when it goes. Move only; control thread.
+/// The programs on one device, first in their chains if others let them. Detaches when it goes.
+/// Move only; control thread, or one in the device's namespace that it waits for.
 class Hooks {
  public:
+  using Standing = TcAttachment::Standing;
   struct Hook {
     std::string_view program;
     TcSide side = TcSide::ingress;
     std::string pin;  ///< name of a TCX link's pin in Programs::links_path()
   };
-  /// In that order, in the namespace of the calling thread: all or none.
-  static Result<Hooks> attach(const Core& core, unsigned ifindex, const std::vector<Hook>& hooks);
+  /// In that order, in the namespace of the calling thread: all or none. `device` is for the log.
+  static Result<Hooks> attach(const Core& core, std::string_view device, unsigned ifindex,
+                              const std::vector<Hook>& hooks);
 
   Hooks(Hooks&&) noexcept = default;
   Hooks& operator=(Hooks&&) noexcept = default;
   ~Hooks();
 
-  /// False when the device has gone, even if one of its ifindex is back.
-  [[nodiscard]] bool alive() const;
+  /// Looks at the chains, gets ahead of who got ahead of us and puts back a filter that was taken
+  /// away (TcAttachment::look). Says in the log what is new. `patience`: how long a qdisc that
+  /// somebody deleted is theirs to make anew; until then Standing::bare.
+  Standing look(std::string_view device, std::chrono::milliseconds patience = {});
+  /// As of the last look: programs and filters of others that come before ours.
+  [[nodiscard]] std::vector<std::string> before() const;
+  /// A sentence, where it may not be our programs that get the packets.
+  [[nodiscard]] std::string problem() const;
   /// Leaves the programs to the next process.
   void keep();
   /// The calling thread is not in the device's namespace: filters cannot be taken away from here
   /// and go with the device.
   void leave_filters();
-  [[nodiscard]] std::string_view kind() const;  ///< "tcx" or "clsact"
+  /// "tcx", "clsact", or empty while a filter is missing.
+  [[nodiscard]] std::string_view kind() const;
 
  private:
+  using Clock = std::chrono::steady_clock;
   Hooks() = default;
+  [[nodiscard]] std::string after_whom() const;
+
   std::vector<TcAttachment> attachments_;
+  std::optional<Clock::time_point> bare_since_;  ///< a filter is missing
+  std::string told_;                             ///< the last after_whom() in the log
 };
 
 /// Removes pins of devices that went while nobody looked: names that begin with one of `prefixes`

@@ -45,8 +45,11 @@ Result<DataPlaneOptions> DataPlaneOptions::from(const Config& config) {
        [&](const std::string& value) {
          options.when_down = value == "refuse" ? WhenDown::refuse : WhenDown::pass;
        });
-  take(config.boolean(kGroup, "expedite_rcu", options.expedite_rcu),
-       [&](bool value) { options.expedite_rcu = value; });
+  take(config.boolean(kGroup, "expedite_rcu", options.rcu.allowed),
+       [&](bool value) { options.rcu.allowed = value; });
+  take(config.text("DEFAULT", "run_path", "/run/metatap"), [&](const std::string& value) {
+    options.rcu.record = std::filesystem::path(value) / "rcu_expedited.before";
+  });
   number("syn_rate", options.syn_rate, 1'000'000'000);
   number("syn_burst", options.syn_burst, 1'000'000'000);
   number("drop_sample", options.drop_sample, 1'000'000);

@@ -9,6 +9,7 @@
 
 #include "base/config.hpp"
 #include "metatap/result.hpp"
+#include "sys/expedited_rcu.hpp"
 
 namespace metatap::dataplane {
 
@@ -37,9 +38,8 @@ struct DataPlaneOptions {
   std::uint32_t quarantine_s = 64;
 
   /// expedite_rcu: while many devices are attached or let go, ask the kernel for short grace
-  /// periods
-  /// (/sys/kernel/rcu_expedited); a thousand routers then take seconds.
-  bool expedite_rcu = true;
+  /// periods; a thousand routers then take seconds. Recorded under [DEFAULT] run_path.
+  sys::RcuSwitch rcu;
 
   static Result<DataPlaneOptions> from(const Config& config);
   /// Is a device of this name ours to steer?

@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "sys/netlink.hpp"
 #include "sys/netns.hpp"
 
 namespace metatap::dataplane {
@@ -55,7 +56,7 @@ NameMonitor::Batch NameMonitor::read() {
   }
 }
 
-Result<DeviceMonitor> DeviceMonitor::open() {
+Result<DeviceMonitor> DeviceMonitor::open(bool filters) {
   UniqueFd fd(::socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, NETLINK_ROUTE));
   if (!fd) {
     return fail_errno(errno, "open rtnetlink");
@@ -68,7 +69,7 @@ Result<DeviceMonitor> DeviceMonitor::open() {
   }
   sockaddr_nl address{};
   address.nl_family = AF_NETLINK;
-  address.nl_groups = RTMGRP_LINK;
+  address.nl_groups = RTMGRP_LINK | (filters ? RTMGRP_TC : 0U);
   if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
     return fail_errno(errno, "subscribe to device changes");
   }
@@ -113,6 +114,11 @@ DeviceMonitor::Batch DeviceMonitor::read() {
         std::memcpy(&info, buffer.data() + at + NLMSG_HDRLEN, sizeof(info));
         batch.events.push_back(
             {nsid, static_cast<unsigned>(info.ifi_index), header.nlmsg_type == RTM_DELLINK});
+      } else if (sys::is_filter_change(header.nlmsg_type) &&
+                 header.nlmsg_len >= NLMSG_LENGTH(sizeof(tcmsg))) {
+        tcmsg info{};
+        std::memcpy(&info, buffer.data() + at + NLMSG_HDRLEN, sizeof(info));
+        batch.events.push_back({nsid, static_cast<unsigned>(info.tcm_ifindex), false});
       }
       at += NLMSG_ALIGN(header.nlmsg_len);
     }

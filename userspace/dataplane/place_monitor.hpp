@@ -37,7 +37,8 @@ class NameMonitor {
 /// CAP_NET_BROADCAST. Control thread; fd() is non-blocking.
 class DeviceMonitor {
  public:
-  static Result<DeviceMonitor> open();
+  /// `filters`: a change of a device's qdiscs or filters is a change of the device.
+  static Result<DeviceMonitor> open(bool filters = false);
   [[nodiscard]] int fd() const { return fd_.get(); }
 
   struct Batch {

@@ -86,7 +86,8 @@ Status RouterDataPlane::start(std::shared_ptr<const Inventory> inventory) {
     return tl::make_unexpected(std::move(names.error()).in("router data plane"));
   }
   names_.emplace(*std::move(names));
-  if (auto devices = DeviceMonitor::open()) {
+  if (auto devices =
+          DeviceMonitor::open(core_->programs && attaches_by_filter(core_->options.attach))) {
     devices_.emplace(*std::move(devices));
   } else {
     log::warn("router data plane: {}; devices are looked for every second instead",

@@ -49,7 +49,8 @@ struct RouterDeviceStatus {
   unsigned ifindex = 0;
   std::string port_id, network_id;
   std::uint32_t slot = 0;
-  std::string attach;  ///< "tcx", "clsact", "listen", or empty
+  std::string attach;               ///< "tcx", "clsact", "listen", or empty
+  std::vector<std::string> before;  ///< others' programs ahead of ours
   DeviceState state = DeviceState::failed;
   std::string reason;
   std::size_t ports = 0;  ///< guests' ports behind it

@@ -66,6 +66,10 @@ RouterDeviceStatus status_of(const PlaceDevice& device, std::string_view attach)
   status.slot = device.binding.slot();
   status.attach = attach;
   status.ports = device.ports.size();
+  if (device.hooks) {
+    status.before = device.hooks->before();
+    status.reason = device.hooks->problem();
+  }
   if (!device.error.empty()) {
     status.state = DeviceState::failed;
     status.reason = device.error;

@@ -38,7 +38,7 @@ class Steering {
   /// Inside: settings, routes and listeners, whatever must be there before a guest is served.
   [[nodiscard]] virtual Status prepare(Place& place, const Inside& inside,
                                        const PlacePlan& plan) = 0;
-  /// May a device that is served go on as it is?
+  /// Inside: may a device that is served go on as it is?
   [[nodiscard]] virtual bool goes_on(PlaceDevice& device, const RouterDevice& wanted) const = 0;
   /// Gives the device its identity; nothing comes in by it yet.
   [[nodiscard]] virtual Status identify(Place& place, PlaceDevice& device) = 0;

@@ -27,6 +27,10 @@ constexpr std::int32_t kNoNamespace = std::numeric_limits<std::int32_t>::max();
 /// Sockets that would not go are tried again after so long.
 constexpr auto kSweepAgain = 1s;
 
+/// Who deleted the qdisc may be about to make it anew (Open vSwitch, libvirt and Neutron do, to
+/// change a bandwidth limit), and would fail if ours were there already.
+constexpr auto kQdiscIsTheirs = 500ms;
+
 std::string pin_name(unsigned ifindex) {
   return fmt::format("tap_{}", ifindex);
 }
@@ -54,6 +58,8 @@ TapDataPlane::TapDataPlane(std::shared_ptr<Core> core, Reconciler& reconciler,
       readable_(control),
       tick_(control),
       devices_(reconciler.queue, [this](const std::string& device) { return settle(device); }),
+      chains_(reconciler.queue, [this](const std::string& device) { return look_at_chain(device); },
+              {kQdiscIsTheirs, kQdiscIsTheirs}),
       sockets_(reconciler.queue, [this](const std::string&) { return sweep_sockets(); },
                {kSweepAgain, kSweepAgain}) {
   if (core_->programs) {
@@ -80,7 +86,9 @@ Status TapDataPlane::start(std::shared_ptr<const Inventory> inventory) {
     return failed(std::move(opened.error()));
   }
   // Subscribe first, then look: what happens in between is seen twice, not missed.
-  auto monitor = sys::LinkMonitor::open();
+  using Filters = sys::LinkMonitor::Filters;
+  auto monitor = sys::LinkMonitor::open(attaches_by_filter(core_->options.attach) ? Filters::yes
+                                                                                  : Filters::no);
   if (!monitor) {
     return failed(std::move(monitor.error()));
   }
@@ -137,8 +145,8 @@ Status TapDataPlane::make_namespace() {
   if (auto written = programs.set_config(*config); !written) {
     return written;
   }
-  auto return_path =
-      Hooks::attach(*core_, namespace_->host_ifindex(), {{"mt_return", TcSide::ingress, "return"}});
+  auto return_path = Hooks::attach(*core_, namespace_->host_device(), namespace_->host_ifindex(),
+                                   {{"mt_return", TcSide::ingress, "return"}});
   if (!return_path) {
     return tl::make_unexpected(std::move(return_path.error()).in(namespace_->host_device()));
   }
@@ -171,6 +179,7 @@ void TapDataPlane::stop(Leave leave) {
   running_ = false;
   tick_.cancel();
   devices_.clear();
+  chains_.clear();
   sockets_.clear();
   if (readable_.is_open()) {
     readable_.cancel();
@@ -249,6 +258,12 @@ void TapDataPlane::on_links() {
       device_here(event.link);
     }
   }
+  for (const unsigned ifindex : batch->filters_changed) {
+    if (const auto name = name_of_.find(ifindex);
+        name != name_of_.end() && hooks_on(ifindex) != nullptr) {
+      chains_.add(name->second);
+    }
+  }
   if (batch->lost) {
     look_at_all_links();
   }
@@ -270,9 +285,18 @@ void TapDataPlane::look_at_all_links() {
       gone.push_back(ifindex);
     }
   }
-  for (const auto& [ifindex, hooks] : hooks_) {
-    if (!hooks.alive()) {
-      gone.push_back(ifindex);  // its device went, and another has its number now
+  for (const auto& [ifindex, name] : name_of_) {
+    if (auto* hooks = hooks_on(ifindex)) {
+      switch (hooks->look(name, kQdiscIsTheirs)) {
+        case Hooks::Standing::attached:
+          break;
+        case Hooks::Standing::bare:
+          chains_.add(name);
+          break;
+        case Hooks::Standing::gone:  // its device went, and another has its number now
+          gone.push_back(ifindex);
+          break;
+      }
     }
   }
   for (const unsigned ifindex : gone) {
@@ -433,12 +457,30 @@ Status TapDataPlane::hook(const std::string& device, unsigned ifindex) {
     hooks_.erase(hooks);
     return {};
   }
-  auto made = Hooks::attach(*core_, ifindex, {{"mt_tap", TcSide::ingress, pin_name(ifindex)}});
+  auto made =
+      Hooks::attach(*core_, device, ifindex, {{"mt_tap", TcSide::ingress, pin_name(ifindex)}});
   if (!made) {
     return tl::make_unexpected(std::move(made.error()));
   }
   hooks_.emplace(ifindex, *std::move(made));
   return {};
+}
+
+Hooks* TapDataPlane::hooks_on(unsigned ifindex) {
+  if (return_path_ && ifindex == namespace_->host_ifindex()) {
+    return &*return_path_;
+  }
+  const auto found = hooks_.find(ifindex);
+  return found == hooks_.end() ? nullptr : &found->second;
+}
+
+/// A device that has gone, or whose number another has now, is told of by links.
+Turn TapDataPlane::look_at_chain(const std::string& device) {
+  const auto here = ifindex_of_.find(device);
+  auto* hooks = here == ifindex_of_.end() ? nullptr : hooks_on(here->second);
+  return hooks != nullptr && hooks->look(device, kQdiscIsTheirs) == Hooks::Standing::bare
+             ? Turn::again
+             : Turn::done;
 }
 
 void TapDataPlane::drop_points(const std::string& device) {

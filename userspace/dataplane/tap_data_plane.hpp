@@ -43,8 +43,17 @@ struct DeviceStatus {
   std::string port_id, network_id;
   std::uint32_t slot = 0;
   std::string attach;  ///< "tcx", "clsact", or empty
+  /// Programs and filters of others ahead of ours, which may take packets first.
+  std::vector<std::string> before;
   DeviceState state = DeviceState::absent;
   std::string reason;  ///< a sentence, where the state alone does not say it
+};
+
+/// A device where it may not be our program that gets the packets.
+struct ChainStatus {
+  std::string device;
+  std::vector<std::string> before;
+  std::string problem;  ///< a sentence
 };
 
 /// Steers the guests behind taps of this namespace: keeps the metadata namespace, follows devices
@@ -72,6 +81,8 @@ class TapDataPlane {
   [[nodiscard]] std::vector<DeviceStatus> devices() const;
   [[nodiscard]] std::vector<SlotStatus> slots() const;
   [[nodiscard]] std::vector<ReasonStatus> reasons() const;
+  /// Our own device included.
+  [[nodiscard]] std::vector<ChainStatus> disturbed_chains() const;
   /// Where things are, for the log and `metatap status`.
   [[nodiscard]] std::string where() const;
 
@@ -101,6 +112,8 @@ class TapDataPlane {
   Status bind(const TapPoint& point, TapPlan plan);
   [[nodiscard]] bool goes_on(const Tap& tap, const TapPlan& plan, const TapDevice& device) const;
   Status hook(const std::string& device, unsigned ifindex);
+  [[nodiscard]] Hooks* hooks_on(unsigned ifindex);
+  Turn look_at_chain(const std::string& device);
   void drop_points(const std::string& device);
   void adopt_pinned();
   Turn sweep_sockets();
@@ -129,6 +142,7 @@ class TapDataPlane {
   std::set<TapPoint> foreign_;                 ///< told in the log
   std::vector<std::string> listeners_;
   WorkQueue::Lane devices_;  ///< names
+  WorkQueue::Lane chains_;   ///< names of devices whose filters changed
   WorkQueue::Lane sockets_;  ///< of retired numbers
 };
 

@@ -16,8 +16,11 @@ DeviceStatus TapDataPlane::status_of(const TapPoint& point, const std::string& p
   if (const auto here = ifindex_of_.find(point.device); here != ifindex_of_.end()) {
     status.ifindex = here->second;
   }
+  std::string problem;
   if (const auto hooks = hooks_.find(status.ifindex); hooks != hooks_.end()) {
     status.attach = hooks->second.kind();
+    status.before = hooks->second.before();
+    problem = hooks->second.problem();
   }
   const auto say = [&](DeviceState state, std::string reason) {
     status.state = state;
@@ -31,12 +34,15 @@ DeviceStatus TapDataPlane::status_of(const TapPoint& point, const std::string& p
     if (!tap->second.enabled) {
       return say(DeviceState::disabled, "admin_state_up is false on the port or its network");
     }
-    return say(DeviceState::steered,
-               error != errors_.end() ? error->second
-               : tap->second.left_out == 0
-                   ? ""
-                   : fmt::format("{} of its addresses may not ask: there is room for {} a family",
-                                 tap->second.left_out, MT_FIRST_LEARNED - 1));
+    if (error != errors_.end()) {
+      return say(DeviceState::steered, error->second);
+    }
+    if (tap->second.left_out != 0) {
+      problem +=
+          fmt::format("{}{} of its addresses may not ask: there is room for {} a family",
+                      problem.empty() ? "" : "; ", tap->second.left_out, MT_FIRST_LEARNED - 1);
+    }
+    return say(DeviceState::steered, std::move(problem));
   }
   const auto device = device_of(point.device);
   if (is_foreign(*index_, point, device, port)) {
@@ -80,6 +86,7 @@ std::vector<DeviceStatus> TapDataPlane::devices() const {
     }
     if (const auto hooks = hooks_.find(status.ifindex); hooks != hooks_.end()) {
       status.attach = hooks->second.kind();
+      status.before = hooks->second.before();
     }
     status.state = state;
     status.reason = std::move(reason);
@@ -115,6 +122,24 @@ std::vector<SlotStatus> TapDataPlane::slots() const {
 
 std::vector<ReasonStatus> TapDataPlane::reasons() const {
   return count_reasons(*core_->programs);
+}
+
+std::vector<ChainStatus> TapDataPlane::disturbed_chains() const {
+  std::vector<ChainStatus> all;
+  const auto add = [&](const std::string& device, const Hooks& hooks) {
+    if (auto problem = hooks.problem(); !problem.empty()) {
+      all.push_back({device, hooks.before(), std::move(problem)});
+    }
+  };
+  if (return_path_) {
+    add(namespace_->host_device(), *return_path_);
+  }
+  for (const auto& [ifindex, hooks] : hooks_) {
+    if (const auto name = name_of_.find(ifindex); name != name_of_.end()) {
+      add(name->second, hooks);
+    }
+  }
+  return all;
 }
 
 std::string TapDataPlane::where() const {

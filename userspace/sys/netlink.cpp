@@ -394,7 +394,11 @@ Result<std::int32_t> Netlink::nsid_of(int namespace_fd) {
   return id;
 }
 
-Result<LinkMonitor> LinkMonitor::open() {
+bool is_filter_change(std::uint16_t type) {
+  return type == RTM_DELQDISC || type == RTM_NEWTFILTER || type == RTM_DELTFILTER;
+}
+
+Result<LinkMonitor> LinkMonitor::open(Filters filters) {
   LinkMonitor monitor(mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC | SOCK_NONBLOCK));
   if (!monitor.socket_) {
     return fail_errno(errno, "open rtnetlink");
@@ -403,7 +407,8 @@ Result<LinkMonitor> LinkMonitor::open() {
   const int size = 4 << 20;
   ::setsockopt(mnl_socket_get_fd(monitor.socket_.get()), SOL_SOCKET, SO_RCVBUFFORCE, &size,
                sizeof(size));
-  if (mnl_socket_bind(monitor.socket_.get(), RTMGRP_LINK, MNL_SOCKET_AUTOPID) < 0) {
+  const unsigned groups = RTMGRP_LINK | (filters == Filters::yes ? RTMGRP_TC : 0U);
+  if (mnl_socket_bind(monitor.socket_.get(), groups, MNL_SOCKET_AUTOPID) < 0) {
     return fail_errno(errno, "subscribe to link events");
   }
   return monitor;
@@ -439,6 +444,9 @@ Result<LinkMonitor::Batch> LinkMonitor::read() {
       if ((message->nlmsg_type == RTM_NEWLINK || message->nlmsg_type == RTM_DELLINK) &&
           info->ifi_family == AF_UNSPEC) {
         batch.events.push_back({to_link(message), message->nlmsg_type == RTM_DELLINK});
+      } else if (is_filter_change(message->nlmsg_type)) {
+        const auto* tc = static_cast<const tcmsg*>(mnl_nlmsg_get_payload(message));
+        batch.filters_changed.insert(static_cast<unsigned>(tc->tcm_ifindex));
       }
     }
   }

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -84,23 +85,34 @@ class Netlink {
   /// The number by which this namespace knows another one; one is given if there is none.
   [[nodiscard]] Result<std::int32_t> nsid_of(int namespace_fd);
 
+  /// For requests that have no name here.
+  [[nodiscard]] NetlinkSocket& socket() { return socket_; }
+
  private:
   explicit Netlink(NetlinkSocket socket) : socket_(std::move(socket)) {}
 
   NetlinkSocket socket_;
 };
 
-/// RTM_NEWLINK and RTM_DELLINK of one namespace (of the thread that opened it). Non-blocking; give
-/// fd() to a posix::stream_descriptor and read when readable. Events are hints: after an
-/// overrun (`lost`), or whenever in doubt, dump links.
+/// Is that message about a filter that came or went, perhaps with its qdisc? RTM_NEWQDISC is not:
+/// a new one has no filters yet, and the kernel sends it to all listeners whenever anybody asks
+/// for one, so who asks at each of them would never come to an end.
+[[nodiscard]] bool is_filter_change(std::uint16_t type);
+
+/// RTM_NEWLINK and RTM_DELLINK of one namespace (of the thread that opened it), and on demand
+/// changes of its filters, in one order. Non-blocking; give fd() to a posix::stream_descriptor and
+/// read when readable. Events are hints: after an overrun (`lost`), or whenever in doubt, dump
+/// links.
 class LinkMonitor {
  public:
-  static Result<LinkMonitor> open();
+  enum class Filters : bool { no, yes };
+  static Result<LinkMonitor> open(Filters filters = Filters::no);
 
   [[nodiscard]] int fd() const;
   /// All that waits now.
   struct Batch {
     std::vector<LinkEvent> events;
+    std::set<unsigned> filters_changed;  ///< ifindexes, as they are after `events`
     bool lost = false;
   };
   [[nodiscard]] Result<Batch> read();
