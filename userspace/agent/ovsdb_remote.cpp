@@ -5,6 +5,8 @@
 #include <string_view>
 #include <utility>
 
+#include "http/tls.hpp"
+
 namespace metatap::agent {
 
 namespace ssl = boost::asio::ssl;
@@ -51,28 +53,15 @@ Result<std::unique_ptr<ssl::context>> ovsdb_tls(const OvsdbOptions& options,
   if (remote == remotes.end()) {
     return std::unique_ptr<ssl::context>();
   }
-  const auto wrong = [&](const std::string& what) {
-    return fail(ErrorCode::invalid, "OVSDB remote '" + remote->text + "': " + what);
-  };
-  boost::system::error_code error;
-  const auto unreadable = [&](std::string_view what, const std::string& file) {
-    return wrong("read " + std::string(what) + " " + file + ": " + error.message());
-  };
-  auto tls = std::make_unique<ssl::context>(ssl::context::tls_client);
+  const auto step = "OVSDB remote '" + remote->text + "'";
   if (options.ca_cert.empty()) {
-    return wrong("a CA certificate must be given for ssl:");
+    return fail(ErrorCode::invalid, step + ": a CA certificate must be given for ssl:");
   }
-  if (tls->load_verify_file(options.ca_cert, error); error) {
-    return unreadable("the CA certificate", options.ca_cert);
-  }
-  tls->set_verify_mode(ssl::verify_peer, error);
-  if (!options.certificate.empty() && !options.private_key.empty()) {
-    if (tls->use_certificate_chain_file(options.certificate, error); error) {
-      return unreadable("the certificate", options.certificate);
-    }
-    if (tls->use_private_key_file(options.private_key, ssl::context::pem, error); error) {
-      return unreadable("the private key", options.private_key);
-    }
+  auto tls = http::tls_client({.ca_file = options.ca_cert,
+                               .client_cert = options.certificate,
+                               .client_key = options.private_key});
+  if (!tls) {
+    return tl::make_unexpected(std::move(tls.error()).in(step));
   }
   return tls;
 }

@@ -8,6 +8,7 @@
 #include "agent/place.hpp"
 #include "base/ascii.hpp"
 #include "base/log.hpp"
+#include "base/text.hpp"
 #include "http/coroutine.hpp"
 #include "http/recycled.hpp"
 
@@ -15,13 +16,6 @@ namespace metatap::agent {
 namespace {
 
 const Peer kOurselves{.in_process = true};
-
-std::string_view trimmed(std::string_view text) {
-  const auto first = text.find_first_not_of(" \t");
-  return first == std::string_view::npos
-             ? std::string_view()
-             : text.substr(first, text.find_last_not_of(" \t") - first + 1);
-}
 
 /// What the request says of one kind. Two headers that say something are one too many, be they
 /// equal: a proxy sends one.

@@ -127,30 +127,11 @@ Result<std::unique_ptr<const Connector>> Connector::create(const UpstreamOptions
   if (!options.tls) {
     return connector;
   }
-  const TlsOptions& want = *options.tls;
-  auto& tls = connector->tls_.emplace(asio::ssl::context::tls_client);
-  error_code error;
-  const auto failed = [&](const std::string& file) {
-    return fail(ErrorCode::invalid, "read " + file + ": " + error.message());
-  };
-  if (want.insecure) {
-    tls.set_verify_mode(asio::ssl::verify_none, error);
-  } else {
-    tls.set_verify_mode(asio::ssl::verify_peer, error);
-    if (want.ca_file.empty()) {
-      tls.set_default_verify_paths(error);
-    } else if (tls.load_verify_file(want.ca_file, error); error) {
-      return failed(want.ca_file);
-    }
+  auto tls = tls_client(*options.tls);
+  if (!tls) {
+    return tl::make_unexpected(std::move(tls.error()));
   }
-  if (!want.client_cert.empty() && !want.client_key.empty()) {
-    if (tls.use_certificate_chain_file(want.client_cert, error); error) {
-      return failed(want.client_cert);
-    }
-    if (tls.use_private_key_file(want.client_key, asio::ssl::context::pem, error); error) {
-      return failed(want.client_key);
-    }
-  }
+  connector->tls_ = *std::move(tls);
   return connector;
 }
 

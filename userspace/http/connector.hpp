@@ -7,7 +7,6 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
-#include <optional>
 
 #include "http/connection.hpp"
 #include "http/endpoint.hpp"
@@ -38,7 +37,7 @@ class Connector {
   const std::chrono::milliseconds longest_;
   const std::size_t body_limit_;
   const bool verify_;
-  mutable std::optional<boost::asio::ssl::context> tls_;  // OpenSSL locks it
+  std::unique_ptr<boost::asio::ssl::context> tls_;  // null: none; OpenSSL locks it
 };
 
 }  // namespace metatap::http

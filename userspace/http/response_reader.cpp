@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "base/ascii.hpp"
+#include "base/text.hpp"
 
 namespace metatap::http {
 namespace {
@@ -25,14 +26,6 @@ bool is_token(std::string_view text) {
 /// A line that two readers might cut differently.
 bool ambiguous(std::string_view line) {
   return line.find_first_of(std::string_view("\r\0", 2)) != std::string_view::npos;
-}
-
-std::string_view trim(std::string_view text) {
-  const auto first = text.find_first_not_of(" \t");
-  if (first == std::string_view::npos) {
-    return {};
-  }
-  return text.substr(first, text.find_last_not_of(" \t") - first + 1);
 }
 
 template <class Number>
@@ -149,7 +142,7 @@ bool ResponseReader::field(std::string_view text) {
       fields_.size() == kFieldLimit) {
     return false;  // the continuation of a folded line as well: its name begins with a space
   }
-  const auto value = trim(text.substr(colon + 1));
+  const auto value = trimmed(text.substr(colon + 1));
   if (iequals(name, "Content-Length")) {
     const auto length = number<std::size_t>(value);
     if (!length || (content_length_ && *content_length_ != *length)) {
@@ -290,7 +283,7 @@ std::optional<ResponseReader::State> ResponseReader::read_chunked() {
 }
 
 bool ResponseReader::chunk_begins(std::string_view text) {
-  const auto size = number<std::size_t>(trim(text.substr(0, text.find(';'))), 16);
+  const auto size = number<std::size_t>(trimmed(text.substr(0, text.find(';'))), 16);
   if (!size || ambiguous(text) || *size > body_limit_ - body_.size()) {
     return false;
   }

@@ -9,21 +9,15 @@
 #include <vector>
 
 #include "http/endpoint.hpp"
+#include "http/tls.hpp"
 #include "metatap/exchange.hpp"
 #include "metatap/result.hpp"
 
 namespace metatap::http {
 
-/// TLS towards an upstream (TCP only).
-struct TlsOptions {
-  std::string ca_file{};                    ///< empty: the system's trust store
-  std::string client_cert{}, client_key{};  ///< used only if both are set
-  bool insecure = false;                    ///< do not verify the server
-};
-
 struct UpstreamOptions {
   Endpoint endpoint;
-  std::optional<TlsOptions> tls;
+  std::optional<TlsOptions> tls;  ///< TCP only
   /// From the start of an exchange, waiting for a connection included, to its last byte.
   std::chrono::milliseconds deadline{60'000};
   std::chrono::milliseconds connect{30'000};

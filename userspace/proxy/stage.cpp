@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "base/log.hpp"
+#include "base/text.hpp"
 #include "http/deadlines.hpp"
 #include "http/endpoint.hpp"
 #include "http/response_writer.hpp"
@@ -28,13 +29,12 @@ Response busy(std::string_view detail) {
 
 /// Bytes beyond ASCII as %XX: the same target, for an agent that decodes the request as UTF-8.
 std::string ascii(std::string_view target) {
-  constexpr std::string_view kDigits = "0123456789ABCDEF";
   std::string out;
-  for (const char c : target) {
-    if (const auto byte = static_cast<unsigned char>(c); byte < 0x80) {
+  for (const char& c : target) {
+    if (static_cast<unsigned char>(c) < 0x80) {
       out += c;
     } else {
-      out += {'%', kDigits[byte >> 4U], kDigits[byte & 15U]};
+      out += percent_encoded({&c, 1});
     }
   }
   return out;
