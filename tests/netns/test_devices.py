@@ -27,11 +27,9 @@ def who(guest, **more):
         return str(error).splitlines()[0]
 
 
-def within_a_second(guest, expected):
-    started = time.monotonic()
-    mtlab.wait_until(lambda: who(guest) == expected, 3, f"{guest.name} is served")
-    # 0.5 s of it may be the timeout of the attempt before.
-    assert time.monotonic() - started < 1.5
+def within_a_moment(guest, expected):
+    """Below the 5 s of the slow look at everything, so by an event; a moment on a busy machine."""
+    mtlab.wait_until(lambda: who(guest) == expected, 4, f"{guest.name} is served")
 
 
 def index_of(device):
@@ -47,7 +45,7 @@ def test_replug_with_the_same_name_and_with_the_same_ifindex(served):
         served.lab.replug("red1", ifindex=wish)
         if wish:
             assert index_of(guest.host_device) == wish
-        within_a_second(guest, guest.instance_id)
+        within_a_moment(guest, guest.instance_id)
 
 
 def test_ifindex_that_another_had_brings_no_identity_along(served):
@@ -67,7 +65,7 @@ def test_ifindex_that_another_had_brings_no_identity_along(served):
         told = {json.loads(body)["uuid"] for _, status, body in seen if status == 200}
         assert told == {blue.instance_id}
         assert seen[-1][1] == 200
-        within_a_second(red, red.instance_id)
+        within_a_moment(red, red.instance_id)
 
 
 def test_rename_changes_who_it_is(served):
@@ -83,7 +81,7 @@ def test_rename_changes_who_it_is(served):
     finally:
         mtlab.labkit.ip_batch([f"link set {other} down", f"link set {other} name {name}",
                                f"link set {name} up"])
-    within_a_second(guest, guest.instance_id)
+    within_a_moment(guest, guest.instance_id)
 
 
 def test_names_swapped_between_tenants(served):
@@ -96,8 +94,8 @@ def test_names_swapped_between_tenants(served):
         f"link set {two} name {one}", f"link set {spare} name {two}",
         f"link set {one} up", f"link set {two} up"])
     # red's cable now has the name of blue's port: it is blue's instance that is plugged there.
-    within_a_second(red, blue.instance_id)
-    within_a_second(blue, red.instance_id)
+    within_a_moment(red, blue.instance_id)
+    within_a_moment(blue, red.instance_id)
     lab.plan.wires = [wire for wire in lab.plan.wires if wire[0] not in (one, two)]
 
 
@@ -106,7 +104,7 @@ def test_open_connection_does_not_outlive_its_device(served):
     assert guest.run("open_connection", STABLE)[0] == 200
     served.lab.unplug("red1")
     served.lab.replug("red1")
-    within_a_second(guest, guest.instance_id)
+    within_a_moment(guest, guest.instance_id)
     # The old connection's peer was revoked: it is not answered any more.
     assert guest.run("use_connection", STABLE) in (None, "ConnectionError", "ConnectionResetError",
                                                    "TimeoutError", "BrokenPipeError")
@@ -122,7 +120,7 @@ def test_port_that_changes_hands_in_the_inventory(served):
             if port["id"] == red.port_id:
                 port["device_id"] = lab.guest("red2").instance_id
     lab.edit_inventory(move)
-    within_a_second(red, lab.guest("red2").instance_id)
+    within_a_moment(red, lab.guest("red2").instance_id)
     assert who(blue) == blue.instance_id
 
 
@@ -142,7 +140,7 @@ def test_admin_state_down_stops_metadata(served, kind):
     mtlab.wait_until(lambda: who(guest) != guest.instance_id, 2, "metadata stops")
     assert who(lab["blue1"]) == lab["blue1"].instance_id
     set_state(True)
-    within_a_second(guest, guest.instance_id)
+    within_a_moment(guest, guest.instance_id)
 
 
 def test_new_port_is_served_without_disturbing_others(served):
@@ -158,5 +156,5 @@ def test_new_port_is_served_without_disturbing_others(served):
     mtlab.wait_until(lambda: who(guest) != guest.instance_id, 2, "the port is unknown")
     other.run("open_connection", STABLE)
     lab.write_inventory(json.dumps(whole))
-    within_a_second(guest, guest.instance_id)
+    within_a_moment(guest, guest.instance_id)
     assert other.run("use_connection", STABLE) == 200

@@ -124,7 +124,6 @@ def test_recreated_device_leaks_nothing(make_lab, deploy):
     wait_until(lambda: counts() == before, 5, f"{before} again, not {counts()}")
     for answers, failures, _ in loads:
         assert set(answers) == {("metatap", 200)} and not failures, (answers, failures[:3])
-    assert worst < 1.0
     print(f"device re-created {CYCLES} times: served again within {worst * 1000:.0f} ms at worst; "
           f"{before}; meanwhile {sum(sum(a.values()) for a, _, _ in loads)} answers elsewhere")
 
