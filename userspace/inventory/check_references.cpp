@@ -9,8 +9,8 @@
 #include <unordered_set>
 #include <utility>
 
-#include "metatap/address.hpp"
 #include "inventory/json_reader.hpp"
+#include "metatap/address.hpp"
 
 namespace metatap {
 namespace {

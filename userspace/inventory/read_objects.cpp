@@ -305,8 +305,8 @@ std::shared_ptr<Subnet> read_subnet(const Node& node) {
   const auto cidr_at = in.need("cidr");
   const auto cidr = prefix_of(cidr_at);
   if (cidr.address != cidr.network()) {
-    cidr_at.refuse(in_quotes(cidr_at.text()) + " has host bits set; " +
-                   cidr.masked().text() + " may be meant");
+    cidr_at.refuse(in_quotes(cidr_at.text()) + " has host bits set; " + cidr.masked().text() +
+                   " may be meant");
   }
   subnet->cidr = cidr.text();
   const auto version_at = in.need("ip_version");

@@ -33,8 +33,8 @@ TEST(Address, KnowsLinkLocalOnes) {
 }
 
 TEST(Prefix, ReadsAddressAndLength) {
-  for (const auto* text : {"10.0.0.0", "10.0.0.0/", "10.0.0.0/33", "10.0.0.0/-1", "10.0.0.0/8x",
-                           "fd00::/129", "/8"}) {
+  for (const auto* text :
+       {"10.0.0.0", "10.0.0.0/", "10.0.0.0/33", "10.0.0.0/-1", "10.0.0.0/8x", "fd00::/129", "/8"}) {
     EXPECT_EQ(Prefix::parse(text), std::nullopt) << text;
   }
   EXPECT_EQ(Prefix::parse("10.0.0.5/22")->text(), "10.0.0.5/22");
