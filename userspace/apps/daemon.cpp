@@ -423,6 +423,9 @@ void Daemon::Impl::follow_inventory() {
 }
 
 Status Daemon::Impl::start() {
+  // systemd makes it where it starts us. What cannot be made is told by whoever writes there.
+  std::error_code told_later;
+  std::filesystem::create_directories(run_path, told_later);
   workers = std::make_unique<http::Workers>(proxy_options.workers);
   if (auto status = start_inventory(); !status) {
     return status;

@@ -44,8 +44,6 @@ ExpeditedRcu::ExpeditedRcu(const RcuSwitch& rcu, bool worth_it) : rcu_(rcu) {
   if (!worth_it || !rcu.allowed || read_flag(rcu.file) != kLong) {
     return;
   }
-  std::error_code error;
-  std::filesystem::create_directories(rcu.record.parent_path(), error);
   // Recorded first: killed in between, the next process finds nothing to put back, or the truth.
   if (write_flag(rcu.record, kLong, O_CREAT | O_TRUNC)) {
     changed_ = write_flag(rcu.file, kShort);

@@ -13,8 +13,9 @@ namespace metatap::sys {
 /// attaching and detaching a program waits for one, 20 ms against 0.2 ms, which counts at a
 /// thousand devices. The switch is the whole machine's.
 struct RcuSwitch {
-  bool allowed = true;           ///< [dataplane] expedite_rcu
-  std::filesystem::path record;  ///< says what it stood at, for as long as it is changed
+  bool allowed = true;  ///< [dataplane] expedite_rcu
+  /// Says what it stood at, for as long as it is changed. Its directory is another's to make.
+  std::filesystem::path record;
   std::filesystem::path file = "/sys/kernel/rcu_expedited";
 
   /// After a process that was killed in such a moment: puts back what it found.

@@ -20,6 +20,7 @@ class ExpeditedRcuTest : public ::testing::Test {
   ExpeditedRcuTest() {
     rcu_.file = directory_ / "rcu_expedited";
     rcu_.record = directory_ / "run" / "before";
+    fs::create_directory(rcu_.record.parent_path());
     set("0\n");
   }
   ~ExpeditedRcuTest() override { fs::remove_all(directory_); }
@@ -46,6 +47,15 @@ TEST_F(ExpeditedRcuTest, IsOnForTheMomentAndPutBack) {
   }
   EXPECT_EQ(now(), '0');
   EXPECT_FALSE(fs::exists(rcu_.record));
+}
+
+TEST_F(ExpeditedRcuTest, LeavesItWhereNothingCanBeRecordedAndMakesNoDirectory) {
+  fs::remove(rcu_.record.parent_path());
+  {
+    const ExpeditedRcu soon(rcu_, true);
+    EXPECT_EQ(now(), '0');
+  }
+  EXPECT_FALSE(fs::exists(rcu_.record.parent_path()));
 }
 
 TEST_F(ExpeditedRcuTest, LeavesWhatWasOnOrIsNotAllowed) {
