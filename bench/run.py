@@ -10,7 +10,7 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from harness import chain, change, first_answer, loads, memory, packet, profile, table, tenant  # noqa: E402
-from harness.systems import ALL, BY_NAME, THREADS, Backend, versions  # noqa: E402
+from harness.systems import ALL, BY_NAME, THREADS, Backend, add_other_build, versions  # noqa: E402
 from harness.workspace import Workspace, progress  # noqa: E402
 from harness.world import nova_like_body  # noqa: E402
 from labkit import ROOT  # noqa: E402
@@ -52,6 +52,12 @@ def between(kind, least, most):
     return parse
 
 
+def binaries(directory):
+    if not os.access(os.path.join(directory, "metatapd"), os.X_OK):
+        raise argparse.ArgumentTypeError(f"there is no metatapd in {directory}")
+    return os.path.abspath(directory)
+
+
 def parse_arguments():
     parser = argparse.ArgumentParser(
         prog="bench/run.sh", description=__doc__,
@@ -62,6 +68,8 @@ def parse_arguments():
                         help="only these, comma-separated; default: all, with --quick all but " + " and ".join(LONG))
     parser.add_argument("--systems", type=some_of("system", list(BY_NAME)), metavar="SYSTEMS",
                         help="only these, comma-separated")
+    parser.add_argument("--against", type=binaries, metavar="DIR",
+                        help="measure the metatapd of another build beside this one's, in the same rounds")
     parser.add_argument("--rounds", type=between(int, 1, 1000), default=7, help="default 7")
     parser.add_argument("--seconds", type=between(float, 0.1, 600),
                         help=f"of load in a round; default 2, with --quick {QUICK_SECONDS}")
@@ -87,7 +95,9 @@ def main():
     options = argparse.Namespace(
         quick=arguments.quick, rounds=arguments.rounds,
         seconds=arguments.seconds or (QUICK_SECONDS if arguments.quick else 2.0),
-        systems=arguments.systems)
+        systems=arguments.systems, against=arguments.against)
+    if options.against:
+        add_other_build(options.against)
 
     workspace = Workspace()
     started = time.time()

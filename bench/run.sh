@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Measures metatap beside Neutron's haproxy on this machine; see docs/performance.md.
-#   bench/run.sh [--quick] [--only loads,routers,storm,...] [--systems theirs,tap,...]
+#   bench/run.sh [--quick] [--only loads,routers,storm,...] [--systems theirs,tap,...] [--against DIR]
 # Installs and builds what is missing first, and leaves nothing behind but bench/results.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")/.."

@@ -11,7 +11,7 @@ from labkit import BIN
 
 from .workspace import Unavailable, progress
 from .measure import generator, interleave, loadgen, medians, paired_ratio, requests, sample
-from .systems import BY_NAME, SECRET, THREADS, FusedTap, Haproxy
+from .systems import ALL, BY_NAME, OTHER, SECRET, THREADS, FusedTap, Haproxy
 from .world import World
 
 PATH = "/openstack/2018-08-27/meta_data.json"
@@ -19,12 +19,19 @@ QUICK = ["theirs", "tuned", "router", "tap", "fused", "limit"]
 GENERATOR_THREADS = max(1, min(2, (os.cpu_count() or 1) // 2))
 
 
+def chosen(context, names):
+    """Those asked for; where there is another build, its system follows this one's."""
+    for name in names:
+        if not context.options.systems or name in context.options.systems:
+            yield name
+            if context.options.against and OTHER + name in BY_NAME:
+                yield OTHER + name
+
+
 def raise_systems(context, names, tag, networks, guests):
     """Those that can run here; why the others cannot is shown and recorded."""
     up = {}
-    for name in names:
-        if context.options.systems and name not in context.options.systems:
-            continue
+    for name in chosen(context, names):
         system = BY_NAME[name](context.workspace, context.backend, context.body_file)
         progress(f"  raising {name}: {networks} network(s) of {guests} guest(s)", end="")
         begun = time.time()
@@ -51,7 +58,7 @@ def summarise(results, failures):
         if not samples:
             continue
         out["systems"][name] = {**medians(samples), "rounds": samples}
-        for other in ("theirs", "tuned", "plain", "limit"):
+        for other in ("theirs", "tuned", "plain", "limit", OTHER + name):
             if name != other and results.get(other):
                 out["systems"][name][f"vs_{other}"] = {
                     key: paired_ratio(samples, results[other], key)
@@ -61,7 +68,7 @@ def summarise(results, failures):
 
 def one_guest(context):
     options = context.options
-    systems = raise_systems(context, QUICK if options.quick else list(BY_NAME), "a", 1, 1)
+    systems = raise_systems(context, QUICK if options.quick else [one.name for one in ALL], "a", 1, 1)
     out = {}
     for clients in (16, 1, 256):
         for keep_alive in (False, True):

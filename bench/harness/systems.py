@@ -156,6 +156,7 @@ class TunedHaproxy(Haproxy):
 
 class Metatap(System):
     family = "ours"
+    binaries = BIN
     stages = "dataplane,proxy"
     steering = "bpf"
 
@@ -188,13 +189,13 @@ devices = {self.devices()}
         return "tap*"
 
     def serve(self, extra_ports=0):
-        if not os.path.exists(f"{BIN}/metatapd"):
+        if not os.path.exists(f"{self.binaries}/metatapd"):
             raise Unavailable("metatapd is not built")
         self.inventory_file = self.workspace.write(f"{self.world.name}/inventory.json",
                                                    json.dumps(self.world.inventory(extra_ports)))
         config = self.workspace.write(f"{self.world.name}/metatap.conf", self.config())
         self.log = self.workspace.path(self.world.name, "metatapd.log")
-        process = self.workspace.start([f"{BIN}/metatapd", "--config-file", config, "--stages", self.stages,
+        process = self.workspace.start([f"{self.binaries}/metatapd", "--config-file", config, "--stages", self.stages,
                                         "--steering", self.steering], self.world.host, self.log, self.cgroup)
         self.processes.append(process)
         time.sleep(0.3)
@@ -298,6 +299,15 @@ class Limit(System):
 
 ALL = [Haproxy, TunedHaproxy, RouterMode, ListenMode, TapMode, FusedTap, FusedRouter, Plain, Limit]
 BY_NAME = {system.name: system for system in ALL}
+OTHER = "other"
+
+
+def add_other_build(directory):
+    """Ours once more, each from the metatapd in that directory, to be measured beside it."""
+    for system in [one for one in ALL if issubclass(one, Metatap)]:
+        name = OTHER + system.name
+        BY_NAME[name] = type(f"Other{system.__name__}", (system,),
+                             {"name": name, "label": f"the other build: {system.label}", "binaries": directory})
 
 
 def first_line(*command):

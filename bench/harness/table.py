@@ -5,7 +5,7 @@ sells its CPU to guests, while requests a second depend on how many cores a run 
 import statistics
 
 from . import targets
-from .systems import BY_NAME
+from .systems import BY_NAME, OTHER
 
 ABOUT = ("ratio: median of the rounds' own ratios against Neutron's; spread: half the quartiles' distance, "
          "of proxy CPU and of requests/s; *: the load generator was the bottleneck")
@@ -49,8 +49,21 @@ def load_table(entry):
     return entry["title"], head, rows
 
 
+def other_build(entries):
+    """This build's figures over the other's, or no table."""
+    rows = []
+    for entry in entries:
+        for name, one in entry["systems"].items():
+            if against := one.get("vs_" + OTHER + name):
+                rows.append([entry["title"], label(name), ratio(against.get("cpu_proxy_us"), 3),
+                             ratio(against.get("cpu_host_us"), 3), ratio(against.get("rps"), 3)])
+    head = ["", "", "proxy CPU", "host CPU", "requests/s"]
+    return [("This build over the other one", head, rows)] if rows else []
+
+
 def loads(section):
-    return [load_table(entry) for entry in (section.get("loads") or section.get("storms") or {}).values()]
+    entries = list((section.get("loads") or section.get("storms") or {}).values())
+    return [load_table(entry) for entry in entries] + other_build(entries)
 
 
 def api(section):

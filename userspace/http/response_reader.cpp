@@ -2,6 +2,7 @@
 #include "http/response_reader.hpp"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <cstring>
 
@@ -15,17 +16,24 @@ constexpr std::size_t kBuffer = 4096;
 constexpr std::size_t kHeadLimit = 64 * 1024;
 constexpr std::size_t kFieldLimit = 200;
 
-/// RFC 9110 5.6.2.
+/// RFC 9110 5.6.2: which bytes a token is made of.
+constexpr auto kTokenBytes = [] {
+  std::array<bool, 256> bytes{};
+  for (const auto range : {"az", "AZ", "09"}) {
+    for (char c = range[0]; c <= range[1]; ++c) {
+      bytes[static_cast<unsigned char>(c)] = true;
+    }
+  }
+  for (const char c : std::string_view("!#$%&'*+-.^_`|~")) {
+    bytes[static_cast<unsigned char>(c)] = true;
+  }
+  return bytes;
+}();
+
 bool is_token(std::string_view text) {
   return !text.empty() && std::ranges::all_of(text, [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-           std::string_view("!#$%&'*+-.^_`|~").find(c) != std::string_view::npos;
+    return kTokenBytes[static_cast<unsigned char>(c)];
   });
-}
-
-/// A line that two readers might cut differently.
-bool ambiguous(std::string_view line) {
-  return line.find_first_of(std::string_view("\r\0", 2)) != std::string_view::npos;
 }
 
 template <class Number>
@@ -120,7 +128,7 @@ std::optional<std::string_view> ResponseReader::line() {
 
 bool ResponseReader::status_line(std::string_view text) {
   // HTTP/1.x SP 3DIGIT [SP reason]
-  if (ambiguous(text) || text.size() < 12 ||
+  if (!single_line(text) || text.size() < 12 ||
       !(text.starts_with("HTTP/1.0 ") || text.starts_with("HTTP/1.1 ")) ||
       (text.size() > 12 && text[12] != ' ')) {
     return false;
@@ -138,7 +146,7 @@ bool ResponseReader::status_line(std::string_view text) {
 bool ResponseReader::field(std::string_view text) {
   const auto colon = text.find(':');
   const auto name = text.substr(0, colon);
-  if (colon == std::string_view::npos || !is_token(name) || ambiguous(text) ||
+  if (colon == std::string_view::npos || !is_token(name) || !single_line(text) ||
       fields_.size() == kFieldLimit) {
     return false;  // the continuation of a folded line as well: its name begins with a space
   }
@@ -284,7 +292,7 @@ std::optional<ResponseReader::State> ResponseReader::read_chunked() {
 
 bool ResponseReader::chunk_begins(std::string_view text) {
   const auto size = number<std::size_t>(trimmed(text.substr(0, text.find(';'))), 16);
-  if (!size || ambiguous(text) || *size > body_limit_ - body_.size()) {
+  if (!size || !single_line(text) || *size > body_limit_ - body_.size()) {
     return false;
   }
   left_ = *size;
@@ -304,7 +312,7 @@ bool ResponseReader::trailer(std::string_view text) {
     return true;
   }
   const auto colon = text.find(':');
-  return colon != std::string_view::npos && !ambiguous(text) && is_token(text.substr(0, colon));
+  return colon != std::string_view::npos && single_line(text) && is_token(text.substr(0, colon));
 }
 
 }  // namespace metatap::http
