@@ -32,6 +32,15 @@ struct {
 	__type(value, struct mt_slot);
 } mt_slots SEC(".maps");
 
+/* The rows of mt_slots that are in use, as text: a dump of that one shows the free ones, too. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, MT_SLOTS);
+	__type(key, __u32);
+	__type(value, struct mt_slot_owner);
+} mt_owners SEC(".maps");
+
 /* Device and VLAN to slot. The row goes first when a device does. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -117,10 +126,18 @@ struct {
 /* Packets by reason, per CPU. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, MT_REASONS);
+	__uint(max_entries, MT_REASON_ROWS);
 	__type(key, __u32);
 	__type(value, __u64);
 } mt_reasons SEC(".maps");
+
+/* The reasons' names, by number. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MT_REASON_ROWS);
+	__type(key, __u32);
+	__type(value, struct mt_reason_name);
+} mt_reason_names SEC(".maps");
 
 /* Packets by slot and reason; what never happened has no row. */
 struct {

@@ -6,9 +6,9 @@
 #include <set>
 
 #include "base/log.hpp"
+#include "dataplane/abi_text.hpp"
 #include "dataplane/router_resolver.hpp"
 #include "dataplane/steering.hpp"
-#include "dataplane/tap_plan.hpp"
 
 namespace metatap::dataplane {
 namespace {

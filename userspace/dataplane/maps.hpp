@@ -22,6 +22,7 @@ struct MapSize {
 };
 inline constexpr std::array kMapSizes{
     MapSize{"mt_slots"},
+    MapSize{"mt_owners"},
     MapSize{"mt_counters"},
     MapSize{"mt_buckets"},
     MapSize{"mt_ports"},
@@ -52,6 +53,7 @@ struct Maps {
   explicit Maps(const Open& open)
       : config(typed<std::uint32_t, mt_config>(open, "mt_config")),
         slots(typed<std::uint32_t, mt_slot>(open, "mt_slots")),
+        owners(typed<std::uint32_t, mt_slot_owner>(open, "mt_owners")),
         ports(typed<mt_port_key, std::uint32_t>(open, "mt_ports")),
         addresses(typed<mt_address_key, mt_address>(open, "mt_addresses")),
         aliases(typed<mt_alias_key, mt_alias>(open, "mt_aliases")),
@@ -62,10 +64,12 @@ struct Maps {
         elsewhere(typed<mt_flow, std::uint64_t>(open, "mt_elsewhere")),
         counters(typed<std::uint32_t, mt_counter>(open, "mt_counters")),
         buckets(typed<std::uint32_t, mt_bucket>(open, "mt_buckets")),
-        slot_reasons(typed<mt_slot_reason, std::uint64_t>(open, "mt_slot_reasons")) {}
+        slot_reasons(typed<mt_slot_reason, std::uint64_t>(open, "mt_slot_reasons")),
+        reason_names(typed<std::uint32_t, mt_reason_name>(open, "mt_reason_names")) {}
 
   BpfMap<std::uint32_t, mt_config> config;
   BpfMap<std::uint32_t, mt_slot> slots;
+  BpfMap<std::uint32_t, mt_slot_owner> owners;
   BpfMap<mt_port_key, std::uint32_t> ports;
   BpfMap<mt_address_key, mt_address> addresses;
   BpfMap<mt_alias_key, mt_alias> aliases;
@@ -77,6 +81,7 @@ struct Maps {
   BpfMap<std::uint32_t, mt_counter> counters;
   BpfMap<std::uint32_t, mt_bucket> buckets;
   BpfMap<mt_slot_reason, std::uint64_t> slot_reasons;
+  BpfMap<std::uint32_t, mt_reason_name> reason_names;
 
  private:
   template <class Key, class Value>

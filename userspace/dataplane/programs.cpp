@@ -15,6 +15,7 @@
 #include <numeric>
 
 #include "base/log.hpp"
+#include "dataplane/abi_text.hpp"
 #include "metatap_bpf.skel.h"
 #include "sys/bpffs.hpp"
 #include "sys/caps.hpp"
@@ -66,6 +67,19 @@ std::uint32_t pinned_version(const fs::path& pin) {
     std::memcpy(&version, value.data(), sizeof(version));
   }
   return version;
+}
+
+/// For whoever reads the maps with bpftool.
+Status write_reason_names(const Maps& maps) {
+  for (std::uint32_t number = 0; number < reasons().size(); ++number) {
+    mt_reason_name row{};
+    copy_text(row.outcome, reasons()[number].outcome);
+    copy_text(row.name, reasons()[number].name);
+    if (auto written = maps.reason_names.put(number, row); !written) {
+      return written;
+    }
+  }
+  return {};
 }
 
 void remove_pins(const fs::path& directory) {
@@ -185,6 +199,9 @@ Result<std::unique_ptr<Programs>> Programs::load(const DataPlaneOptions& options
                       bpf_map__value_size(found) == value_size;
     return kernel_map(fits ? bpf_map__fd(found) : -1, std::string(name));
   });
+  if (auto written = write_reason_names(programs->maps()); !written) {
+    return tl::make_unexpected(std::move(written.error()));
+  }
   std::error_code error;
   fs::create_directories(programs->links_path(), error);
   if (error) {

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/log.hpp"
+#include "dataplane/abi_text.hpp"
 
 namespace metatap::dataplane {
 namespace {
@@ -14,6 +15,16 @@ SlotOwner owner_of(std::uint32_t slot, const mt_slot& row) {
 
 bool is_nothing(const Address&) {
   return false;
+}
+
+mt_slot_owner text_of(const mt_slot& row) {
+  mt_slot_owner owner{};
+  copy_text(owner.kind, row.kind == MT_KIND_TAP             ? "tap"
+                        : row.kind == MT_KIND_ROUTER_DEVICE ? "router device"
+                                                            : "router port");
+  copy_text(owner.device, row.device);
+  copy_text(owner.port_id, row.port_id);
+  return owner;
 }
 
 }  // namespace
@@ -31,6 +42,7 @@ SlotTable::SlotTable(const Maps* maps, std::uint32_t size, std::chrono::seconds 
     } else {
       orphans_.emplace(slot, *row);
     }
+    tell_owner(slot, *row);
   }
   if (auto left = addresses_.read()) {
     inherited_ = *std::move(left);
@@ -197,7 +209,22 @@ std::optional<Address> SlotTable::address_of(const Alias& alias, int family) con
 }
 
 Status SlotTable::write(std::uint32_t slot, const mt_slot& row) const {
-  return maps_ == nullptr ? Status() : maps_->slots.put(slot, row);
+  if (maps_ == nullptr) {
+    return {};
+  }
+  auto written = maps_->slots.put(slot, row);
+  if (written) {
+    tell_owner(slot, row);
+  }
+  return written;
+}
+
+void SlotTable::tell_owner(std::uint32_t slot, const mt_slot& row) const {
+  const auto told = row.kind == MT_KIND_FREE ? maps_->owners.erase(slot).map([](bool) {})
+                                             : maps_->owners.put(slot, text_of(row));
+  if (!told) {
+    log::warn("slot {}: {}", slot, told.error().message);
+  }
 }
 
 Status SlotTable::clear_counters(std::uint32_t slot) const {

@@ -65,6 +65,8 @@ class SlotTable {
 
  private:
   [[nodiscard]] Status write(std::uint32_t slot, const mt_slot& row) const;
+  /// In mt_owners, which people read and no program does.
+  void tell_owner(std::uint32_t slot, const mt_slot& row) const;
   void clear(std::uint32_t slot, std::uint16_t generation, const PortAddresses& addresses);
   [[nodiscard]] Status clear_counters(std::uint32_t slot) const;
 

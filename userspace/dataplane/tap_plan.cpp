@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "dataplane/abi_text.hpp"
 #include "dataplane/guest_macs.hpp"
 
 namespace metatap::dataplane {

@@ -79,11 +79,4 @@ struct TapPlan {
 [[nodiscard]] bool is_foreign(const TapIndex& index, const TapPoint& point, const TapDevice& device,
                               const Port& port);
 
-/// Copies text into a field of the ABI, cut off where it must be, NUL-terminated.
-template <std::size_t N>
-void copy_text(char (&to)[N], std::string_view text) {
-  std::fill_n(to, N, '\0');
-  std::copy_n(text.data(), std::min(text.size(), N - 1), to);
-}
-
 }  // namespace metatap::dataplane

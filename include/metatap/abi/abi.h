@@ -17,7 +17,7 @@
 #endif
 
 /* Grows when a map's layout changes; a daemon refuses pinned maps of another version. */
-#define MT_ABI_VERSION 2
+#define MT_ABI_VERSION 3
 
 #define MT_ID_LEN     40 /* a UUID and its NUL, rounded up */
 #define MT_DEVICE_LEN 16 /* IFNAMSIZ */
@@ -77,6 +77,7 @@ enum mt_reason {
 #undef MT_REASON
 	MT_REASONS
 };
+#define MT_REASON_ROWS 64 /* of the maps by reason: a new reason is no new layout */
 
 enum mt_outcome {
 	MT_pass,
@@ -116,6 +117,19 @@ struct mt_slot {
 	char port_id[MT_ID_LEN];
 	char network_id[MT_ID_LEN];
 	char router_id[MT_ID_LEN];
+};
+
+/* mt_owners: the slots that are somebody's, for who looks in. No program reads it. */
+struct mt_slot_owner {
+	char kind[16]; /* "tap", "router device", "router port" */
+	char device[MT_DEVICE_LEN];
+	char port_id[MT_ID_LEN];
+};
+
+/* mt_reason_names: what the numbers in mt_reasons, mt_slot_reasons and mt_events mean. */
+struct mt_reason_name {
+	char outcome[8]; /* "pass", "drop", "steer" */
+	char name[24];
 };
 
 /* mt_ports: which slot a packet from this device and VLAN belongs to. */
@@ -250,10 +264,13 @@ struct mt_event {
 	__u8 source[16]; /* v4 left-justified */
 };
 
+MT_STATIC_ASSERT((int)MT_REASONS <= MT_REASON_ROWS);
 MT_STATIC_ASSERT(MT_SLOTS <= MT_TAG_MASK + 1);
 MT_STATIC_ASSERT(MT_TAG_MASK == MT_ALIAS_SLOT_MASK);
 MT_STATIC_ASSERT(MT_FIRST_LEARNED + MT_LEARNED_MAX == MT_ALIAS_INDEX_MASK + 1);
 MT_STATIC_ASSERT(sizeof(struct mt_slot) == 164);
+MT_STATIC_ASSERT(sizeof(struct mt_slot_owner) == 72);
+MT_STATIC_ASSERT(sizeof(struct mt_reason_name) == 32);
 MT_STATIC_ASSERT(sizeof(struct mt_port_key) == 8);
 MT_STATIC_ASSERT(sizeof(struct mt_listener) == 8);
 MT_STATIC_ASSERT(sizeof(struct mt_device_key) == 8);

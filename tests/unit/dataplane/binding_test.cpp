@@ -44,6 +44,7 @@ TEST_F(BindingTest, LeadsFromItsKeyToItsRow) {
   EXPECT_EQ(fake_.maps.slots.get(binding.slot()).value()->ifindex, 7U);
   EXPECT_EQ(origin->slot, binding.slot());
   EXPECT_EQ(slots_.find(binding.slot())->origin, origin);
+  EXPECT_STREQ(fake_.maps.owners.get(binding.slot()).value()->kind, "tap") << "for bpftool";
 }
 
 TEST_F(BindingTest, EndsWithKeyRowAndOriginAndItsNumberWaitsForItsSockets) {
@@ -54,6 +55,7 @@ TEST_F(BindingTest, EndsWithKeyRowAndOriginAndItsNumberWaitsForItsSockets) {
     slot = binding.slot();
   }
   EXPECT_EQ(fake_.rows("mt_ports").size(), 0U);
+  EXPECT_EQ(fake_.rows("mt_owners").size(), 0U);
   EXPECT_EQ(fake_.maps.slots.get(slot).value()->kind, static_cast<std::uint32_t>(MT_KIND_FREE));
   EXPECT_TRUE(origin->revoked);
   EXPECT_FALSE(slots_.find(slot));
