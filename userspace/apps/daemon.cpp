@@ -128,7 +128,6 @@ struct Daemon::Impl {
   proxy::ProxyOptions proxy_options;
   PortTagOptions port_tag_options;
   dataplane::DataPlaneOptions dataplane_options;
-  dataplane::RouterOptions router_options;
 
   asio::io_context control{1};
   asio::signal_set signals;
@@ -182,10 +181,9 @@ Status Daemon::Impl::read_options() {
     return own.status();
   }
   // All of them, whatever runs here: a typing error should not wait for the stage to be moved.
-  for (const auto& status :
-       {read(config, inventory_options), read(config, api_options), read(config, agent_options),
-        read(config, proxy_options), read(config, port_tag_options),
-        read(config, dataplane_options), read(config, router_options)}) {
+  for (const auto& status : {read(config, inventory_options), read(config, api_options),
+                             read(config, agent_options), read(config, proxy_options),
+                             read(config, port_tag_options), read(config, dataplane_options)}) {
     if (!status) {
       return status;
     }
@@ -345,8 +343,7 @@ Status Daemon::Impl::start_dataplane() {
       return started;
     }
   }
-  router = std::make_unique<dataplane::RouterDataPlane>(core, router_options, *reconciler, control,
-                                                        *proxy);
+  router = std::make_unique<dataplane::RouterDataPlane>(core, *reconciler, control, *proxy);
   return router->start(ports);
 }
 

@@ -25,26 +25,9 @@ struct Inside {
 
 }  // namespace
 
-Result<RouterOptions> RouterOptions::from(const Config& config) {
-  RouterOptions options;
-  auto enabled = config.boolean("dataplane", "routers", options.enabled);
-  auto run_path = config.text("DEFAULT", "run_path", "/run/metatap");
-  if (!enabled) {
-    return tl::make_unexpected(std::move(enabled.error()));
-  }
-  if (!run_path) {
-    return tl::make_unexpected(std::move(run_path.error()));
-  }
-  options.enabled = *enabled;
-  options.journal = std::filesystem::path(*run_path) / "namespaces.journal";
-  return options;
-}
-
-RouterDataPlane::RouterDataPlane(std::shared_ptr<Core> core, RouterOptions options,
-                                 Reconciler& reconciler, asio::io_context& control,
-                                 GuestFrontend& frontend)
+RouterDataPlane::RouterDataPlane(std::shared_ptr<Core> core, Reconciler& reconciler,
+                                 asio::io_context& control, GuestFrontend& frontend)
     : core_(std::move(core)),
-      options_(std::move(options)),
       reconciler_(reconciler),
       frontend_(frontend),
       names_readable_(control),
@@ -66,12 +49,12 @@ RouterDataPlane::~RouterDataPlane() {
 }
 
 Status RouterDataPlane::start(std::shared_ptr<const Inventory> inventory) {
-  if (!options_.enabled) {
+  if (!core_->options.routers) {
     forget_elsewhere(*core_);
     return {};
   }
   index_.emplace(std::move(inventory));
-  journal_.emplace(options_.journal);
+  journal_.emplace(core_->options.journal);
   steering_ = core_->programs ? bpf_steering(core_, reconciler_, *journal_, frontend_)
                               : listen_steering(*core_, *journal_, frontend_);
   steering_->forget_leftovers();

@@ -6,7 +6,6 @@
 #include <boost/asio/steady_timer.hpp>
 #include <chrono>
 #include <cstdint>
-#include <filesystem>
 #include <map>
 #include <memory>
 #include <optional>
@@ -15,7 +14,6 @@
 #include <utility>
 #include <vector>
 
-#include "base/config.hpp"
 #include "dataplane/core.hpp"
 #include "dataplane/hooks.hpp"
 #include "dataplane/old_path.hpp"
@@ -33,15 +31,6 @@
 #include "sys/netns.hpp"
 
 namespace metatap::dataplane {
-
-struct RouterOptions {
-  /// [dataplane] routers: look after Neutron's router and DHCP namespaces.
-  bool enabled = true;
-  /// Under [DEFAULT] run_path: what was changed in which namespace, until it is undone.
-  std::filesystem::path journal;
-
-  static Result<RouterOptions> from(const Config& config);
-};
 
 /// A device in a namespace, as `metatap status` shows it.
 struct RouterDeviceStatus {
@@ -78,7 +67,7 @@ class RouterDataPlane {
   using Leave = dataplane::Leave;
 
   /// All outlive this; `control` is what the reconciler's queue runs on.
-  RouterDataPlane(std::shared_ptr<Core> core, RouterOptions options, Reconciler& reconciler,
+  RouterDataPlane(std::shared_ptr<Core> core, Reconciler& reconciler,
                   boost::asio::io_context& control, GuestFrontend& frontend);
   ~RouterDataPlane();
   RouterDataPlane(const RouterDataPlane&) = delete;
@@ -139,7 +128,6 @@ class RouterDataPlane {
   void drop_device(Place& place, unsigned ifindex);
 
   std::shared_ptr<Core> core_;
-  RouterOptions options_;
   Reconciler& reconciler_;
   GuestFrontend& frontend_;
   std::optional<PortIndex> index_;
