@@ -614,7 +614,7 @@ TEST_F(Live, ARestartForgetsWhatChangedMeanwhile) {
 TEST_F(Live, ANumberThatIsGivenAgainIsOfTheNextGeneration) {
   restart_with([&] {
     options_.slots = MT_TAG_LOWEST + 2;
-    options_.quarantine_s = 0;
+    options_.quarantine = {};
   });
   auto& slots = *core_->slots;
   const auto addresses = PortAddresses::of(*inventory_->ports[kPortA]);

@@ -1,18 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A port whose guest is this test: every frame that comes out of it is made here, every frame that
+"""A guest that is this test, and a port for it: every frame that comes out of it is made here, every frame that
 comes to it is seen here. No kernel of a guest's helps, answers or hides anything."""
 
-import socket
-import struct
 import threading
 import time
 
 import labkit
-from guesthttp import checksum
-
-METADATA = socket.inet_aton("169.254.169.254")
-ROUTER_MAC = bytes.fromhex("fa163effffff")  # nobody's: what is not steered ends on the host's side
-FIN, SYN, RST, PSH, ACK = 1, 2, 4, 8, 16
+import rawguest
+from rawguest import ACK, PSH, RST, SYN  # noqa: F401
 
 
 def in_namespace(name, work):
@@ -28,77 +23,22 @@ def in_namespace(name, work):
     return result[0]
 
 
-class RawPort:
-    """One port of an inventory: plugged in, unplugged, and its wire in between."""
+class RawGuest:
+    """Connections of a guest that acknowledges what it likes, over `wire`."""
 
-    def __init__(self, lab, number, network, address="10.0.0.10"):
-        self.lab, self.address, self.mac = lab, address, f"fa:16:3e:00:77:{number:02x}"
-        self.id = lab.plan.port_uuid(f"raw{number}")
-        self.device = "tap" + self.id[:11]
-        self.instance = lab.plan.uuid("instance", f"raw{number}")
-        self.network = lab.plan.networks[network]
-        self.netns = f"{lab.id}-raw{number}"
-        self.wire = None
-        labkit.ip_batch([f"netns add {self.netns}"])
-
-    def row(self):
-        return {"id": self.id, "network_id": self.network.id, "mac_address": self.mac,
-                "device_id": self.instance, "device_owner": "compute:nova",
-                "fixed_ips": [{"subnet_id": self.network.subnet4, "ip_address": self.address}]}
-
-    def plug(self):
-        labkit.ip_batch([f"link add {self.device} type veth peer name eth0 address {self.mac}"
-                         f" netns {self.netns}",
-                         f"link set {self.device} addrgenmode none up"])
-        labkit.ip_batch(["link set eth0 addrgenmode none up"], self.netns)
-
-        def open_wire():
-            wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800))
-            wire.bind(("eth0", 0))
-            return wire
-        self.wire = in_namespace(self.netns, open_wire)
-        return self
-
-    def unplug(self):
-        if self.wire:
-            self.wire.close()
-            self.wire = None
-            labkit.ip_batch([f"link del {self.device}"])
-
-    def close(self):
-        self.unplug()
-        labkit.ip_batch([f"netns del {self.netns}"])
-
-    # ---- frames
+    name = wire = None
+    to = rawguest.ANYBODY  # where its frames go
 
     def send(self, port, flags, seq, ack=0, data=b""):
-        source = socket.inet_aton(self.address)
-        options = b"\x02\x04\x02\x18" if flags & SYN else b""  # MSS 536
-        tcp = struct.pack("!HHIIBBHHH", port, 80, seq, ack, (20 + len(options)) << 2, flags, 65535,
-                          0, 0) + options + data
-        pseudo = source + METADATA + struct.pack("!BBH", 0, 6, len(tcp))
-        tcp = tcp[:16] + struct.pack("!H", checksum(pseudo + tcp)) + tcp[18:]
-        ip = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(tcp), 1, 0x4000, 64, 6, 0)
-        ip = ip[:10] + struct.pack("!H", checksum(ip + source + METADATA)) + source + METADATA
-        self.wire.send(ROUTER_MAC + bytes.fromhex(self.mac.replace(":", "")) + b"\x08\x00" + ip + tcp)
+        self.wire.send(port, seq, ack, flags, data, self.to)
 
     def receive(self, seconds, until=lambda segment: False):
-        """What the service sends meanwhile: [(destination port, flags, seq, ack, data)]."""
-        seen, deadline = [], time.monotonic() + seconds
-        while (left := deadline - time.monotonic()) > 0:
-            self.wire.settimeout(left)
-            try:
-                frame = self.wire.recv(1 << 16)
-            except TimeoutError:
-                break
-            ip = frame[14:]
-            if ip[12:16] != METADATA or ip[9] != 6:
-                continue
-            tcp = ip[(ip[0] & 15) * 4:struct.unpack("!H", ip[2:4])[0]]
-            _, port, seq, ack, offset, flags = struct.unpack("!HHIIBB", tcp[:14])
-            segment = (port, flags, seq, ack, tcp[(offset >> 4) * 4:])
-            seen.append(segment)
-            if until(segment):
+        """What the service sends meanwhile, to whatever address: [(destination port, flags, seq,
+        ack, data)]."""
+        seen = []
+        for _, port, seq, ack, flags, data in self.wire.heard(time.monotonic() + seconds):
+            seen.append((port, flags, seq, ack, data))
+            if until(seen[-1]):
                 break
         return seen
 
@@ -112,7 +52,7 @@ class RawPort:
                 if flags & (SYN | ACK) == SYN | ACK:
                     self.send(port, ACK, 1001, seq + 1)
                     return 1001, seq + 1
-        raise AssertionError(f"{self.device} is not served within {seconds} s")
+        raise AssertionError(f"{self.name} is not served within {seconds} s")
 
     def ask(self, port, path="/latest/user-data", seconds=5):
         """Asks and acknowledges nothing of the answer. (our seq, their seq, bytes that came)"""
@@ -121,3 +61,41 @@ class RawPort:
         self.send(port, ACK | PSH, seq, theirs, request)
         came = self.receive(2, lambda segment: segment[0] == port and segment[4])
         return seq + len(request), theirs, sum(len(data) for *_, data in came)
+
+
+class RawPort(RawGuest):
+    """One port of an inventory: plugged in, unplugged, and its wire in between."""
+
+    def __init__(self, lab, number, network, family=4):
+        self.lab, self.mac = lab, f"fa:16:3e:00:77:{number:02x}"
+        self.address = "10.0.0.10"
+        self.source = self.address if family == 4 else f"fe80::f816:3eff:fe00:77{number:02x}"
+        self.id = lab.plan.port_uuid(f"raw{number}")
+        self.device = self.name = "tap" + self.id[:11]
+        self.instance = lab.plan.uuid("instance", f"raw{number}")
+        self.network = lab.plan.networks[network]
+        self.netns = f"{lab.id}-raw{number}"
+        labkit.ip_batch([f"netns add {self.netns}"])
+
+    def row(self):
+        return {"id": self.id, "network_id": self.network.id, "mac_address": self.mac,
+                "device_id": self.instance, "device_owner": "compute:nova",
+                "fixed_ips": [{"subnet_id": self.network.subnet4, "ip_address": self.address}]}
+
+    def plug(self):
+        labkit.ip_batch([f"link add {self.device} type veth peer name eth0 address {self.mac}"
+                         f" netns {self.netns}",
+                         f"link set {self.device} addrgenmode none up"])
+        labkit.ip_batch(["link set eth0 addrgenmode none up"], self.netns)
+        self.wire = in_namespace(self.netns, lambda: rawguest.Wire(self.mac, self.source))
+        return self
+
+    def unplug(self):
+        if self.wire:
+            self.wire.close()
+            self.wire = None
+            labkit.ip_batch([f"link del {self.device}"])
+
+    def close(self):
+        self.unplug()
+        labkit.ip_batch([f"netns del {self.netns}"])

@@ -14,14 +14,19 @@ BIG = b"#!/bin/sh\n# " + b"secret of A " * 3400
 LONGER_THAN_RETRIES = 4.0  # the kernel repeats after 0.2, 0.4, 0.8 and 1.6 s
 
 
-@pytest.fixture()
-def ports():
-    """A lab whose inventory holds two raw ports, of two tenants with the same address, and no other."""
+WAYS = [(4, "auto"), (6, "auto"), (4, "clsact")]
+
+
+@pytest.fixture(params=WAYS, ids=lambda way: f"IPv{way[0]}-{way[1]}")
+def ports(request):
+    """A lab whose inventory holds two raw ports, of two tenants with the same address, and no other;
+    by which family they ask and how they are attached."""
+    family, attach = request.param
     lab = mtlab.TestLab()
     made, deployments = [], []
     try:
         lab.up()
-        made += [RawPort(lab, 1, "red"), RawPort(lab, 2, "blue")]
+        made += [RawPort(lab, 1, "red", family), RawPort(lab, 2, "blue", family)]
 
         def change(document):
             template = document["instances"][0]
@@ -32,9 +37,9 @@ def ports():
                 for port in made]
         lab.edit_inventory(change)
 
-        def deploy(slots=17, **more):
+        def deploy(slots=17):
             deployments.append(mtlab.Deployment(lab, config={
-                "dataplane": {"slots": slots, "quarantine": 0, **more}}))
+                "dataplane": {"slots": slots, "quarantine": 0, "attach": attach}}))
             return deployments[-1].start()
         yield (*made, deploy)
     finally:
@@ -141,6 +146,7 @@ def test_a_hundred_owners_of_a_few_numbers(ports):
     assert " E " not in log and " C " not in log, daemon.tail()
 
 
+@pytest.mark.parametrize("ports", WAYS[:1], indirect=True)
 def test_a_second_daemon_with_the_same_namespace_is_refused(ports):
     a, _, deploy = ports
     daemon = deploy()

@@ -5,19 +5,12 @@ import socket
 import struct
 import time
 
+from guesthttp import checksum
+
 V4, V6 = "169.254.169.254", "fe80::a9fe:a9fe"
 ANYBODY = bytes.fromhex("fe163ea9fea9")  # the tap program does not ask where a frame goes
 ETH_P_ALL, ETH_P_IP, ETH_P_IPV6 = 0x0003, 0x0800, 0x86DD
 FIN, SYN, RST, PSH, ACK = 1, 2, 4, 8, 16
-
-
-def checksum(data):
-    if len(data) % 2:
-        data += b"\0"
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    while total > 0xFFFF:
-        total = (total >> 16) + (total & 0xFFFF)
-    return ~total & 0xFFFF
 
 
 class Wire:
@@ -32,8 +25,10 @@ class Wire:
         self.sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
         self.sock.bind((device, 0))
 
-    def send(self, port, seq, ack, flags, data=b""):
-        head = struct.pack("!HHIIBBHHH", port, 80, seq, ack, 5 << 4, flags, 65000, 0, 0)
+    def send(self, port, seq, ack, flags, data=b"", to=ANYBODY):
+        options = b"\x02\x04\x02\x18" if flags & SYN else b""  # MSS 536
+        head = struct.pack("!HHIIBBHHH", port, 80, seq, ack, (20 + len(options)) << 2, flags, 65000,
+                           0, 0) + options
         length = len(head) + len(data)
         pseudo = self.source + self.service + (
             struct.pack("!IHBB", length, 0, 0, 6) if self.six else struct.pack("!BBH", 0, 6, length))
@@ -45,10 +40,10 @@ class Wire:
                 self.source + self.service
             ip = ip[:10] + struct.pack("!H", checksum(ip)) + ip[12:]
         kind = ETH_P_IPV6 if self.six else ETH_P_IP
-        self.sock.send(ANYBODY + self.mac + struct.pack("!H", kind) + ip + head + data)
+        self.sock.send(to + self.mac + struct.pack("!H", kind) + ip + head + data)
 
-    def segments(self, port, deadline):
-        """(seq, ack, flags, data) of what the service sends to `port` of this address."""
+    def heard(self, deadline):
+        """What the service sends, to whatever address: (address, port, seq, ack, flags, data)."""
         while (left := deadline - time.monotonic()) > 0:
             self.sock.settimeout(left)
             try:
@@ -65,11 +60,15 @@ class Wire:
                 tcp = frame[14 + size:14 + struct.unpack("!H", frame[16:18])[0]]
             else:
                 continue
-            if source != self.service or destination != self.source or \
-                    struct.unpack("!H", tcp[2:4])[0] != port:
-                continue
-            seq, ack, offset, flags = struct.unpack("!IIBB", tcp[4:14])
-            yield seq, ack, flags, tcp[(offset >> 4) * 4:]
+            if source == self.service:
+                port, seq, ack, offset, flags = struct.unpack("!HIIBB", tcp[2:14])
+                yield destination, port, seq, ack, flags, tcp[(offset >> 4) * 4:]
+
+    def segments(self, port, deadline):
+        """(seq, ack, flags, data) of what the service sends to `port` of this address."""
+        for destination, its_port, *segment in self.heard(deadline):
+            if destination == self.source and its_port == port:
+                yield segment
 
     def close(self):
         self.sock.close()

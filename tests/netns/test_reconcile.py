@@ -2,8 +2,10 @@
 """Changes of many devices at once: "applied" is said when they are in effect, and meanwhile the
 daemon answers."""
 
+import contextlib
 import http.client
 import json
+import os
 import re
 import socket
 import subprocess
@@ -11,6 +13,7 @@ import threading
 import time
 import uuid
 
+import bpfkit
 import mtlab
 import pytest
 
@@ -129,3 +132,49 @@ def test_a_change_of_an_instance_is_in_effect_when_it_is_answered(served):
         assert ask(deployment.admin_socket, "PUT", "/v1/inventory", json.dumps(wanted))[0] == 200
         assert (guest.host_device in steered(ask(deployment.admin_socket)[1],
                                              {guest.host_device})) == state
+
+
+@pytest.mark.skipif(not bpfkit.has_tcx(), reason="this kernel has no TCX (6.6)")
+def test_a_tap_that_takes_no_program_is_named_by_the_command(served):
+    """The kernel takes some 60 programs on a device, and no more."""
+    deployment, _ = served
+    lab = deployment.lab
+    guest, file = lab["red1"], lab.state / "wanted.json"
+    document = json.loads(lab.inventory_file.read_text())
+    port = next(row for row in document["ports"] if row["id"] == guest.port_id)
+
+    def apply(name, **more):
+        port["device_owner"] = "compute:" + name
+        file.write_text(json.dumps({**document, **more}))
+        return mtlab.metatap(deployment.admin_socket, "apply", str(file), check=False)
+
+    def row():
+        rows = json.loads(mtlab.metatap(deployment.admin_socket, "--json", "ports").stdout)
+        return next(row for row in rows if row["id"] == guest.port_id)
+    assert apply("", ports=[row for row in document["ports"] if row is not port]).returncode == 0
+    crowd = [bpfkit.load(f"crowd{number}", bpfkit.OK) for number in range(64)]
+    links = []
+    try:
+        with contextlib.suppress(OSError):
+            for program in crowd:
+                links.append(bpfkit.tcx_attach(program, guest.host_device))
+        done = apply("first")
+        assert done.returncode == 6, done.stdout + done.stderr
+        assert "applied as revision" in done.stdout
+        assert f"not in effect: tap {guest.host_device}: " in done.stderr
+        shown = row()
+        assert shown["state"] == "error" and shown["reason"] in done.stderr
+        # Whoever changes something else is not told of it.
+        instance = lab.state / "other.json"
+        instance.write_text(json.dumps({**document["instances"][-1], "display_name": "another"}))
+        mtlab.metatap(deployment.admin_socket, "instance", "set", str(instance))
+        # However often it is tried, it goes on with the one number that it has.
+        for name in "abcdefgh":
+            assert apply(name).returncode == 6
+        assert row()["slot"] == shown["slot"]
+        os.close(links.pop())
+        assert apply("last").returncode == 0
+        assert row()["state"] == "steered" and row()["slot"] == shown["slot"]
+    finally:
+        for descriptor in links + crowd:
+            os.close(descriptor)

@@ -23,7 +23,7 @@ using Json = nlohmann::ordered_json;
 
 constexpr auto kExitCodes = R"(Exit codes:
   0 done   1 refused or failed   2 wrong command line   3 no such object
-  4 conflict   5 no metatapd behind the socket)";
+  4 conflict   5 no metatapd behind the socket   6 stored, but not all of it is in effect)";
 
 /// One run of the program: what every verb has in common.
 class Terminal {
@@ -48,17 +48,17 @@ class Terminal {
   [[nodiscard]] Exit ask(std::string_view method, const std::string& target,
                          const std::function<std::string(const Json&)>& show,
                          std::string_view body = {}) const {
-    const auto answer = AdminClient(socket).call(method, target, body);
+    const auto answer = call(method, target, body);
     if (!answer) {
       return failed(answer.error());
     }
-    const auto value = Json::parse(*answer, nullptr, false);
-    if (value.is_discarded()) {
-      return failed({ErrorCode::internal, "metatapd's answer is not JSON"});
-    }
-    print(value, show);
+    print(*answer, show);
     return Exit::done;
   }
+
+  /// Has the daemon change the inventory, and says what of the change is not in effect.
+  [[nodiscard]] Exit change(std::string_view method, const std::string& target,
+                            std::string_view body = {}) const;
 
   void print(const Json& value, const std::function<std::string(const Json&)>& show) const {
     out_ << (json ? value.dump(2, ' ', false, Json::error_handler_t::replace) + "\n" : show(value));
@@ -79,6 +79,19 @@ class Terminal {
   [[nodiscard]] std::ostream& out() const { return out_; }
 
  private:
+  [[nodiscard]] Result<Json> call(std::string_view method, const std::string& target,
+                                  std::string_view body) const {
+    const auto answer = AdminClient(socket).call(method, target, body);
+    if (!answer) {
+      return tl::make_unexpected(answer.error());
+    }
+    auto value = Json::parse(*answer, nullptr, false);
+    if (value.is_discarded()) {
+      return fail(ErrorCode::internal, "metatapd's answer is not JSON");
+    }
+    return value;
+  }
+
   std::istream& in_;
   std::ostream& out_;
   std::ostream& err_;
@@ -92,6 +105,20 @@ std::string show_plan(const Json& answer) {
   return text + (answer.value("dry_run", false)
                      ? "nothing was changed: --dry-run\n"
                      : "applied as revision " + std::to_string(answer.value("revision", 0)) + "\n");
+}
+
+Exit Terminal::change(std::string_view method, const std::string& target,
+                      std::string_view body) const {
+  const auto answer = call(method, target, body);
+  if (!answer) {
+    return failed(answer.error());
+  }
+  print(*answer, show_plan);
+  const auto problems = answer->value("problems", Json::array());
+  for (const auto& problem : problems) {
+    err_ << "metatap: not in effect: " << cell_of(problem) << "\n";
+  }
+  return problems.empty() ? Exit::done : Exit::incomplete;
 }
 
 std::string instance_path(const std::string& name) {
@@ -238,7 +265,7 @@ class Commands {
     }
     auto* remove = instance->add_subcommand("remove", "take out an instance and its ports");
     takes_name(*remove);
-    remove->callback([this] { exit_ = terminal_.ask("DELETE", instance_path(name_), show_plan); });
+    remove->callback([this] { exit_ = terminal_.change("DELETE", instance_path(name_)); });
     auto* password =
         instance->add_subcommand("password", "the password the guest has posted, as it came");
     takes_name(*password);
@@ -280,7 +307,7 @@ class Commands {
       exit_ = Exit::usage;
       return;
     }
-    exit_ = terminal_.ask(method, path, show_plan, *text);
+    exit_ = terminal_.change(method, path, *text);
   }
 
   void show_or_clear_password() {

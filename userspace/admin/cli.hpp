@@ -17,6 +17,7 @@ enum class Exit : int {
   not_found = 3,    ///< what was named does not exist
   conflict = 4,     ///< it exists already, or the name fits several
   unreachable = 5,  ///< no metatapd behind the socket
+  incomplete = 6,   ///< the change is stored, but part of it could not be put into effect
 };
 [[nodiscard]] Exit exit_for(const Error& error);
 

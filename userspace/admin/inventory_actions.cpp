@@ -106,13 +106,15 @@ Json instances_json(const Inventory& inventory) {
   return rows;
 }
 
-/// Answers once the change is in effect, so that "applied" says what a guest sees.
+/// Answers once the change is in effect, so that "applied" says what a guest sees, with what of it
+/// is not.
 asio::awaitable<Response> in_effect(Result<Json> plan, Settled settled) {
   if (!plan) {
     co_return error_response(plan.error());
   }
   if (settled && plan->value("changes", false) && !plan->value("dry_run", false)) {
-    co_await settled();
+    const auto problems = co_await settled();
+    (*plan)["problems"] = problems;
   }
   co_return json_response(*plan);
 }

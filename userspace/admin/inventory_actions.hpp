@@ -3,6 +3,8 @@
 
 #include <boost/asio/awaitable.hpp>
 #include <functional>
+#include <string>
+#include <vector>
 
 #include "admin/registry.hpp"
 #include "base/config.hpp"
@@ -10,8 +12,9 @@
 
 namespace metatap::admin {
 
-/// Comes back once what the inventory says is in effect.
-using Settled = std::function<boost::asio::awaitable<void>()>;
+/// Comes back once what the inventory says has been put into effect, with what could not be: a
+/// sentence for each device or namespace.
+using Settled = std::function<boost::asio::awaitable<std::vector<std::string>>()>;
 
 /// What an operator can see of the inventory and do with it: the sections and actions under
 /// /v1/inventory, /v1/ports and /v1/instances. Both outlive the server that serves the registry.

@@ -3,14 +3,12 @@
 
 #include <prometheus/text_serializer.h>
 
-#include <vector>
-
 namespace metatap::admin {
 
 struct Metrics::Families {
   std::map<std::string, prometheus::MetricFamily, std::less<>> by_name;
 
-  prometheus::ClientMetric& add(std::string_view name, std::string_view help, Labels labels,
+  prometheus::ClientMetric& add(std::string_view name, std::string_view help, const Labels& labels,
                                 prometheus::MetricType type) {
     const std::string full = "metatap_" + std::string(name);
     auto& family = by_name[full];
@@ -28,12 +26,24 @@ struct Metrics::Families {
 Metrics::Metrics() : families_(std::make_unique<Families>()) {}
 Metrics::~Metrics() = default;
 
-void Metrics::counter(std::string_view name, std::string_view help, Labels labels, double value) {
+void Metrics::counter(std::string_view name, std::string_view help, const Labels& labels,
+                      double value) {
   families_->add(name, help, labels, prometheus::MetricType::Counter).counter.value = value;
 }
 
-void Metrics::gauge(std::string_view name, std::string_view help, Labels labels, double value) {
+void Metrics::gauge(std::string_view name, std::string_view help, const Labels& labels,
+                    double value) {
   families_->add(name, help, labels, prometheus::MetricType::Gauge).gauge.value = value;
+}
+
+void Metrics::add(std::string_view stage, const CounterInfo& info, Labels labels,
+                  std::uint64_t value) {
+  if (!info.kind.empty()) {
+    labels.emplace_back("kind", info.kind);
+  }
+  const auto name = std::string(stage) + "_" + std::string(info.metric);
+  const auto put = info.grows() ? &Metrics::counter : &Metrics::gauge;
+  (this->*put)(name, info.help, labels, static_cast<double>(value));
 }
 
 std::string Metrics::text() const {

@@ -68,11 +68,11 @@ class NeutronDirectory::Impl : public std::enable_shared_from_this<Impl> {
     }
     const auto entry = remembered(key);
     if (entry && fresh(*entry)) {
-      ++from_memory_;
+      ++counts_.answered_from_memory;
       return entry->answer;
     }
     if (resting() && usable(entry)) {
-      ++stale_;
+      ++counts_.answered_stale;
       return entry->answer;
     }
     return fail(ErrorCode::unavailable, "Neutron must be asked");
@@ -85,7 +85,7 @@ class NeutronDirectory::Impl : public std::enable_shared_from_this<Impl> {
     }
     const auto entry = remembered(key);
     if (freshness == Freshness::cached && entry && fresh(*entry)) {
-      ++from_memory_;
+      ++counts_.answered_from_memory;
       co_return entry->answer;
     }
     Result<Identity> answer = fail(ErrorCode::unavailable, "Neutron is left alone for a moment");
@@ -105,7 +105,7 @@ class NeutronDirectory::Impl : public std::enable_shared_from_this<Impl> {
     }
     if (!answer && answer.error().code != ErrorCode::not_found && freshness == Freshness::cached &&
         usable(entry)) {
-      ++stale_;
+      ++counts_.answered_stale;
       co_return entry->answer;
     }
     co_return answer;
@@ -122,10 +122,7 @@ class NeutronDirectory::Impl : public std::enable_shared_from_this<Impl> {
         health.down_for = std::chrono::duration_cast<std::chrono::seconds>(now - *down_since_);
       }
     }
-    health.asked = asked_;
-    health.answered_from_memory = from_memory_;
-    health.answered_stale = stale_;
-    health.failed = failed_;
+    health += counts_;
     for (auto& shard : shards_) {
       const std::scoped_lock lock(shard.mutex);
       health.remembered += shard.entries.size();
@@ -190,13 +187,13 @@ class NeutronDirectory::Impl : public std::enable_shared_from_this<Impl> {
 
   static asio::awaitable<void> fetch(std::shared_ptr<Impl> self, std::string key, Question question,
                                      std::shared_ptr<AnswerFlight> flight) {
-    ++self->asked_;
+    ++self->counts_.asked;
     auto answer = co_await self->ask(question);
     if (answer || answer.error().code == ErrorCode::not_found) {
       self->came_back();
       self->remember(key, answer);
     } else {
-      ++self->failed_;
+      ++self->counts_.failed;
       self->failed_with(answer.error());
       answer = fail(ErrorCode::unavailable, std::move(answer.error().message));
     }
@@ -347,7 +344,7 @@ class NeutronDirectory::Impl : public std::enable_shared_from_this<Impl> {
   const NeutronOptions options_;
   const std::unique_ptr<NeutronClient> client_;
   std::array<Shard, 16> shards_;
-  std::atomic<std::uint64_t> asked_{0}, from_memory_{0}, stale_{0}, failed_{0};
+  NeutronCounts<std::atomic<std::uint64_t>> counts_;
 
   std::mutex outage_mutex_;
   std::optional<Clock::time_point> down_since_;

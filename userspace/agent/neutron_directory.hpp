@@ -7,6 +7,7 @@
 #include <string>
 
 #include "agent/neutron_options.hpp"
+#include "metatap/counters.hpp"
 #include "metatap/directory.hpp"
 
 namespace metatap::agent {
@@ -20,11 +21,10 @@ namespace metatap::agent {
 /// failure, so that an outage is not a storm. Thread-safe; questions run on the asker's executor.
 class NeutronDirectory final : public Directory {
  public:
-  struct Health {
+  struct Health : NeutronCounts<> {
     bool reachable = true;
     std::string last_error;  ///< why not
     std::chrono::seconds down_for{0};
-    std::uint64_t asked = 0, answered_from_memory = 0, answered_stale = 0, failed = 0;
     std::size_t remembered = 0;
     std::chrono::seconds oldest{0};  ///< age of the oldest answer that is remembered
   };

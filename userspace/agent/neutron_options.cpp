@@ -68,6 +68,10 @@ Result<NeutronOptions> NeutronOptions::from(const Config& config) {
   read.seconds(
       {"agent", "stale_if_error", "How old an answer may be that is given while Neutron is down"},
       options.stale_if_error, 0, 30 * 86'400);
+  read.require(group, "auth_type",
+               type.empty() || type == "password" || type == "v3password" ||
+                   type == "v3applicationcredential",
+               "one of password, v3password, v3applicationcredential");
   if (!read.status()) {
     return tl::make_unexpected(read.status().error());
   }
@@ -82,13 +86,6 @@ Result<NeutronOptions> NeutronOptions::from(const Config& config) {
                                             "neutron)");
     }
   };
-  if (!type.empty() && type != "password" && type != "v3password" &&
-      type != "v3applicationcredential") {
-    return fail(ErrorCode::invalid,
-                config.where(group, "auth_type").value_or("default") + ": [" + group +
-                    "] auth_type = '" + type +
-                    "': expected one of password, v3password, v3applicationcredential");
-  }
   needed(!options.auth_url.empty(), "auth_url");
   if (options.application_credential) {
     needed(

@@ -8,6 +8,7 @@
 #include "agent/options.hpp"
 #include "agent/port_tags.hpp"
 #include "agent/signer.hpp"
+#include "metatap/counters.hpp"
 #include "metatap/directory.hpp"
 #include "metatap/exchange.hpp"
 
@@ -40,8 +41,7 @@ class AgentStage final : public Handler {
                                                     const AgentOptions& options,
                                                     std::optional<PortTagKey> key = {});
 
-  /// Requests whose port tag could not be believed.
-  [[nodiscard]] std::uint64_t refused_tags() const { return tags_.refused(); }
+  [[nodiscard]] AgentCounts<> counters() const { return {tags_.refused()}; }
 
  private:
   class Outgoing;

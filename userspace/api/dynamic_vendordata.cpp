@@ -136,7 +136,7 @@ std::optional<Json> DynamicVendordata::known(const std::shared_ptr<const Instanc
       found->second.until <= std::chrono::steady_clock::now()) {
     return std::nullopt;
   }
-  cached.add();
+  counters_.vendordata_cached.add();
   return found->second.value;
 }
 
@@ -158,7 +158,7 @@ void DynamicVendordata::remember(const std::shared_ptr<const Instance>& instance
 
 asio::awaitable<Result<Json>> DynamicVendordata::ask_one(const Target& target,
                                                          const std::string& question) {
-  asked.add();
+  counters_.vendordata_asked.add();
   const std::array headers{
       Header{"Host", target.parts.authority}, Header{"Content-Type", "application/json"},
       Header{"Accept", "application/json"}, Header{"User-Agent", "openstack-nova-vendordata"}};
@@ -213,7 +213,7 @@ asio::awaitable<Result<Json>> DynamicVendordata::ask(std::shared_ptr<const Insta
   for (std::size_t i = 0; i < targets_.size(); ++i) {
     Result<Json>& answer = round->answers[i];
     if (!answer) {
-      failed.add();
+      counters_.vendordata_failed.add();
       complete = false;
       log::warn("vendordata target {} for instance {}: {}", targets_[i].name, instance->uuid,
                 answer.error().message);

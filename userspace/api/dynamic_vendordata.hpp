@@ -35,7 +35,7 @@ class DynamicVendordata {
   /// An error only where failures are fatal; a target that fails is `{}` otherwise.
   [[nodiscard]] boost::asio::awaitable<Result<Json>> ask(std::shared_ptr<const Instance> instance);
 
-  Counter asked, failed, cached;
+  [[nodiscard]] const VendordataCounts<Counter>& counters() const { return counters_; }
 
   /// What a target is sent.
   [[nodiscard]] static std::string question(const Instance& instance);
@@ -65,6 +65,7 @@ class DynamicVendordata {
                                                              const std::string& question);
   void remember(const std::shared_ptr<const Instance>& instance, const Json& value);
 
+  VendordataCounts<Counter> counters_;
   std::vector<Target> targets_;
   bool failure_fatal_ = false;
   std::chrono::seconds keep_{60};

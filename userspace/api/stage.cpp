@@ -183,11 +183,10 @@ std::vector<ApiStage::DocumentPtr> ApiStage::render(
     part(0, threads);
   }
   counters_.renders.add(instances.size());
-  render_microseconds_.fetch_add(
+  counters_.render_microseconds.add(
       static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(
                                      std::chrono::steady_clock::now() - began)
-                                     .count()),
-      std::memory_order_relaxed);
+                                     .count()));
   return documents;
 }
 
@@ -522,27 +521,12 @@ std::shared_ptr<const std::string> ApiStage::openstack_listing() const {
 }
 
 ApiStats ApiStage::stats() const {
-  ApiStats stats;
-  stats.requests = counters_.requests.get();
-  stats.ok = counters_.ok.get();
-  stats.bad_request = counters_.bad_request.get();
-  stats.denied = counters_.denied.get();
-  stats.not_found = counters_.not_found.get();
-  stats.conflicts = counters_.conflicts.get();
-  stats.errors = counters_.errors.get();
-  stats.seeds = counters_.seeds.get();
-  stats.passwords = counters_.passwords.get();
-  stats.renders = counters_.renders.get();
-  stats.vendordata_file_errors = static_vendordata_.errors();
+  ApiStats stats{
+      {}, {}, {static_vendordata_.errors(), registry_.size(), layouts_.size(), pool_.size()}};
+  stats += counters_;
   if (dynamic_vendordata_) {
-    stats.vendordata_asked = dynamic_vendordata_->asked.get();
-    stats.vendordata_failed = dynamic_vendordata_->failed.get();
-    stats.vendordata_cached = dynamic_vendordata_->cached.get();
+    stats += dynamic_vendordata_->counters();
   }
-  stats.instances = registry_.size();
-  stats.layouts = layouts_.size();
-  stats.shared_strings = pool_.size();
-  stats.render_microseconds = render_microseconds_.load(std::memory_order_relaxed);
   return stats;
 }
 

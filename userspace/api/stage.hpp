@@ -72,11 +72,6 @@ class ApiStage final : public Handler {
   /// Direct mode: which instances have an address.
   using AddressTable = std::unordered_map<std::string, std::vector<std::string>>;
 
-  struct Counters {
-    Counter requests, ok, bad_request, denied, not_found, conflicts, errors, seeds, passwords,
-        renders;
-  };
-
   /// What a request is about once it is known who asks, or the answer that refuses it.
   struct Lookup {
     DocumentPtr document;
@@ -129,8 +124,7 @@ class ApiStage final : public Handler {
   std::unique_ptr<Published<AddressTable>> addresses_;  ///< direct mode only
   std::shared_ptr<const std::string> ec2_listing_, openstack_listing_;
   std::chrono::sys_days newest_version_day_;
-  Counters counters_;
-  std::atomic<std::uint64_t> render_microseconds_ = 0;
+  ApiCounts<Counter> counters_;
 };
 
 }  // namespace metatap::api

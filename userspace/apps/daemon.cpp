@@ -55,12 +55,22 @@ constexpr auto kDrain = 5s;         ///< how long running requests may take to f
 constexpr auto kPortsWithin = 5s;   ///< how long the start waits for OVN to name the ports
 constexpr auto kRefreshEvery = 2s;  ///< files that are only looked at now and then
 
-/// Comes back once the data plane has done what was to be done when it was called.
-asio::awaitable<void> done(dataplane::WorkQueue& queue) {
-  const auto timer = std::make_shared<asio::steady_timer>(co_await asio::this_coro::executor,
-                                                          asio::steady_timer::time_point::max());
-  queue.when_done([timer] { timer->expires_at(asio::steady_timer::time_point::min()); });
-  co_await timer->async_wait(asio::as_tuple(asio::use_awaitable));
+/// Comes back once the data plane has done what was to be done when it was called, with what it
+/// could not do.
+asio::awaitable<std::vector<std::string>> done(dataplane::WorkQueue& queue) {
+  struct Waiting {
+    asio::steady_timer timer;
+    std::vector<std::string> problems;
+  };
+  constexpr auto kForever = asio::steady_timer::time_point::max();
+  const auto executor = co_await asio::this_coro::executor;
+  const auto waiting = std::make_shared<Waiting>(asio::steady_timer(executor, kForever));
+  queue.when_done([waiting](std::vector<std::string> problems) {
+    waiting->problems = std::move(problems);
+    waiting->timer.expires_at(asio::steady_timer::time_point::min());
+  });
+  co_await waiting->timer.async_wait(asio::as_tuple(asio::use_awaitable));
+  co_return std::move(waiting->problems);
 }
 
 /// Reads one stage's options into place.
@@ -128,7 +138,6 @@ struct Daemon::Impl {
   proxy::ProxyOptions proxy_options;
   PortTagOptions port_tag_options;
   dataplane::DataPlaneOptions dataplane_options;
-  dataplane::RouterOptions router_options;
 
   asio::io_context control{1};
   asio::signal_set signals;
@@ -182,10 +191,9 @@ Status Daemon::Impl::read_options() {
     return own.status();
   }
   // All of them, whatever runs here: a typing error should not wait for the stage to be moved.
-  for (const auto& status :
-       {read(config, inventory_options), read(config, api_options), read(config, agent_options),
-        read(config, proxy_options), read(config, port_tag_options),
-        read(config, dataplane_options), read(config, router_options)}) {
+  for (const auto& status : {read(config, inventory_options), read(config, api_options),
+                             read(config, agent_options), read(config, proxy_options),
+                             read(config, port_tag_options), read(config, dataplane_options)}) {
     if (!status) {
       return status;
     }
@@ -345,17 +353,18 @@ Status Daemon::Impl::start_dataplane() {
       return started;
     }
   }
-  router = std::make_unique<dataplane::RouterDataPlane>(core, router_options, *reconciler, control,
-                                                        *proxy);
+  router = std::make_unique<dataplane::RouterDataPlane>(core, *reconciler, control, *proxy);
   return router->start(ports);
 }
 
 Status Daemon::Impl::start_admin() {
-  admin::register_inventory(registry, *inventory, [this]() -> asio::awaitable<void> {
-    if (reconciler) {
-      co_await done(reconciler->queue);
-    }
-  });
+  admin::register_inventory(registry, *inventory,
+                            [this]() -> asio::awaitable<std::vector<std::string>> {
+                              if (reconciler) {
+                                co_return co_await done(reconciler->queue);
+                              }
+                              co_return std::vector<std::string>();
+                            });
   admin::register_config(registry, config);
   if (tap) {
     show(registry, *tap);

@@ -22,6 +22,13 @@ Json device_row(const dataplane::DeviceStatus& device) {
   return row;
 }
 
+/// All of a list of counters.def, as fields of `row`.
+template <class Counts>
+void show_counts(Json& row, const Counts& counts) {
+  each(counts,
+       [&](const CounterInfo& info, std::uint64_t value) { row[std::string(info.name)] = value; });
+}
+
 constexpr auto kFirstAdvice =
     "a program that is first should pass on what is not its own (TCX_NEXT, TC_ACT_UNSPEC)";
 
@@ -252,22 +259,17 @@ void show(admin::Registry& registry, const agent::OvnFeed& ovn) {
 void show(admin::Registry& registry, const agent::NeutronDirectory& neutron) {
   registry.add_status("neutron", [&neutron] {
     const auto health = neutron.health();
-    return Json{{"reachable", health.reachable},
-                {"last_error", health.last_error},
-                {"down_for_s", health.down_for.count()},
-                {"asked", health.asked},
-                {"answered_from_memory", health.answered_from_memory},
-                {"answered_stale", health.answered_stale},
-                {"failed", health.failed},
-                {"remembered", health.remembered},
-                {"oldest_s", health.oldest.count()}};
+    Json row{{"reachable", health.reachable},
+             {"last_error", health.last_error},
+             {"down_for_s", health.down_for.count()},
+             {"remembered", health.remembered},
+             {"oldest_s", health.oldest.count()}};
+    show_counts<NeutronCounts<>>(row, health);
+    return row;
   });
   registry.add_metrics([&neutron](Metrics& metrics) {
     const auto health = neutron.health();
-    metrics.counter("neutron_questions_total", "Lookups that Neutron was asked", {},
-                    static_cast<double>(health.asked));
-    metrics.counter("neutron_stale_answers_total", "Old answers given while Neutron was down", {},
-                    static_cast<double>(health.answered_stale));
+    metrics.all<NeutronCounts<>>("neutron", health);
     metrics.gauge("neutron_reachable", "0 while Neutron or Keystone cannot be asked", {},
                   health.reachable ? 1 : 0);
   });
@@ -280,66 +282,41 @@ void show(admin::Registry& registry, const agent::NeutronDirectory& neutron) {
 void show(admin::Registry& registry, const proxy::ProxyStage& proxy) {
   registry.add_status("proxy", [&proxy] {
     const auto counters = proxy.counters();
-    Json responses = Json::object();
+    Json row;
+    show_counts<ProxyCounts<>>(row, counters);
+    show_counts<ServerCounts<>>(row, counters);
+    auto& responses = row["responses"] = Json::object();
     for (const auto& [status, count] : counters.responses) {
       responses[std::to_string(status)] = count;
     }
-    return Json{{"connections", counters.connections},
-                {"open", counters.open},
-                {"in_flight", counters.in_flight},
-                {"responses", responses},
-                {"unidentified", counters.unidentified},
-                {"revoked", counters.revoked},
-                {"over_port_cap", counters.over_port_cap},
-                {"over_network_cap", counters.over_network_cap},
-                {"rate_limited", counters.rate_limited},
-                {"malformed", counters.malformed},
-                {"expired", counters.expired},
-                {"upstream_errors", counters.upstream_errors},
-                {"accept_failures", counters.accept_failures}};
+    return row;
   });
   registry.add_metrics([&proxy](Metrics& metrics) {
     const auto counters = proxy.counters();
-    const auto counter = [&](std::string_view name, std::string_view help, std::uint64_t value) {
-      metrics.counter(name, help, {}, static_cast<double>(value));
-    };
-    counter("proxy_connections_total", "Guests' connections let in", counters.connections);
-    counter("proxy_unidentified_total", "Connections reset: no valid tag", counters.unidentified);
-    counter("proxy_revoked_total", "Connections reset: their port went away", counters.revoked);
-    counter("proxy_over_port_cap_total", "Refused: too many connections of one port",
-            counters.over_port_cap);
-    counter("proxy_over_network_cap_total", "Refused: too many connections of one network",
-            counters.over_network_cap);
-    counter("proxy_rate_limited_total", "Requests answered 429", counters.rate_limited);
-    counter("proxy_malformed_total", "Requests that were no good HTTP", counters.malformed);
-    counter("proxy_upstream_errors_total", "Requests the next stage failed",
-            counters.upstream_errors);
-    metrics.gauge("proxy_connections_open", "Guests' connections open now", {},
-                  static_cast<double>(counters.open));
-    metrics.gauge("proxy_requests_in_flight", "Requests waiting for the next stage", {},
-                  static_cast<double>(counters.in_flight));
+    metrics.all<ProxyCounts<>>("proxy", counters);
+    metrics.all<ServerCounts<>>("proxy", counters);
     for (const auto& [status, count] : counters.responses) {
-      metrics.counter("proxy_responses_total", "Responses to guests by status",
-                      {{"status", std::to_string(status)}}, static_cast<double>(count));
+      const auto text = std::to_string(status);
+      metrics.counter("proxy_responses_total", "Responses to guests by status", {{"status", text}},
+                      static_cast<double>(count));
     }
   });
 }
 
 void show(admin::Registry& registry, const agent::AgentStage& agent) {
-  registry.add_status("agent",
-                      [&agent] { return Json{{"refused_port_tags", agent.refused_tags()}}; });
-  registry.add_metrics([&agent](Metrics& metrics) {
-    metrics.counter("agent_refused_port_tags_total",
-                    "Requests whose port tag was not signed with the agent's key", {},
-                    static_cast<double>(agent.refused_tags()));
+  registry.add_status("agent", [&agent] {
+    Json row;
+    show_counts(row, agent.counters());
+    return row;
   });
+  registry.add_metrics([&agent](Metrics& metrics) { metrics.all("agent", agent.counters()); });
   registry.add_findings([&agent]() -> std::vector<admin::Finding> {
-    if (agent.refused_tags() == 0) {
+    const auto refused = agent.counters().refused_port_tags;
+    if (refused == 0) {
       return {};
     }
     return {{admin::Finding::Severity::warning, "agent",
-             std::to_string(agent.refused_tags()) +
-                 " requests had a port tag that is not signed with our key",
+             std::to_string(refused) + " requests had a port tag that is not signed with our key",
              "give proxy and agent the same key: [DEFAULT] port_tag_key, or the same run_path"}};
   });
 }
@@ -347,66 +324,40 @@ void show(admin::Registry& registry, const agent::AgentStage& agent) {
 void show(admin::Registry& registry, const api::ApiStage& api) {
   registry.add_status("api", [&api] {
     const auto stats = api.stats();
-    return Json{{"instances", stats.instances},
-                {"requests", stats.requests},
-                {"ok", stats.ok},
-                {"not_found", stats.not_found},
-                {"bad_request", stats.bad_request},
-                {"denied", stats.denied},
-                {"errors", stats.errors},
-                {"passwords", stats.passwords},
-                {"renders", stats.renders},
-                {"render_ms", stats.render_microseconds / 1000},
-                {"vendordata_asked", stats.vendordata_asked},
-                {"vendordata_failed", stats.vendordata_failed},
-                {"vendordata_file_errors", stats.vendordata_file_errors}};
+    Json row;
+    show_counts<ApiState<>>(row, stats);
+    show_counts<ApiCounts<>>(row, stats);
+    show_counts<VendordataCounts<>>(row, stats);
+    return row;
   });
   registry.add_metrics([&api](Metrics& metrics) {
     const auto stats = api.stats();
-    const auto answers = [&](std::string_view kind, std::uint64_t value) {
-      metrics.counter("api_answers_total", "Answers of the metadata API", {{"kind", kind}},
-                      static_cast<double>(value));
-    };
-    answers("ok", stats.ok);
-    answers("not_found", stats.not_found);
-    answers("bad_request", stats.bad_request);
-    answers("denied", stats.denied);
-    answers("conflict", stats.conflicts);
-    answers("error", stats.errors);
-    metrics.counter("api_renders_total", "Instances rendered", {},
-                    static_cast<double>(stats.renders));
-    metrics.counter("api_vendordata_failed_total", "Dynamic vendordata without a usable answer", {},
-                    static_cast<double>(stats.vendordata_failed));
-    metrics.gauge("api_instances", "Instances served", {}, static_cast<double>(stats.instances));
+    metrics.all<ApiState<>>("api", stats);
+    metrics.all<ApiCounts<>>("api", stats);
+    metrics.all<VendordataCounts<>>("api", stats);
   });
 }
 
 void show(admin::Registry& registry, const http::Server& server, std::string_view stage) {
-  registry.add_status(std::string(stage) + " server", [&server] {
-    const auto counters = server.counters();
-    return Json{{"accepted", counters.accepted},
-                {"open", counters.open},
-                {"requests", counters.requests},
-                {"malformed", counters.malformed},
-                {"expired", counters.expired}};
+  const auto name = std::string(stage) + " server";
+  registry.add_status(name, [&server] {
+    Json row;
+    show_counts(row, server.counters());
+    return row;
+  });
+  registry.add_metrics([&server, prefix = std::string(stage) + "_server"](Metrics& metrics) {
+    metrics.all(prefix, server.counters());
   });
 }
 
 void show(admin::Registry& registry, const http::Upstream& upstream, std::string_view stage) {
   registry.add_status("to " + std::string(stage), [&upstream] {
-    const auto counters = upstream.counters();
-    return Json{{"requests", counters.requests},       {"connects", counters.connects},
-                {"reused", counters.reused},           {"retried", counters.retried},
-                {"unavailable", counters.unavailable}, {"timeouts", counters.timeouts},
-                {"invalid", counters.invalid}};
+    Json row;
+    show_counts(row, upstream.counters());
+    return row;
   });
   registry.add_metrics([&upstream, stage = std::string(stage)](Metrics& metrics) {
-    const auto counters = upstream.counters();
-    metrics.counter("upstream_requests_total", "Requests to the next stage", {{"stage", stage}},
-                    static_cast<double>(counters.requests));
-    metrics.counter(
-        "upstream_failures_total", "Requests the next stage did not answer", {{"stage", stage}},
-        static_cast<double>(counters.unavailable + counters.timeouts + counters.invalid));
+    metrics.all("upstream", upstream.counters(), {{"stage", stage}});
   });
 }
 

@@ -6,11 +6,13 @@
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 #include <memory>
 
 #include "base/log.hpp"
+#include "base/text.hpp"
 
 namespace metatap {
 namespace {
@@ -31,12 +33,8 @@ void must(bool done) {
 }
 
 Signature hex(const Digest& digest) {
-  constexpr std::string_view kDigits = "0123456789abcdef";
   Signature text{};
-  for (std::size_t i = 0; i < digest.size(); ++i) {
-    text[2 * i] = kDigits[digest[i] >> 4U];
-    text[2 * i + 1] = kDigits[digest[i] & 0xFU];
-  }
+  std::ranges::copy(hex_encoded(digest), text.begin());
   return text;
 }
 

@@ -98,9 +98,13 @@ long OptionReader::number(const Option& option, long fallback, long min, long ma
   return fallback;
 }
 
-std::string OptionReader::where(const Option& option) const {
-  return config_.where(option.group, option.name)
-      .value_or("[" + std::string(option.group) + "] " + std::string(option.name));
+void OptionReader::require(std::string_view group, std::string_view name, bool holds,
+                           std::string_view expected) {
+  if (!holds && status_) {
+    status_ = fail(ErrorCode::invalid, config_.where(group, name).value_or("default") + ": [" +
+                                           std::string(group) + "] " + std::string(name) +
+                                           ": expected " + std::string(expected));
+  }
 }
 
 }  // namespace metatap

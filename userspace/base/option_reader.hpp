@@ -72,9 +72,10 @@ class OptionReader {
     }
   }
 
-  /// Where an option was set, or "[group] name" when it is the default: how a message of one's own
-  /// about its value begins.
-  [[nodiscard]] std::string where(const Option& option) const;
+  /// What the kinds above cannot say of an option that was read: "file:line: [group] name: expected
+  /// WHAT" where it does not hold.
+  void require(std::string_view group, std::string_view name, bool holds,
+               std::string_view expected);
   /// The first thing that was wrong.
   [[nodiscard]] const Status& status() const { return status_; }
 

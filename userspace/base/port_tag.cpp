@@ -14,14 +14,11 @@ Result<PortTagOptions> PortTagOptions::from(const Config& config) {
   read.secret({"DEFAULT", "port_tag_key",
                "What proxy and agent sign port tags with; empty: port_tag.key in run_path"},
               options.key);
+  read.require(
+      "DEFAULT", "port_tag_key", options.key.empty() || options.key.size() >= kKeyBytes,
+      "at least " + std::to_string(kKeyBytes) + " characters, as of: openssl rand -hex 32");
   if (!read.status()) {
     return tl::make_unexpected(read.status().error());
-  }
-  if (!options.key.empty() && options.key.size() < kKeyBytes) {
-    return fail(ErrorCode::invalid, config.where("DEFAULT", "port_tag_key").value_or("default") +
-                                        ": [DEFAULT] port_tag_key: expected at least " +
-                                        std::to_string(kKeyBytes) +
-                                        " characters, as of: openssl rand -hex 32");
   }
   options.key_file = run_path / "port_tag.key";
   return options;

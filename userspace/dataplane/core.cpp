@@ -37,7 +37,7 @@ Result<std::shared_ptr<Core>> Core::with_bpf(DataPlaneOptions options) {
   core->options = std::move(options);
   core->programs = *std::move(programs);
   core->slots = std::make_shared<SlotTable>(&core->programs->maps(), core->options.slots,
-                                            std::chrono::seconds(core->options.quarantine_s));
+                                            core->options.quarantine);
   if (auto written = core->programs->set_config(base_config(*core)); !written) {
     return tl::make_unexpected(std::move(written.error()));
   }
@@ -47,8 +47,7 @@ Result<std::shared_ptr<Core>> Core::with_bpf(DataPlaneOptions options) {
 std::shared_ptr<Core> Core::without_bpf(DataPlaneOptions options) {
   auto core = std::make_shared<Core>();
   core->options = std::move(options);
-  core->slots = std::make_shared<SlotTable>(nullptr, core->options.slots,
-                                            std::chrono::seconds(core->options.quarantine_s));
+  core->slots = std::make_shared<SlotTable>(nullptr, core->options.slots, core->options.quarantine);
   return core;
 }
 

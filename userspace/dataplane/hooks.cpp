@@ -16,6 +16,10 @@ namespace fs = std::filesystem;
 /// From so many devices on, waiting for each grace period takes too long.
 constexpr std::size_t kMany = 8;
 
+/// A qdisc that we made and took away again, because no filter would go onto it, is an event for
+/// ourselves; so the next try takes its time.
+constexpr std::chrono::seconds kMakeAgain{1};
+
 }  // namespace
 
 Reconciler::Reconciler(boost::asio::io_context& control, sys::RcuSwitch rcu)
@@ -67,15 +71,15 @@ Hooks::~Hooks() {
 Hooks::Standing Hooks::look(std::string_view device, std::chrono::milliseconds patience) {
   using MakeQdisc = TcAttachment::MakeQdisc;
   const auto now = Clock::now();
-  const auto make = now - bare_since_.value_or(now) >= patience ? MakeQdisc::yes : MakeQdisc::no;
+  const bool make = now >= make_from_.value_or(now + patience);
   Standing worst = Standing::attached;
   for (auto& attachment : attachments_) {
-    worst = std::max(worst, attachment.look(make));
+    worst = std::max(worst, attachment.look(make ? MakeQdisc::yes : MakeQdisc::no));
   }
   if (worst != Standing::bare) {
-    bare_since_.reset();
-  } else if (!bare_since_) {
-    bare_since_ = now;
+    make_from_.reset();
+  } else if (make || !make_from_) {
+    make_from_ = now + (make ? kMakeAgain : patience);
   }
   if (auto whom = after_whom(); whom != told_) {
     if (!whom.empty()) {
@@ -103,7 +107,7 @@ std::string Hooks::after_whom() const {
 }
 
 std::string Hooks::problem() const {
-  return bare_since_ ? "somebody took our filter away; it is put back in a moment" : after_whom();
+  return make_from_ ? "somebody took our filter away; it is put back in a moment" : after_whom();
 }
 
 void Hooks::keep() {
@@ -121,7 +125,7 @@ void Hooks::leave_filters() {
 }
 
 std::string_view Hooks::kind() const {
-  return attachments_.empty() || bare_since_ ? std::string_view() : attachments_.front().kind();
+  return attachments_.empty() || make_from_ ? std::string_view() : attachments_.front().kind();
 }
 
 void sweep_pins(const fs::path& directory, std::initializer_list<std::string_view> prefixes,

@@ -77,8 +77,9 @@ class Hooks {
   [[nodiscard]] std::string after_whom() const;
 
   std::vector<TcAttachment> attachments_;
-  std::optional<Clock::time_point> bare_since_;  ///< a filter is missing
-  std::string told_;                             ///< the last after_whom() in the log
+  /// A filter is missing; from then on its qdisc may be of our making.
+  std::optional<Clock::time_point> make_from_;
+  std::string told_;  ///< the last after_whom() in the log
 };
 
 /// Removes pins of devices that went while nobody looked: names that begin with one of `prefixes`

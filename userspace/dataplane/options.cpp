@@ -5,73 +5,56 @@
 
 #include <algorithm>
 
+#include "base/option_reader.hpp"
 #include "metatap/abi/abi.h"
 
 namespace metatap::dataplane {
 
+namespace {
+
+bool is_plain_name(std::string_view name) {
+  return !name.empty() && name.find('/') == std::string_view::npos && name != "." && name != "..";
+}
+
+}  // namespace
+
 Result<DataPlaneOptions> DataPlaneOptions::from(const Config& config) {
-  constexpr std::string_view kGroup = "dataplane";
   DataPlaneOptions options;
-  Status status;
-  const auto take = [&](auto&& result, auto&& use) {
-    if (!status) {
-      return;
-    }
-    if (!result) {
-      status = tl::make_unexpected(std::move(result.error()));
-    } else {
-      use(*std::move(result));
-    }
-  };
-  const auto number = [&](std::string_view name, auto& field, long max) {
-    take(config.integer(kGroup, name, static_cast<long>(field), 0, max),
-         [&](long value) { field = static_cast<std::remove_reference_t<decltype(field)>>(value); });
-  };
-  take(config.text(kGroup, "namespace", options.namespace_name),
-       [&](std::string value) { options.namespace_name = std::move(value); });
-  take(config.text(kGroup, "pin_path", options.pin_path.string()),
-       [&](std::string value) { options.pin_path = std::move(value); });
-  if (config.where(kGroup, "devices")) {
-    take(config.list(kGroup, "devices", {}),
-         [&](std::vector<std::string> value) { options.devices = std::move(value); });
-  }
-  take(config.choice(kGroup, "attach", "auto", {"auto", "tcx", "clsact"}),
-       [&](const std::string& value) {
-         options.attach = value == "tcx"      ? AttachMode::tcx
-                          : value == "clsact" ? AttachMode::clsact
-                                              : AttachMode::automatic;
-       });
-  take(config.choice(kGroup, "when_down", "pass", {"pass", "refuse"}),
-       [&](const std::string& value) {
-         options.when_down = value == "refuse" ? WhenDown::refuse : WhenDown::pass;
-       });
-  take(config.boolean(kGroup, "expedite_rcu", options.rcu.allowed),
-       [&](bool value) { options.rcu.allowed = value; });
-  take(config.text("DEFAULT", "run_path", "/run/metatap"), [&](const std::string& value) {
-    options.rcu.record = std::filesystem::path(value) / "rcu_expedited.before";
-  });
-  number("syn_rate", options.syn_rate, 1'000'000'000);
-  number("syn_burst", options.syn_burst, 1'000'000'000);
-  number("drop_sample", options.drop_sample, 1'000'000);
-  number("quarantine", options.quarantine_s, 86400);
-  take(config.integer(kGroup, "slots", options.slots, 16, MT_TAG_MASK + 1),
-       [&](long value) { options.slots = static_cast<std::uint32_t>(value); });
-  if (!status) {
-    return tl::make_unexpected(std::move(status.error()));
-  }
-  const auto bad_name = [](const std::string& name) {
-    return name.empty() || name.find('/') != std::string::npos || name == "." || name == "..";
-  };
-  if (bad_name(options.namespace_name)) {
-    return fail(ErrorCode::invalid,
-                config.where(kGroup, "namespace").value_or("[dataplane] namespace") +
-                    ": a namespace's plain name is expected, not \"" + options.namespace_name +
-                    "\"");
-  }
-  if (!options.pin_path.is_absolute()) {
-    return fail(ErrorCode::invalid,
-                config.where(kGroup, "pin_path").value_or("[dataplane] pin_path") +
-                    ": an absolute path is expected, not \"" + options.pin_path.string() + "\"");
+  OptionReader read(config);
+  std::filesystem::path run_path = "/run/metatap";
+  read.text({"DEFAULT", "run_path", "Sockets and what lives until the next start"}, run_path);
+  options.rcu.record = run_path / "rcu_expedited.before";
+  options.journal = run_path / "namespaces.journal";
+
+  constexpr std::string_view kGroup = "dataplane";
+  read.text({kGroup, "namespace", "Where the metadata addresses live"}, options.namespace_name);
+  read.require(kGroup, "namespace", is_plain_name(options.namespace_name),
+               "a namespace's plain name");
+  read.text({kGroup, "pin_path", "Maps and links that outlive the process"}, options.pin_path);
+  read.require(kGroup, "pin_path", options.pin_path.is_absolute(), "an absolute path");
+  read.list({kGroup, "devices", "Patterns of devices that are ours; not set: those of ports"},
+            options.devices);
+  read.choice(
+      {kGroup, "attach", "By TCX, by filters, or by what the kernel has"}, options.attach,
+      {{"auto", AttachMode::automatic}, {"tcx", AttachMode::tcx}, {"clsact", AttachMode::clsact}});
+  read.choice({kGroup, "when_down", "What becomes of requests while the daemon is down"},
+              options.when_down, {{"pass", WhenDown::pass}, {"refuse", WhenDown::refuse}});
+  read.boolean({kGroup, "routers", "Neutron's router and DHCP namespaces are served"},
+               options.routers);
+  read.boolean({kGroup, "expedite_rcu", "Short grace periods while many devices are attached"},
+               options.rcu.allowed);
+  read.integer({kGroup, "syn_rate", "New connections a second of a port; 0: no limit"},
+               options.syn_rate, 0, 1'000'000'000);
+  read.integer({kGroup, "syn_burst", "How many of these at once"}, options.syn_burst, 0,
+               1'000'000'000);
+  read.integer({kGroup, "drop_sample", "One drop in so many is told of; 0: none", "packets"},
+               options.drop_sample, 0, 1'000'000);
+  read.seconds({kGroup, "quarantine", "How long a slot's number rests before its next owner"},
+               options.quarantine, 0, 86'400);
+  read.integer({kGroup, "slots", "Ports and router devices at most; fixed while pinned"},
+               options.slots, 16, MT_TAG_MASK + 1);
+  if (!read.status()) {
+    return tl::make_unexpected(read.status().error());
   }
   return options;
 }

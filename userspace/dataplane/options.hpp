@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <optional>
@@ -35,7 +36,11 @@ struct DataPlaneOptions {
   /// quarantine: how long a slot number rests before it is used again. Its sockets are gone by
   /// then. For what is not (a packet under way, a kernel that cannot destroy sockets) the 16
   /// generations of a number outlast TCP's longest retry: 16 x 64 s > 924 s (tcp_retries2 = 15).
-  std::uint32_t quarantine_s = 64;
+  std::chrono::seconds quarantine{64};
+
+  bool routers = true;  ///< routers: look after Neutron's router and DHCP namespaces
+  /// Under [DEFAULT] run_path: what was changed in which namespace, until it is undone.
+  std::filesystem::path journal;
 
   /// expedite_rcu: while many devices are attached or let go, ask the kernel for short grace
   /// periods; a thousand routers then take seconds. Recorded under [DEFAULT] run_path.

@@ -25,26 +25,9 @@ struct Inside {
 
 }  // namespace
 
-Result<RouterOptions> RouterOptions::from(const Config& config) {
-  RouterOptions options;
-  auto enabled = config.boolean("dataplane", "routers", options.enabled);
-  auto run_path = config.text("DEFAULT", "run_path", "/run/metatap");
-  if (!enabled) {
-    return tl::make_unexpected(std::move(enabled.error()));
-  }
-  if (!run_path) {
-    return tl::make_unexpected(std::move(run_path.error()));
-  }
-  options.enabled = *enabled;
-  options.journal = std::filesystem::path(*run_path) / "namespaces.journal";
-  return options;
-}
-
-RouterDataPlane::RouterDataPlane(std::shared_ptr<Core> core, RouterOptions options,
-                                 Reconciler& reconciler, asio::io_context& control,
-                                 GuestFrontend& frontend)
+RouterDataPlane::RouterDataPlane(std::shared_ptr<Core> core, Reconciler& reconciler,
+                                 asio::io_context& control, GuestFrontend& frontend)
     : core_(std::move(core)),
-      options_(std::move(options)),
       reconciler_(reconciler),
       frontend_(frontend),
       names_readable_(control),
@@ -66,15 +49,20 @@ RouterDataPlane::~RouterDataPlane() {
 }
 
 Status RouterDataPlane::start(std::shared_ptr<const Inventory> inventory) {
-  if (!options_.enabled) {
+  if (!core_->options.routers) {
     forget_elsewhere(*core_);
     return {};
   }
   index_.emplace(std::move(inventory));
-  journal_.emplace(options_.journal);
+  journal_.emplace(core_->options.journal);
   steering_ = core_->programs ? bpf_steering(core_, reconciler_, *journal_, frontend_)
                               : listen_steering(*core_, *journal_, frontend_);
   steering_->forget_leftovers();
+  place_devices_.emplace(*steering_, [this](const std::string& place) {
+    if (running_) {
+      lane_.add(place);
+    }
+  });
   auto netlink = sys::Netlink::open();
   if (!netlink) {
     return tl::make_unexpected(std::move(netlink.error()).in("router data plane"));
@@ -160,7 +148,7 @@ void RouterDataPlane::stop(Leave leave) {
 Turn RouterDataPlane::settle(const std::string& name) {
   const auto what = PlaceName::of(name);
   if (!what || !known_.contains(name)) {
-    return Turn::done;
+    return Turn::done();
   }
   auto& place = places_[name];
   place.name = name;
@@ -184,20 +172,28 @@ Turn RouterDataPlane::settle(const std::string& name) {
     done = tl::make_unexpected(std::move(opened.error()));
   }
   if (!done) {
+    auto problem = name + ": " + done.error().message;
     report(place, done.error().code == ErrorCode::denied ? PlaceState::denied : PlaceState::failed,
            std::move(done.error().message));
-    return Turn::again;
+    return Turn::failed(std::move(problem));
   }
   report(place, place.devices.empty() ? PlaceState::waiting : PlaceState::served);
-  const bool well = std::ranges::all_of(
-      place.devices, [](const auto& device) { return device.second.error.empty(); });
-  return well && place.retired.empty() ? Turn::done : Turn::again;
+  std::string problems;
+  for (const auto& [ifindex, device] : place.devices) {
+    if (!device.error.empty()) {
+      problems += (problems.empty() ? "" : "; ") + device.plan.name + ": " + device.error;
+    }
+  }
+  if (!problems.empty()) {
+    return Turn::failed(name + ": " + problems);
+  }
+  return place.retired.empty() ? Turn::done() : Turn::again();
 }
 
 Turn RouterDataPlane::settle_unserved(Place& place, PlaceState state) {
   if (place.cookie == 0) {
     report(place, state);
-    return Turn::done;
+    return Turn::done();
   }
   const auto what = place.what;
   const auto name = place.name;
@@ -207,7 +203,7 @@ Turn RouterDataPlane::settle_unserved(Place& place, PlaceState state) {
   again.what = what;
   again.state = state;
   log::info("{}: no longer served: {}", name, explain(again));
-  return Turn::done;
+  return Turn::done();
 }
 
 /// Being made, or going; either way there is nothing of ours in it.
@@ -221,7 +217,7 @@ Turn RouterDataPlane::settle_missing(Place& place) {
   young.name = name;
   young.what = what;
   young.state = PlaceState::appearing;
-  return Turn::again;
+  return Turn::again();
 }
 
 /// Before we look inside, so that no change is missed.
@@ -250,7 +246,7 @@ Status RouterDataPlane::recognize(Place& place) {
   }
   if (place.cookie != 0) {
     steering_->close_listeners(place);
-    drop_devices(place);
+    place_devices_->drop_all(place, inside_);
     journal_->forget(place.cookie);
     place.resolver.reset();
     let_rest(place);
@@ -275,48 +271,13 @@ Status RouterDataPlane::settle_inside(Place& place) {
   const auto lo = std::ranges::find(*links, "lo", &sys::Link::name);
   const bool lo_up = lo != links->end() && lo->up;
   auto plan = plan_place(*index_, place.what, *links);
-  auto settled =
-      !plan.devices.empty() && !lo_up
-          ? fail(ErrorCode::unavailable, "its lo is down; Neutron brings it up")
-          : settle_devices(place, std::move(plan), {*netlink, *links, lo_up ? lo->index : 0});
+  auto settled = !plan.devices.empty() && !lo_up
+                     ? fail(ErrorCode::unavailable, "its lo is down; Neutron brings it up")
+                     : place_devices_->settle(place, std::move(plan),
+                                              {*netlink, *links, lo_up ? lo->index : 0});
   steering_->publish(place, index_->inventory());
   (void)steering_->end_connections(place);  // what is left stays in `retired`
   return settled;
-}
-
-Status RouterDataPlane::settle_devices(Place& place, PlacePlan plan,
-                                       const Steering::Inside& inside) {
-  std::vector<unsigned> gone;
-  for (auto& [ifindex, device] : place.devices) {
-    const auto wanted = std::ranges::find(plan.devices, ifindex, &RouterDevice::ifindex);
-    const bool same = wanted != plan.devices.end() && wanted->name == device.plan.name &&
-                      wanted->port_id == device.plan.port_id &&
-                      wanted->network_id == device.plan.network_id &&
-                      wanted->enabled == device.plan.enabled && steering_->goes_on(device, *wanted);
-    if (!same) {
-      gone.push_back(ifindex);
-    }
-  }
-  for (const unsigned ifindex : gone) {
-    drop_device(place, ifindex);
-  }
-  report(place, std::move(plan.problems));
-  if (plan.devices.empty()) {
-    return {};
-  }
-  if (auto ready = steering_->prepare(place, inside, plan); !ready) {
-    return ready;
-  }
-  for (auto& wanted : plan.devices) {
-    const auto held = place.devices.find(wanted.ifindex);
-    if (held == place.devices.end()) {
-      (void)add_device(place, std::move(wanted));  // a device's own error is in its status
-    } else {
-      held->second.plan.v6 = wanted.v6;
-      (void)update_device(place, held->second, std::move(wanted.sources));
-    }
-  }
-  return {};
 }
 
 void RouterDataPlane::report(Place& place, PlaceState state, std::string error) {
@@ -331,15 +292,6 @@ void RouterDataPlane::report(Place& place, PlaceState state, std::string error) 
   } else if (auto why = explain(place); !why.empty()) {
     log::warn("{}: {}", place.name, why);
   }
-}
-
-void RouterDataPlane::report(Place& place, std::vector<RouterProblem> problems) {
-  for (const auto& problem : problems) {
-    if (std::ranges::find(place.problems, problem) == place.problems.end()) {
-      log::warn("{}: {}: {}", place.name, problem.device, explain(problem, place.what.path));
-    }
-  }
-  place.problems = std::move(problems);
 }
 
 void RouterDataPlane::release(const std::string& name, bool gone) {
@@ -357,7 +309,7 @@ void RouterDataPlane::release(const std::string& name, bool gone) {
       const auto undone = opened->run([&]() -> Status {
         const Inside inside(inside_);
         const auto cookie = namespace_cookie();
-        drop_devices(place);
+        place_devices_->drop_all(place, inside_);
         if (!cookie || *cookie != place.cookie) {
           return {};
         }
@@ -375,7 +327,7 @@ void RouterDataPlane::release(const std::string& name, bool gone) {
       }
     }
   }
-  drop_devices(place);
+  place_devices_->drop_all(place, inside_);
   let_rest(place);
   if (gone) {
     journal_->forget(place.cookie);
@@ -390,107 +342,6 @@ void RouterDataPlane::release(const std::string& name, bool gone) {
 void RouterDataPlane::let_rest(Place& place) {
   for (const auto slot : std::exchange(place.retired, {})) {
     core_->slots->rest(slot);
-  }
-}
-
-void RouterDataPlane::drop_devices(Place& place) {
-  while (!place.devices.empty()) {
-    drop_device(place, place.devices.begin()->first);
-  }
-}
-
-// ---- one device ----
-
-Status RouterDataPlane::add_device(Place& place, RouterDevice wanted) {
-  if (!wanted.port_id.empty()) {
-    const DeviceAt here{place.name, wanted.ifindex};
-    const auto [claim, ours] = claims_.try_emplace(wanted.port_id, here);
-    if (!ours && claim->second != here) {
-      // The older one keeps it.
-      RouterProblem problem{wanted.name, DeviceState::conflict, claim->second.first, 1,
-                            wanted.port_id};
-      if (waiting_[wanted.port_id].insert(place.name).second) {
-        log::warn("{}: {}: {}", place.name, wanted.name, explain(problem, place.what.path));
-      }
-      place.problems.push_back(std::move(problem));
-      return {};
-    }
-  }
-  auto sources = std::exchange(wanted.sources, {});
-  const unsigned ifindex = wanted.ifindex;
-  auto& device = place.devices[ifindex];
-  device.plan = std::move(wanted);
-  return update_device(place, device, std::move(sources));
-}
-
-/// Whatever is missing of a device: identity, ports, programs.
-Status RouterDataPlane::update_device(Place& place, PlaceDevice& device,
-                                      std::vector<RouterSource> wanted) {
-  Status done;
-  if (!device.binding.origin()) {
-    done = steering_->identify(place, device);
-  }
-  if (done) {
-    done = update_ports(place, device, std::move(wanted));
-    if (auto connected = steering_->connect(place, device); !connected) {
-      done = std::move(connected);
-    }
-  }
-  auto error = done ? std::string() : done.error().message;
-  if (!done && device.error != error) {
-    log::warn("{}: {}: {}", place.name, device.plan.name, error);
-  }
-  device.error = std::move(error);
-  return done;
-}
-
-Status RouterDataPlane::update_ports(Place& place, PlaceDevice& device,
-                                     std::vector<RouterSource> wanted) {
-  if (wanted == device.plan.sources) {
-    return {};
-  }
-  // First let go, then take: an address may have moved from one port to another. What changed is
-  // a new identity, so that nothing of the old one goes on.
-  const auto& now = device.plan.sources;
-  std::erase_if(device.ports, [&](const auto& port) {
-    const auto old = std::ranges::find(now, port.first, &RouterSource::port_id);
-    const auto next = std::ranges::find(wanted, port.first, &RouterSource::port_id);
-    return next == wanted.end() || old == now.end() || !(*old == *next);
-  });
-  Status done;
-  std::erase_if(wanted, [&](const RouterSource& source) {
-    if (device.ports.contains(source.port_id)) {
-      return false;
-    }
-    auto made = steering_->identify_port(place, device, source);
-    if (!made) {
-      done = tl::make_unexpected(std::move(made.error()).in("port " + source.port_id));
-      return true;  // and so it is tried again
-    }
-    device.ports.emplace(source.port_id, *std::move(made));
-    return false;
-  });
-  device.plan.sources = std::move(wanted);
-  return done;
-}
-
-void RouterDataPlane::drop_device(Place& place, unsigned ifindex) {
-  const auto found = place.devices.find(ifindex);
-  if (found == place.devices.end()) {
-    return;
-  }
-  steering_->disconnect(place, found->second, inside_);
-  const auto port_id = found->second.plan.port_id;
-  place.devices.erase(found);
-  const auto claim = claims_.find(port_id);
-  if (claim == claims_.end() || claim->second != DeviceAt{place.name, ifindex}) {
-    return;
-  }
-  claims_.erase(claim);
-  if (const auto others = waiting_.extract(port_id); !others.empty() && running_) {
-    for (const auto& name : others.mapped()) {
-      lane_.add(name);
-    }
   }
 }
 

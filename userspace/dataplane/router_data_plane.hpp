@@ -6,19 +6,17 @@
 #include <boost/asio/steady_timer.hpp>
 #include <chrono>
 #include <cstdint>
-#include <filesystem>
 #include <map>
 #include <memory>
 #include <optional>
 #include <set>
 #include <string>
-#include <utility>
 #include <vector>
 
-#include "base/config.hpp"
 #include "dataplane/core.hpp"
 #include "dataplane/hooks.hpp"
 #include "dataplane/old_path.hpp"
+#include "dataplane/place_devices.hpp"
 #include "dataplane/place_monitor.hpp"
 #include "dataplane/place_settings.hpp"
 #include "dataplane/router_place.hpp"
@@ -33,15 +31,6 @@
 #include "sys/netns.hpp"
 
 namespace metatap::dataplane {
-
-struct RouterOptions {
-  /// [dataplane] routers: look after Neutron's router and DHCP namespaces.
-  bool enabled = true;
-  /// Under [DEFAULT] run_path: what was changed in which namespace, until it is undone.
-  std::filesystem::path journal;
-
-  static Result<RouterOptions> from(const Config& config);
-};
 
 /// A device in a namespace, as `metatap status` shows it.
 struct RouterDeviceStatus {
@@ -78,7 +67,7 @@ class RouterDataPlane {
   using Leave = dataplane::Leave;
 
   /// All outlive this; `control` is what the reconciler's queue runs on.
-  RouterDataPlane(std::shared_ptr<Core> core, RouterOptions options, Reconciler& reconciler,
+  RouterDataPlane(std::shared_ptr<Core> core, Reconciler& reconciler,
                   boost::asio::io_context& control, GuestFrontend& frontend);
   ~RouterDataPlane();
   RouterDataPlane(const RouterDataPlane&) = delete;
@@ -106,8 +95,6 @@ class RouterDataPlane {
   [[nodiscard]] std::vector<OldPath> old_paths(std::size_t limit) const;
 
  private:
-  using DeviceAt = std::pair<std::string, unsigned>;  ///< name of its place, ifindex
-
   // What is to be looked at.
   void wait_for_names();
   void wait_for_devices();
@@ -122,24 +109,15 @@ class RouterDataPlane {
   Turn settle_unserved(Place& place, PlaceState state);
   Turn settle_missing(Place& place);
   Status settle_inside(Place& place);
-  Status settle_devices(Place& place, PlacePlan plan, const Steering::Inside& inside);
   void number(Place& place, const sys::NetNamespace& opened);
   Status recognize(Place& place);
   void report(Place& place, PlaceState state, std::string error = {});
-  void report(Place& place, std::vector<RouterProblem> problems);
   /// `gone`: the namespace is no more, or another one has its name.
   void release(const std::string& name, bool gone);
-  void drop_devices(Place& place);
   /// Their namespace is not ours to look into any more.
   void let_rest(Place& place);
-  // One device.
-  Status add_device(Place& place, RouterDevice wanted);
-  Status update_device(Place& place, PlaceDevice& device, std::vector<RouterSource> wanted);
-  Status update_ports(Place& place, PlaceDevice& device, std::vector<RouterSource> wanted);
-  void drop_device(Place& place, unsigned ifindex);
 
   std::shared_ptr<Core> core_;
-  RouterOptions options_;
   Reconciler& reconciler_;
   GuestFrontend& frontend_;
   std::optional<PortIndex> index_;
@@ -150,14 +128,13 @@ class RouterDataPlane {
   boost::asio::steady_timer tick_;
   std::optional<PlaceJournal> journal_;
   std::unique_ptr<Steering> steering_;
+  std::optional<PlaceDevices> place_devices_;  ///< what each place has of them
   bool running_ = false;
   bool inside_ = false;  ///< the control thread waits for one that is in the place's namespace
 
   std::set<std::string> known_;          ///< Neutron's namespaces, by name
   std::map<std::string, Place> places_;  ///< those that we have looked at
   std::map<std::int32_t, std::string> by_nsid_;
-  std::map<std::string, DeviceAt> claims_;                ///< by port id
-  std::map<std::string, std::set<std::string>> waiting_;  ///< port id → places that want it too
   std::uint32_t next_number_ = 1;
   std::string swept_;  ///< how far the slow look at everything has come
   bool settled_once_ = false;

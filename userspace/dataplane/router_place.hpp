@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -25,6 +26,13 @@ struct PlaceDevice {
   std::map<std::string, Binding<mt_source_key>> ports;  ///< by port id
   Binding<mt_device_key> binding;
   std::string error;  ///< as of the last turn
+  /// It could not be connected; not to be tried again before `until`.
+  struct Refused {
+    std::chrono::milliseconds pause;
+    std::chrono::steady_clock::time_point until;
+    Error error;
+  };
+  std::optional<Refused> refused;
 };
 
 /// A router's or DHCP namespace. It stays where it is in memory.

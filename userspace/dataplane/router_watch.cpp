@@ -112,7 +112,7 @@ void RouterDataPlane::on_devices() {
     const auto place = places_.find(name->second);
     if (event.removed && place != places_.end() && place->second.devices.contains(event.ifindex)) {
       // Identity goes with the device, at once.
-      drop_device(place->second, event.ifindex);
+      place_devices_->drop(place->second, event.ifindex, inside_);
     }
     lane_.add(name->second);
   }

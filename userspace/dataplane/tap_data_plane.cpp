@@ -361,8 +361,9 @@ TapDevice TapDataPlane::device_of(const std::string& name) const {
 Turn TapDataPlane::settle(const std::string& device) {
   const auto now = device_of(device);
   auto done = settle_points(device, now);
+  // Where no program is attached, the points keep their slots: nothing comes in by them, and the
+  // next turn goes on with them.
   if (auto hooked = hook(device, now.ifindex); !hooked) {
-    drop_points(device);
     done = std::move(hooked);
   }
   if (devices_.ready() == 0 && !retired_.empty()) {
@@ -370,13 +371,14 @@ Turn TapDataPlane::settle(const std::string& device) {
   }
   if (done) {
     errors_.erase(device);
-    return Turn::done;
+    return Turn::done();
   }
+  auto problem = fmt::format("tap {}: {}", device, done.error().message);
   if (auto& told = errors_[device]; told != done.error().message) {
-    log::warn("tap {}: {}", device, done.error().message);
+    log::warn("{}", problem);
     told = std::move(done.error().message);
   }
-  return Turn::again;
+  return Turn::failed(std::move(problem));
 }
 
 bool TapDataPlane::goes_on(const Tap& tap, const TapPlan& plan, const TapDevice& device) const {
@@ -479,12 +481,8 @@ Turn TapDataPlane::look_at_chain(const std::string& device) {
   const auto here = ifindex_of_.find(device);
   auto* hooks = here == ifindex_of_.end() ? nullptr : hooks_on(here->second);
   return hooks != nullptr && hooks->look(device, kQdiscIsTheirs) == Hooks::Standing::bare
-             ? Turn::again
-             : Turn::done;
-}
-
-void TapDataPlane::drop_points(const std::string& device) {
-  std::erase_if(taps_, [&](const auto& tap) { return tap.first.device == device; });
+             ? Turn::again()
+             : Turn::done();
 }
 
 /// Rows that an earlier process left for the same port on the same device go on; all others go.
@@ -531,12 +529,12 @@ void TapDataPlane::adopt_pinned() {
 
 Turn TapDataPlane::sweep_sockets() {
   if (retired_.empty()) {
-    return Turn::done;
+    return Turn::done();
   }
   return rest_if_silent(*core_->slots, retired_, namespace_->destroy_sockets_of(retired_),
                         namespace_->name())
-             ? Turn::done
-             : Turn::again;
+             ? Turn::done()
+             : Turn::again();
 }
 
 }  // namespace metatap::dataplane

@@ -114,7 +114,6 @@ class TapDataPlane {
   Status hook(const std::string& device, unsigned ifindex);
   [[nodiscard]] Hooks* hooks_on(unsigned ifindex);
   Turn look_at_chain(const std::string& device);
-  void drop_points(const std::string& device);
   void adopt_pinned();
   Turn sweep_sockets();
   [[nodiscard]] DeviceStatus status_of(const TapPoint& point, const std::string& port_id) const;

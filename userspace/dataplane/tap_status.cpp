@@ -35,7 +35,8 @@ DeviceStatus TapDataPlane::status_of(const TapPoint& point, const std::string& p
       return say(DeviceState::disabled, "admin_state_up is false on the port or its network");
     }
     if (error != errors_.end()) {
-      return say(DeviceState::steered, error->second);
+      return say(hooks_.contains(status.ifindex) ? DeviceState::steered : DeviceState::failed,
+                 error->second);
     }
     if (tap->second.left_out != 0) {
       problem +=

@@ -21,9 +21,14 @@
 namespace metatap::dataplane {
 
 /// How an item's turn ended.
-enum class Turn : std::uint8_t {
-  done,
-  again,  ///< it failed: its next turn comes by itself after a pause, which doubles each time
+struct Turn {
+  bool comes_again = false;  ///< by itself, after a pause which doubles each time
+  std::string problem;       ///< what could not be done, for whoever waits for it
+
+  static Turn done() { return {}; }
+  /// Not yet, and nothing is wrong.
+  static Turn again() { return {true, {}}; }
+  static Turn failed(std::string problem) { return {true, std::move(problem)}; }
 };
 
 /// Work that is waiting, as keys: what a key stands for is looked at when its turn comes, so a key
@@ -53,13 +58,15 @@ class BasicWorkQueue {
   [[nodiscard]] bool idle() const { return ready_ == 0 && turn_ticket_ == 0; }
   [[nodiscard]] Progress progress() const { return {done_, ready_}; }
 
+  /// The problems of the turns that were waited for.
+  using Done = std::function<void(std::vector<std::string> problems)>;
   /// Calls back once everything that waits now has had its turn, whatever is added meanwhile; at
   /// once where nothing waits. An item that failed has had its turn.
-  void when_done(std::function<void()> callback) {
+  void when_done(Done callback) {
     if (idle()) {
-      callback();
+      callback({});
     } else {
-      barriers_.emplace_back(last_ticket_, std::move(callback));
+      barriers_.push_back({last_ticket_, std::move(callback), {}});
     }
   }
 
@@ -81,8 +88,13 @@ class BasicWorkQueue {
   std::size_t ready_ = 0, done_ = 0;
   std::uint64_t last_ticket_ = 0;
   std::uint64_t turn_ticket_ = 0;  ///< of the item that has its turn; 0: none
-  /// Who waits until all tickets up to that one are gone; in order.
-  std::deque<std::pair<std::uint64_t, std::function<void()>>> barriers_;
+  /// Who waits until all tickets up to that one are gone.
+  struct Barrier {
+    std::uint64_t ticket;
+    Done done;
+    std::vector<std::string> problems;
+  };
+  std::deque<Barrier> barriers_;  ///< in order
   std::set<std::tuple<Time, Lane*, std::string>> paused_;
   std::optional<Time> timer_set_for_;
   bool posted_ = false;
@@ -201,25 +213,26 @@ class BasicWorkQueue<Clock>::Lane {
     return std::nullopt;
   }
 
-  void take_turn() {
+  /// What could not be done.
+  std::string take_turn() {
     const auto key = std::move(order_.front().second);
     order_.pop_front();
     items_[key].ticket = 0;
     --ready_;
     --queue_.ready_;
-    const auto ended = work_(key);
+    auto ended = work_(key);
     // It may have been added again, or removed.
     const auto found = items_.find(key);
     if (found == items_.end()) {
-      return;
+      return {};
     }
     Item& item = found->second;
-    if (ended == Turn::done) {
+    if (!ended.comes_again) {
       item.failures = 0;
       if (item.ticket == 0) {
         items_.erase(found);
       }
-      return;
+      return {};
     }
     ++item.failures;
     if (item.ticket == 0) {
@@ -227,6 +240,7 @@ class BasicWorkQueue<Clock>::Lane {
       queue_.paused_.emplace(*item.paused_until, this, key);
       queue_.wait_for_pauses();
     }
+    return std::move(ended.problem);
   }
 
   [[nodiscard]] typename Clock::duration pause_after(unsigned failures) const {
@@ -282,8 +296,13 @@ void BasicWorkQueue<Clock>::turn(Lane& lane) {
   }
   tell();
   turn_ticket_ = *ticket;
-  lane.take_turn();
+  const auto problem = lane.take_turn();
   turn_ticket_ = 0;
+  for (auto& barrier : barriers_) {
+    if (!problem.empty() && barrier.ticket >= *ticket) {
+      barrier.problems.push_back(problem);
+    }
+  }
   ++done_;
   settle();
 }
@@ -302,10 +321,10 @@ void BasicWorkQueue<Clock>::settle() {
   for (Lane* lane : lanes_) {
     oldest = std::min(oldest, lane->front().value_or(oldest));
   }
-  while (!barriers_.empty() && barriers_.front().first < oldest) {
-    const auto callback = std::move(barriers_.front().second);
+  while (!barriers_.empty() && barriers_.front().ticket < oldest) {
+    auto barrier = std::move(barriers_.front());
     barriers_.pop_front();
-    callback();
+    barrier.done(std::move(barrier.problems));
   }
 }
 

@@ -19,7 +19,7 @@ class Count {
   }
   Count& operator++() { return *this += 1; }
   Count& operator--() { return *this -= 1; }
-  [[nodiscard]] std::uint64_t get() const { return value_.load(std::memory_order_relaxed); }
+  operator std::uint64_t() const { return value_.load(std::memory_order_relaxed); }
 
  private:
   std::atomic<std::uint64_t> value_{0};

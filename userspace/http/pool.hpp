@@ -10,13 +10,12 @@
 
 #include "http/connection.hpp"
 #include "http/count.hpp"
+#include "metatap/counters.hpp"
 
 namespace metatap::http {
 
 /// What an upstream counts on one worker.
-struct alignas(64) UpstreamCounts {
-  Count requests, connects, reused, retried, unavailable, timeouts, invalid;
-};
+struct alignas(64) WorkerCounts : UpstreamCounts<Count> {};
 
 /// The resting connections to one upstream on one worker, the latest used last, and memory for
 /// requests to it. They go when their context ends.
@@ -35,12 +34,12 @@ class Pool {
   [[nodiscard]] std::string take_buffer();
   void give_buffer(std::string buffer);
 
-  [[nodiscard]] const std::shared_ptr<UpstreamCounts>& counts() const { return counts_; }
+  [[nodiscard]] const std::shared_ptr<WorkerCounts>& counts() const { return counts_; }
 
  private:
   std::vector<ConnectionPtr> resting_;
   std::vector<std::string> buffers_;
-  std::shared_ptr<UpstreamCounts> counts_ = std::make_shared<UpstreamCounts>();
+  std::shared_ptr<WorkerCounts> counts_ = std::make_shared<WorkerCounts>();
   bool closed_ = false;
 };
 

@@ -29,7 +29,7 @@ class Server {
   [[nodiscard]] std::uint16_t port() const { return port_; }
 
   void stop(std::chrono::milliseconds drain = std::chrono::seconds(5));
-  [[nodiscard]] SocketServer::Counters counters() const { return sockets_.counters(); }
+  [[nodiscard]] ServerCounts<> counters() const { return sockets_.counters(); }
 
  private:
   Workers& workers_;

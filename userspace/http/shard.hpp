@@ -19,6 +19,7 @@
 #include "http/listener.hpp"
 #include "http/readiness.hpp"
 #include "http/session.hpp"
+#include "metatap/counters.hpp"
 #include "metatap/unique_fd.hpp"
 
 namespace metatap::http {
@@ -62,9 +63,7 @@ class Shard : public std::enable_shared_from_this<Shard> {
   bool draining = false;
   /// Connections here and on their way; other workers look at it and add to it.
   alignas(64) std::atomic<unsigned> load{0};
-  struct alignas(64) {
-    Count accepted, refused, open, requests, malformed, expired, accept_failures;
-  } count;
+  alignas(64) ServerCounts<Count> count;
 
  private:
   Shard& least_busy();

@@ -10,17 +10,6 @@
 
 namespace metatap::http {
 
-SocketServer::Counters& SocketServer::Counters::operator+=(const Counters& other) {
-  accepted += other.accepted;
-  refused += other.refused;
-  open += other.open;
-  requests += other.requests;
-  malformed += other.malformed;
-  expired += other.expired;
-  accept_failures += other.accept_failures;
-  return *this;
-}
-
 SocketServer::SocketServer(Workers& workers, Limits limits) : workers_(workers), limits_(limits) {
   for (unsigned i = 0; i < workers_.size(); ++i) {
     shards_.push_back(std::make_shared<Shard>(workers_.at(i), i, limits_));
@@ -76,17 +65,10 @@ void SocketServer::stop(std::chrono::milliseconds drain) {
   }
 }
 
-SocketServer::Counters SocketServer::counters() const {
-  Counters sum;
+ServerCounts<> SocketServer::counters() const {
+  ServerCounts<> sum;
   for (const auto& shard : shards_) {
-    const auto& count = shard->count;
-    sum += {.accepted = count.accepted.get(),
-            .refused = count.refused.get(),
-            .open = count.open.get(),
-            .requests = count.requests.get(),
-            .malformed = count.malformed.get(),
-            .expired = count.expired.get(),
-            .accept_failures = count.accept_failures.get()};
+    sum += shard->count;
   }
   return sum;
 }

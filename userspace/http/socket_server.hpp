@@ -12,6 +12,7 @@
 #include "http/limits.hpp"
 #include "http/listener.hpp"
 #include "http/workers.hpp"
+#include "metatap/counters.hpp"
 #include "metatap/unique_fd.hpp"
 
 namespace metatap::http {
@@ -27,17 +28,6 @@ class Shard;
 /// open(), close() and stop() may be called from any thread. Workers must outlive the server.
 class SocketServer {
  public:
-  struct Counters {
-    std::uint64_t accepted = 0;         ///< connections taken from the listeners
-    std::uint64_t refused = 0;          ///< of those, reset because the acceptor did not want them
-    std::uint64_t open = 0;             ///< connections open now
-    std::uint64_t requests = 0;         ///< whole requests read
-    std::uint64_t malformed = 0;        ///< requests answered 4xx by the server itself
-    std::uint64_t expired = 0;          ///< connections ended by a deadline
-    std::uint64_t accept_failures = 0;  ///< accept() failed: no descriptors, no memory
-    Counters& operator+=(const Counters& other);
-  };
-
   SocketServer(Workers& workers, Limits limits);
   SocketServer(const SocketServer&) = delete;
   SocketServer& operator=(const SocketServer&) = delete;
@@ -53,7 +43,7 @@ class SocketServer {
   /// then closes the rest.
   void stop(std::chrono::milliseconds drain);
 
-  [[nodiscard]] Counters counters() const;  ///< summed over the workers
+  [[nodiscard]] ServerCounts<> counters() const;  ///< summed over the workers
   [[nodiscard]] unsigned workers() const { return workers_.size(); }
 
  private:

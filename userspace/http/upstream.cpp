@@ -58,7 +58,7 @@ struct Upstream::Impl {
     return next.fetch_add(1);
   }();
   mutable std::mutex mutex;  // guards `counts`
-  std::vector<std::shared_ptr<UpstreamCounts>> counts;
+  std::vector<std::shared_ptr<WorkerCounts>> counts;
 };
 
 namespace {
@@ -158,7 +158,7 @@ void Exchange::exchange(ConnectionPtr connection, bool reused) noexcept {
 
 void Exchange::finished(Outcome outcome) noexcept {
   auto connection = std::move(connection_);
-  UpstreamCounts& counts = *pool_.counts();
+  auto& counts = *pool_.counts();
   if (connection->timed_out() && outcome.state != State::complete) {
     ++counts.timeouts;
     answer(plain_response(504, "the metadata service did not answer in time"));
@@ -285,17 +285,11 @@ std::optional<Response> Upstream::handle(const Request& request, asio::io_contex
   return std::nullopt;
 }
 
-Upstream::Counters Upstream::counters() const {
-  Counters sum;
+UpstreamCounts<> Upstream::counters() const {
+  UpstreamCounts<> sum;
   const std::lock_guard lock(impl_->mutex);
   for (const auto& one : impl_->counts) {
-    sum.requests += one->requests.get();
-    sum.connects += one->connects.get();
-    sum.reused += one->reused.get();
-    sum.retried += one->retried.get();
-    sum.unavailable += one->unavailable.get();
-    sum.timeouts += one->timeouts.get();
-    sum.invalid += one->invalid.get();
+    sum += *one;
   }
   return sum;
 }

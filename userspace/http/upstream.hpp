@@ -10,6 +10,7 @@
 
 #include "http/endpoint.hpp"
 #include "http/tls.hpp"
+#include "metatap/counters.hpp"
 #include "metatap/exchange.hpp"
 #include "metatap/result.hpp"
 
@@ -48,16 +49,11 @@ struct UpstreamOptions {
 /// Usable on any io_context; pools left behind in a context close with it.
 class Upstream : public Handler {
  public:
-  struct Counters {
-    std::uint64_t requests = 0, connects = 0, reused = 0, retried = 0;
-    std::uint64_t unavailable = 0, timeouts = 0, invalid = 0;  ///< 503, 504, 502
-  };
-
   /// Fails when the TLS files cannot be read.
   static Result<std::unique_ptr<Upstream>> create(UpstreamOptions options);
   ~Upstream() override;
 
-  [[nodiscard]] Counters counters() const;
+  [[nodiscard]] UpstreamCounts<> counters() const;  ///< summed over the workers
 
   struct Impl;
 

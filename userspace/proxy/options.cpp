@@ -68,14 +68,13 @@ Result<ProxyOptions> ProxyOptions::from(const Config& config) {
   std::vector<std::string> versions{"4"};
   read.list({kRate, "ip_versions", "The IP version that is limited, exactly one: 4 or 6"},
             versions);
+  read.require(
+      kRate, "ip_versions",
+      std::ranges::all_of(
+          versions, [](const std::string& version) { return version == "4" || version == "6"; }),
+      "4 or 6");
   if (!read.status()) {
     return tl::make_unexpected(read.status().error());
-  }
-  const bool valid = std::ranges::all_of(
-      versions, [](const std::string& version) { return version == "4" || version == "6"; });
-  if (!valid) {
-    return fail(ErrorCode::invalid, config.where(kRate, "ip_versions").value_or("<default>") +
-                                        ": [metadata_rate_limiting] ip_versions: expected 4 or 6");
   }
   if (rate.enabled && versions.size() != 1) {  // as Neutron has it
     log::warn("metadata rate limiting is off: ip_versions must name exactly one IP version");

@@ -290,23 +290,11 @@ void ProxyStage::stop(std::chrono::milliseconds drain) {
 }
 
 ProxyCounters ProxyStage::counters() const {
-  const auto server = server_.counters();
-  ProxyCounters sum;
-  sum.open = server.open;
-  sum.malformed = server.malformed;
-  sum.expired = server.expired;
-  sum.accept_failures = server.accept_failures;
+  ProxyCounters sum{server_.counters(), {}, {}};
   for (const WorkerCounters& worker : shared_->counters) {
-    sum.connections += worker.connections.get();
-    sum.unidentified += worker.unidentified.get();
-    sum.over_port_cap += worker.over_port_cap.get();
-    sum.over_network_cap += worker.over_network_cap.get();
-    sum.revoked += worker.revoked.get();
-    sum.in_flight += worker.in_flight.get();
-    sum.rate_limited += worker.rate_limited.get();
-    sum.upstream_errors += worker.upstream_errors.get();
+    sum += worker;
     for (unsigned status = 0; status < worker.responses.size(); ++status) {
-      if (const auto count = worker.responses[status].get(); count != 0) {
+      if (const std::uint64_t count = worker.responses[status]; count != 0) {
         sum.responses[status] += count;
       }
     }

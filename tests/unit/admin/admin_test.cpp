@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
@@ -14,6 +15,7 @@
 #include "admin/cli.hpp"
 #include "admin/client.hpp"
 #include "admin/inventory_actions.hpp"
+#include "admin/metrics.hpp"
 #include "admin/server.hpp"
 #include "admin/table.hpp"
 #include "unit/inventory/samples.hpp"
@@ -39,7 +41,9 @@ class AdminTest : public testing::Test {
     auto config = Config::parse("[DEFAULT]\nmetadata_proxy_shared_secret = hush\nworkers = 2\n");
     ASSERT_TRUE(config);
     config_ = *std::move(config);
-    register_inventory(registry_, *inventory_);
+    register_inventory(
+        registry_, *inventory_,
+        [this]() -> asio::awaitable<std::vector<std::string>> { co_return failed_; });
     register_config(registry_, config_);
     registry_.add_status("proxy", [] {
       return Json{{"requests", 7},
@@ -87,6 +91,7 @@ class AdminTest : public testing::Test {
   TemporaryDirectory directory_;
   std::string socket_ = (directory_.path() / "run" / "admin.sock").string();
   std::string problem_;
+  std::vector<std::string> failed_;  ///< what of a change could not be put into effect
   Finding::Severity severity_ = Finding::Severity::ok;
   asio::io_context control_;
   asio::executor_work_guard<asio::io_context::executor_type> guard_{control_.get_executor()};
@@ -111,6 +116,25 @@ TEST_F(AdminTest, AppliesAndExports) {
   std::ofstream(directory_.path() / "all.json") << exported.out;
   ran = metatap({"apply", directory_.path() / "all.json"});
   EXPECT_EQ(ran.out, "nothing to change\n");
+}
+
+TEST_F(AdminTest, SaysWhatOfAChangeIsNotInEffect) {
+  failed_ = {"tap tap1: no room", "qrouter-1: its lo is down"};
+  auto ran = metatap({"apply", "-", "--dry-run"}, std::string(kSample));
+  EXPECT_EQ(ran.code, 0) << "nothing was to be in effect";
+  ran = metatap({"apply", "-"}, std::string(kSample));
+  EXPECT_EQ(ran.code, 6);
+  EXPECT_THAT(ran.out, HasSubstr("applied as revision 2"));
+  EXPECT_EQ(ran.err,
+            "metatap: not in effect: tap tap1: no room\n"
+            "metatap: not in effect: qrouter-1: its lo is down\n");
+  EXPECT_EQ(inventory_->current()->instances.size(), 2U) << "it is stored";
+  const auto uuid = inventory_->current()->instances.begin()->first;
+  ran = metatap({"--json", "instance", "remove", uuid});
+  EXPECT_EQ(ran.code, 6);
+  EXPECT_EQ(Json::parse(ran.out)["problems"], Json(failed_));
+  failed_.clear();
+  EXPECT_EQ(metatap({"apply", "-"}, std::string(kSample)).code, 0);
 }
 
 TEST_F(AdminTest, SaysWhereADocumentIsWrong) {
@@ -212,6 +236,26 @@ TEST(Cli, SaysThatNobodyListens) {
   std::ostringstream out, err;
   EXPECT_EQ(run_cli({"--socket", "/nonexistent/admin.sock", "status"}, in, out, err), 5);
   EXPECT_THAT(err.str(), HasSubstr("is metatapd running"));
+}
+
+TEST(Metrics, AreMadeOfTheListsOfCounters) {
+  UpstreamCounts<std::atomic<std::uint64_t>> one, other;
+  one.requests = 3;
+  other.requests = 4;
+  other.timeouts = 2;
+  UpstreamCounts<> sum;
+  (sum += one) += other;
+  Metrics metrics;
+  metrics.all("upstream", sum, {{"stage", "api"}});
+  metrics.all("proxy", ServerCounts<>{.open = 5});
+  EXPECT_THAT(
+      metrics.text(),
+      AllOf(HasSubstr("# TYPE metatap_upstream_requests_total counter\n"),
+            HasSubstr("metatap_upstream_requests_total{stage=\"api\"} 7\n"),
+            HasSubstr("metatap_upstream_failures_total{stage=\"api\",kind=\"timeout\"} 2\n"),
+            HasSubstr("# HELP metatap_proxy_connections_open Connections open now\n"),
+            HasSubstr("# TYPE metatap_proxy_connections_open gauge\n"),
+            HasSubstr("metatap_proxy_connections_open 5\n")));
 }
 
 TEST(Table, KeepsColumnsInLineAndTerminalsSafe) {

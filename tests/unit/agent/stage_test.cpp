@@ -227,13 +227,13 @@ class Tag : public Stage {
     return Asking(more);
   }
   void expect_refused(const Asking& asking, const std::string& what) {
-    const auto before = stage->refused_tags();
+    const auto before = stage->counters().refused_port_tags;
     api.seen.clear();
     const auto response = ask(asking);
     EXPECT_EQ(response.status, 503U) << what;
     EXPECT_THAT(response.headers, ElementsAre(Pair("Retry-After", "1"))) << what;
     EXPECT_THAT(api.seen, IsEmpty()) << what;
-    EXPECT_EQ(stage->refused_tags(), before + 1) << what;
+    EXPECT_EQ(stage->counters().refused_port_tags, before + 1) << what;
   }
 };
 
@@ -248,7 +248,7 @@ TEST_F(Tag, IsBelievedWithOurSignatureOrInOurProcess) {
   Asking fused({{"X-Metatap-Port-ID", port}, place[0], place[1]});
   fused.peer = {.in_process = true};
   EXPECT_EQ(instance_asked(fused), "uuid1");
-  EXPECT_EQ(stage->refused_tags(), 0U);
+  EXPECT_EQ(stage->counters().refused_port_tags, 0U);
 }
 
 TEST_F(Tag, IsRefusedWithAnyOtherSignature) {

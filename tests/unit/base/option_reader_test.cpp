@@ -93,6 +93,19 @@ TEST(OptionReader, RemembersTheFirstThatIsWrong) {
   EXPECT_EQ(options.name, "n");  // the rest was read all the same
 }
 
+TEST(OptionReader, SaysWhereAValueIsNotWhatItsReaderRequires) {
+  const auto config = Config::parse("[g]\npath = here\n", "x.conf").value();
+  std::filesystem::path path;
+  OptionReader read(config);
+  read.text({"g", "path", "Where it is"}, path);
+  read.require("g", "path", true, "anything");
+  ASSERT_TRUE(read.status());
+  read.require("g", "path", path.is_absolute(), "an absolute path");
+  read.require("g", "path", false, "something else");
+  ASSERT_FALSE(read.status());
+  EXPECT_EQ(read.status().error().message, "x.conf:2: [g] path: expected an absolute path");
+}
+
 TEST(OptionReader, DeclaresWhatThereIs) {
   const auto config = Config::parse("base = /b\n[g]\nsecret = hush\nitems = set\n").value();
   Options options;

@@ -19,6 +19,9 @@ TEST(DataPlaneOptions, HasDefaults) {
   EXPECT_EQ(options.pin_path, "/sys/fs/bpf/metatap");
   EXPECT_EQ(options.attach, AttachMode::automatic);
   EXPECT_EQ(options.when_down, WhenDown::pass);
+  EXPECT_EQ(options.quarantine, std::chrono::seconds(64));
+  EXPECT_TRUE(options.routers);
+  EXPECT_EQ(options.journal, "/run/metatap/namespaces.journal");
   EXPECT_TRUE(options.may_steer("anything")) << "without patterns the inventory alone decides";
 }
 
@@ -26,12 +29,15 @@ TEST(DataPlaneOptions, ReadsItsGroup) {
   const auto options = parse(
                            "[dataplane]\nnamespace = mt1\npin_path = /sys/fs/bpf/mt1\n"
                            "devices = tap*, vnet[0-9]\nattach = clsact\nwhen_down = refuse\n"
-                           "syn_rate = 0\n")
+                           "syn_rate = 0\nrouters = no\n[DEFAULT]\nrun_path = /run/mt1\n")
                            .value();
   EXPECT_EQ(options.namespace_name, "mt1");
   EXPECT_EQ(options.attach, AttachMode::clsact);
   EXPECT_EQ(options.when_down, WhenDown::refuse);
   EXPECT_EQ(options.syn_rate, 0U);
+  EXPECT_FALSE(options.routers);
+  EXPECT_EQ(options.journal, "/run/mt1/namespaces.journal");
+  EXPECT_EQ(options.rcu.record, "/run/mt1/rcu_expedited.before");
   EXPECT_TRUE(options.may_steer("tap12345678-9a"));
   EXPECT_TRUE(options.may_steer("vnet3"));
   EXPECT_FALSE(options.may_steer("vnet33"));
@@ -44,6 +50,19 @@ TEST(DataPlaneOptions, SaysWhatIsWrong) {
               ::testing::HasSubstr("namespace"));
   EXPECT_THAT(parse("[dataplane]\npin_path = here\n").error().message,
               ::testing::HasSubstr("absolute"));
+}
+
+TEST(DataPlaneOptions, AreAllDeclared) {
+  const auto config = Config::parse("").value();
+  ASSERT_TRUE(DataPlaneOptions::from(config));
+  std::vector<std::string> names;
+  for (const auto& option : config.options()) {
+    names.push_back(option.name);
+  }
+  EXPECT_THAT(names, ::testing::UnorderedElementsAre("run_path", "namespace", "pin_path", "devices",
+                                                     "attach", "when_down", "routers",
+                                                     "expedite_rcu", "syn_rate", "syn_burst",
+                                                     "drop_sample", "quarantine", "slots"));
 }
 
 TEST(MetadataNamespace, HostDeviceNamesFitAndDiffer) {

@@ -47,7 +47,7 @@ class WorkQueueTest : public ::testing::Test {
       if (during_) {
         during_(key);
       }
-      return fails_.contains(key) ? Turn::again : Turn::done;
+      return fails_.contains(key) ? Turn::failed(key) : Turn::done();
     });
   }
   /// Every handler that is ready, timers of the fake clock included.
@@ -126,7 +126,7 @@ TEST_F(WorkQueueTest, PausesDoubleAfterEachFailureUpToALimit) {
   Queue::Lane work(queue_,
                    [this](const std::string& key) {
                      turns_.push_back(key);
-                     return fails_.contains(key) ? Turn::again : Turn::done;
+                     return fails_.contains(key) ? Turn::failed(key) : Turn::done();
                    },
                    {10ms, 35ms});
   work.add("bad");
@@ -204,16 +204,16 @@ TEST_F(WorkQueueTest, RemovedItemsHaveNoTurn) {
 TEST_F(WorkQueueTest, SaysWhenWhatWaitsNowIsDone) {
   auto work = lane("");
   bool at_once = false, first = false, second = false;
-  queue_.when_done([&] { at_once = true; });
+  queue_.when_done([&](const auto&) { at_once = true; });
   EXPECT_TRUE(at_once);
   fails_ = {"a"};
   work.add("a");
-  queue_.when_done([&] { first = true; });
+  queue_.when_done([&](const auto&) { first = true; });
   during_ = [&](const std::string& key) {
     EXPECT_EQ(first, key == "b");
     if (key == "a") {
       work.add("b");  // later than the question
-      queue_.when_done([&] { second = true; });
+      queue_.when_done([&](const auto&) { second = true; });
       work.remove("nothing");
       EXPECT_FALSE(first) << "its turn is not over";
     }
@@ -222,13 +222,31 @@ TEST_F(WorkQueueTest, SaysWhenWhatWaitsNowIsDone) {
   EXPECT_TRUE(first && second);
 }
 
+TEST_F(WorkQueueTest, SaysWhatFailedOfWhatWasWaitedFor) {
+  auto work = lane("");
+  std::vector<std::string> problems{"never called"};
+  fails_ = {"earlier", "bad"};
+  work.add("earlier");
+  poll();
+  fails_.insert("later");
+  work.add("good");
+  work.add("bad");
+  queue_.when_done([&](auto its) { problems = std::move(its); });
+  work.add("later");
+  poll();
+  EXPECT_THAT(turns_, ElementsAre("earlier", "good", "bad", "later"));
+  EXPECT_THAT(problems, ElementsAre("bad"));
+  queue_.when_done([&](auto its) { problems = std::move(its); });
+  EXPECT_THAT(problems, IsEmpty()) << "what pauses is nobody's business now";
+}
+
 TEST_F(WorkQueueTest, RemovingTheLastOneIsDoneToo) {
   bool done = false;
   {
     auto work = lane(""), other = lane("");
     work.add("a");
     other.add("b");
-    queue_.when_done([&] { done = true; });
+    queue_.when_done([&](const auto&) { done = true; });
     work.remove("a");
     EXPECT_FALSE(done);
   }
@@ -268,7 +286,7 @@ TEST_F(WorkQueueTest, TellsOfItsProgress) {
 TEST_F(WorkQueueTest, OutlivesNothing) {
   {
     Queue queue(control_);
-    Queue::Lane work(queue, [](const std::string&) { return Turn::again; });
+    Queue::Lane work(queue, [](const std::string&) { return Turn::again(); });
     work.add("a");
     poll();
     work.add("b");
