@@ -69,7 +69,7 @@ class RawPort(RawGuest):
     def __init__(self, lab, number, network, family=4):
         self.lab, self.mac = lab, f"fa:16:3e:00:77:{number:02x}"
         self.address = "10.0.0.10"
-        self.source = self.address if family == 4 else f"fe80::f816:3eff:fe00:77{number:02x}"
+        self.source = self.address if family == 4 else "fe80::77"  # both ports have the same
         self.id = lab.plan.port_uuid(f"raw{number}")
         self.device = self.name = "tap" + self.id[:11]
         self.instance = lab.plan.uuid("instance", f"raw{number}")

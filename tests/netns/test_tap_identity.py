@@ -23,13 +23,15 @@ def lab():
         lab.close()
 
 
-@pytest.fixture()
-def deployed(lab):
-    """deployed(form, config=…): a running data plane, and more."""
+@pytest.fixture(params=["auto", "clsact"])
+def deployed(lab, request):
+    """deployed(form, config=…): a running data plane, and more; attached in either way."""
     made = []
 
-    def make(form="fused", **more):
-        made.append(mtlab.Deployment(lab, form, **more))
+    def make(form="fused", config=None, **more):
+        config = {**(config or {})}
+        config["dataplane"] = {"attach": request.param, **config.get("dataplane", {})}
+        made.append(mtlab.Deployment(lab, form, config=config, **more))
         return made[-1].start()
     yield make
     for deployment in made:
