@@ -24,6 +24,7 @@
 #include "agent/ovn_directory.hpp"
 #include "agent/ovn_feed.hpp"
 #include "agent/stage.hpp"
+#include "api/health_check.hpp"
 #include "api/options.hpp"
 #include "api/stage.hpp"
 #include "apps/config_drive_action.hpp"
@@ -146,6 +147,7 @@ struct Daemon::Impl {
   std::unique_ptr<InventoryService> inventory;
 
   std::unique_ptr<api::ApiStage> api;
+  std::unique_ptr<api::HealthCheck> health_check;  ///< in front of it, where it runs alone
   std::unique_ptr<http::Upstream> to_api;
   /// Ports as Open vSwitch and OVN tell of them, where `[agent] directory = ovn`; the data plane
   /// and the agent then follow these and not the inventory's.
@@ -253,7 +255,9 @@ Status Daemon::Impl::start_api() {
   if (options.agent) {
     return {};  // joined in memory
   }
-  api_server = std::make_unique<http::Server>(*workers, *api);
+  health_check = std::make_unique<api::HealthCheck>(*api);
+  api_server =
+      std::make_unique<http::Server>(*workers, *health_check, http::limits_between_stages());
   return api_server->listen(
       http::TcpEndpoint{api_options.metadata_listen, api_options.metadata_listen_port});
 }
@@ -315,7 +319,7 @@ Status Daemon::Impl::start_agent() {
   if (options.proxy) {
     return {};
   }
-  agent_server = std::make_unique<http::Server>(*workers, *agent, agent::proxy_limits());
+  agent_server = std::make_unique<http::Server>(*workers, *agent, http::limits_between_stages());
   return agent_server->listen(agent::proxy_socket(agent_options));
 }
 

@@ -90,7 +90,7 @@ http::UpstreamOptions ProxyOptions::upstream() const {
   upstream.connect = std::min(timeout_connect, timeout_server);
   if (neutron_agent) {
     upstream.keep_alive = false;
-    upstream.max_request = 4096;
+    upstream.max_request = kNeutronReads;
   }
   return upstream;
 }
