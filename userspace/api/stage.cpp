@@ -14,6 +14,7 @@
 #include "api/random_seed.hpp"
 #include "base/ascii.hpp"
 #include "base/log.hpp"
+#include "base/shared_secret.hpp"
 #include "base/text.hpp"
 #include "http/coroutine.hpp"
 #include "metatap/address.hpp"
@@ -103,10 +104,9 @@ Body body_in(const std::shared_ptr<const Document>& document, const std::string&
 }
 
 Status check(const ApiOptions& options) {
-  if (options.service_metadata_proxy && options.metadata_proxy_shared_secret.empty()) {
-    return fail(ErrorCode::invalid,
-                "[neutron] metadata_proxy_shared_secret is empty: anybody who reaches the port "
-                "could sign requests for any instance; set the secret the agent uses");
+  const auto fault = fault_of_secret(options.metadata_proxy_shared_secret);
+  if (options.service_metadata_proxy && !fault.empty()) {
+    return fail(ErrorCode::invalid, "[neutron] metadata_proxy_shared_secret " + std::string(fault));
   }
   return {};
 }

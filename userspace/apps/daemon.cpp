@@ -28,6 +28,8 @@
 #include "api/options.hpp"
 #include "api/stage.hpp"
 #include "apps/config_drive_action.hpp"
+#include "apps/preflight.hpp"
+#include "apps/shared_secret.hpp"
 #include "apps/views.hpp"
 #include "base/config.hpp"
 #include "base/log.hpp"
@@ -197,6 +199,14 @@ Status Daemon::Impl::read_options() {
                              read(config, agent_options), read(config, proxy_options),
                              read(config, port_tag_options), read(config, dataplane_options)}) {
     if (!status) {
+      return status;
+    }
+  }
+  if (auto status = settle_shared_secret(options, config, agent_options, api_options); !status) {
+    return status;
+  }
+  if (options.agent && !options.proxy) {
+    if (auto status = agent::check_socket_users(agent_options, config); !status) {
       return status;
     }
   }
@@ -553,6 +563,11 @@ void Daemon::Impl::stop() {
 
 Daemon::Daemon(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Daemon::~Daemon() = default;
+
+Status Daemon::check() const {
+  return preflight(impl_->options, impl_->agent_options, impl_->neutron_options,
+                   impl_->api_options);
+}
 
 Result<std::unique_ptr<Daemon>> Daemon::build(const DaemonOptions& options) {
   auto config = Config::load(options.config_files, options.config_directory);

@@ -11,7 +11,7 @@
 namespace metatap::proxy {
 
 Result<ProxyOptions> ProxyOptions::from(const Config& config) {
-  constexpr long kLongest = 24L * 3600;
+  constexpr long kLongest = 365L * 86'400;  // Neutron has no such limit
   ProxyOptions options;
   OptionReader read(config);
   options.metadata_proxy_socket = "$state_path/metadata_proxy";

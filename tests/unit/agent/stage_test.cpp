@@ -414,6 +414,8 @@ TEST_F(Stage, AnEmptySecretIsRefused) {
   const auto made = AgentStage::create(directory, api, options);
   ASSERT_FALSE(made);
   EXPECT_THAT(made.error().message, HasSubstr("metadata_proxy_shared_secret is empty"));
+  options.metadata_proxy_shared_secret = "CHANGE-ME";
+  EXPECT_FALSE(AgentStage::create(directory, api, options));
 }
 
 TEST_F(Stage, APortOfNoInstanceIs404) {
