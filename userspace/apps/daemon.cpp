@@ -202,16 +202,12 @@ Status Daemon::Impl::read_options() {
       return status;
     }
   }
-  if (auto status = settle_shared_secret(options, config, agent_options, api_options); !status) {
-    return status;
-  }
-  if (options.agent && !options.proxy) {
-    if (auto status = agent::check_socket_users(agent_options, config); !status) {
-      return status;
-    }
-  }
-  if (port_tag_crosses_a_socket()) {
-    if (auto status = PortTagKey::check(port_tag_options); !status) {
+  for (const auto& status :
+       {settle_shared_secret(options, config, agent_options, api_options),
+        options.agent && !options.proxy ? agent::check_socket_users(agent_options, config)
+                                        : Status(),
+        port_tag_crosses_a_socket() ? PortTagKey::check(port_tag_options) : Status()}) {
+    if (!status) {
       return status;
     }
   }
