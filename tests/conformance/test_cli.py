@@ -136,6 +136,27 @@ def test_the_operator_reads_and_clears_a_password(sample):
     assert sample.ask("/openstack/latest/password", method="POST", body=b"again")[0] == 200
 
 
+def test_what_a_proxy_lets_pass_is_answered_as_nova_does(sample):
+    """The API has no limits of its own below those: long is not an error of HTTP's."""
+    path = "/openstack/latest/password"
+    status, body = sample.ask(path, method="POST", body=b"x" * 9000)
+    assert status == 400 and b"Request is too large." in body
+    assert sample.ask("/latest/" + "x" * 8000)[0] == 404
+    assert sample.ask(path) == (200, b"")
+
+
+def test_a_load_balancer_asks_without_a_signature(sample):
+    connection = http.client.HTTPConnection("127.0.0.1", sample.port, timeout=10)
+    try:
+        connection.request("GET", "/healthcheck")
+        response = connection.getresponse()
+        assert (response.status, response.read()) == (200, b"OK")
+        connection.request("HEAD", "/healthcheck")
+        assert connection.getresponse().status == 204
+    finally:
+        connection.close()
+
+
 def test_only_one_of_many_first_passwords_is_taken(sample):
     with concurrent.futures.ThreadPoolExecutor(16) as pool:
         codes = list(pool.map(lambda n: sample.ask("/openstack/latest/password", method="POST",
@@ -388,6 +409,123 @@ def test_config_drive_is_what_http_serves_and_cloud_init_reads_it(sample, tmp_pa
                             for file in wanted["personality"]}
     assert len(got["networkdata"]["links"]) == 3
     assert got["ec2"]["instance-id"] == "i-00000001"
+
+
+def test_no_password_is_taken_from_the_command_line(sample, tmp_path):
+    image = tmp_path / "disk.config"
+    typed = sample.run("config-drive", "full", "-o", image, "--admin-pass", "hunter2")
+    assert typed.returncode == USAGE and not image.exists()
+    assert "hunter2" not in typed.stdout + typed.stderr
+    assert "hunter2" not in sample.log.read_text()
+    (tmp_path / "empty").write_text("\n")
+    assert sample.run("config-drive", "full", "-o", image, "--admin-pass",
+                      tmp_path / "empty").returncode == USAGE
+    (tmp_path / "password").write_text("pa55 word\r\nnot this\n")
+    assert sample.run("config-drive", "full", "-o", image, "--admin-pass",
+                      tmp_path / "password").returncode == DONE
+    content = image.read_bytes()
+    assert b'"admin_pass": "pa55 word"' in content and b"not this" not in content
+
+
+def check(folder, text, stages="agent,api"):
+    """What `metatapd --check` makes of a configuration: exit status and words."""
+    config = folder / "checked.conf"
+    config.write_text(text)
+    done = subprocess.run([BIN / "metatapd", "--check", "--stages", stages, "--config-file", config],
+                          capture_output=True, text=True, timeout=30)
+    return done.returncode, done.stderr.replace(str(folder) + "/", "")
+
+
+SECRET_LINE = "metadata_proxy_shared_secret = %s\n"
+
+
+@pytest.mark.parametrize("stages,text,place", [
+    ("api", "", "default: [DEFAULT]"),
+    ("agent", "[DEFAULT]\nmetadata_proxy_shared_secret =\n", "checked.conf:2: [DEFAULT]"),
+    ("agent", "[neutron]\n" + SECRET_LINE % "s3cret", "default: [DEFAULT]"),
+    ("agent", "[DEFAULT]\n" + SECRET_LINE % "CHANGE-ME", "checked.conf:2: [DEFAULT]"),
+    ("api", "[DEFAULT]\n" + SECRET_LINE % "s" + "[neutron]\n" + SECRET_LINE % "CHANGE-ME",
+     "checked.conf:4: [neutron]"),
+    ("dataplane,proxy,agent,api", "[DEFAULT]\n" + SECRET_LINE % "CHANGE-ME",
+     "checked.conf:2: [DEFAULT]"),
+    ("agent,api", "[DEFAULT]\n" + SECRET_LINE % "s3cret-a" + "[neutron]\n" + SECRET_LINE % "s3cret-b",
+     "checked.conf:4: [neutron]"),
+])
+def test_a_secret_that_proves_nothing_is_refused(tmp_path, stages, text, place):
+    status, said = check(tmp_path, text, stages)
+    assert status == 78, said
+    assert f"{place} metadata_proxy_shared_secret is " in said
+    assert "s3cret" not in said
+    started = subprocess.run([BIN / "metatapd", "--stages", stages, "--config-file",
+                              tmp_path / "checked.conf"], capture_output=True, timeout=30)
+    assert started.returncode == 78
+
+
+def test_agent_and_api_in_one_process_need_no_secret(tmp_path):
+    for stages in ("dataplane,proxy,agent,api", "agent,api", "dataplane,proxy"):
+        assert check(tmp_path, "", stages)[0] == 0
+    assert check(tmp_path, "[neutron]\nservice_metadata_proxy = false\n", "api")[0] == 0
+    assert check(tmp_path, "[DEFAULT]\n" + SECRET_LINE % "CHANGE-ME", "dataplane,proxy")[0] == 0
+
+
+NEUTRON = "[agent]\ndirectory = neutron\n[neutron]\n"
+
+
+@pytest.mark.parametrize("text,wrong", [
+    ("[DEFAULT]\nnova_metadata_host = not a host\n", ":2: [DEFAULT] nova_metadata_host: expected an IP"),
+    ("[DEFAULT]\nnova_metadata_host = 10.0.0.256\n", ":2: [DEFAULT] nova_metadata_host"),
+    ("[DEFAULT]\nnova_metadata_port = 65536\n", ":2: [DEFAULT] nova_metadata_port"),
+    ("[DEFAULT]\nnova_metadata_protocol = ftp\n", ":2: [DEFAULT] nova_metadata_protocol"),
+    ("[DEFAULT]\nmetadata_proxy_socket_mode = 0666\n", ":2: [DEFAULT] metadata_proxy_socket_mode"),
+    ("[DEFAULT]\nmetadata_proxy_user = no-such-user\n", ":2: [DEFAULT] metadata_proxy_user"),
+    ("[DEFAULT]\nmetadata_proxy_group = no-such-group\n", ":2: [DEFAULT] metadata_proxy_group"),
+    ("[DEFAULT]\nmetadata_backlog = 0\n", ":2: [DEFAULT] metadata_backlog"),
+    ("[DEFAULT]\nmetadata_listen = nova-api\n", ":2: [DEFAULT] metadata_listen: expected an IP"),
+    ("[DEFAULT]\nmetadata_workers = -1\n", ":2: [DEFAULT] metadata_workers"),
+    ("[metadata_haproxy]\ntimeout_client = 0\n", ":2: [metadata_haproxy] timeout_client"),
+    ("[metadata_rate_limiting]\nip_versions = 4, 5\n", ":2: [metadata_rate_limiting] ip_versions"),
+    ("[metadata_rate_limiting]\nrate_limit_enabled = maybe\n",
+     ":2: [metadata_rate_limiting] rate_limit_enabled"),
+    ("[api]\nvendordata_providers = StaticJSON, FancyJSON\n", ":2: [api] vendordata_providers"),
+    ("[api]\nvendordata_dynamic_targets = a@http://h, b@nova:80\n",
+     ":2: [api] vendordata_dynamic_targets: expected name@URL, but of b 'nova:80'"),
+    ("[api]\nvendordata_dynamic_connect_timeout = 2\n", ":2: [api] vendordata_dynamic_connect_timeout"),
+    ("[api]\ndhcp_domain = a b\n", ":2: [api] dhcp_domain"),
+    ("[api]\nmetadata_cache_expiration = -1\n", ":2: [api] metadata_cache_expiration"),
+    (NEUTRON + "auth_url = keystone:5000\n", ":4: [neutron] auth_url: expected an http"),
+    (NEUTRON + "auth_url = http://k/v3\nauth_type = v2password\n", ":5: [neutron] auth_type"),
+    (NEUTRON + "auth_type = none\n", "[neutron] endpoint_override is needed"),
+    (NEUTRON + "auth_type = none\nendpoint_override = neutron\n", ":5: [neutron] endpoint_override"),
+    (NEUTRON + "auth_type = none\nendpoint_override = http://n\nvalid_interfaces = inside\n",
+     ":6: [neutron] valid_interfaces"),
+    (NEUTRON + "auth_type = none\nendpoint_override = http://n\nkeyfile = /k\n", ":6: [neutron] keyfile"),
+    (NEUTRON + "auth_type = none\nendpoint_override = https://n\ncafile = /nowhere\n", "read /nowhere"),
+])
+def test_an_option_of_neutrons_or_novas_is_checked_and_named(tmp_path, text, wrong):
+    status, said = check(tmp_path, text)
+    assert (status, wrong in said) == (78, True), said
+
+
+def test_what_neutron_and_nova_take_is_taken(tmp_path):
+    status, said = check(tmp_path, """[DEFAULT]
+nova_metadata_host = nova-api.example.org
+metadata_workers = 4096
+[metadata_haproxy]
+timeout_server = 200000
+[api]
+vendordata_providers = DynamicJSON
+vendordata_dynamic_targets = a@https://[2001:db8::1]:99/x@y
+vendordata_dynamic_connect_timeout = 7200
+dhcp_domain = my_domain.example
+[neutron]
+auth_type = none
+endpoint_override = http://neutron:9696/
+valid_interfaces = internalURL, public
+metadata_proxy_shared_secrets = typing error
+[agent]
+directory = neutron
+""")
+    assert status == 0, said
 
 
 def test_config_drive_says_what_is_wrong(sample, tmp_path):

@@ -201,7 +201,7 @@ def test_units_are_what_systemd_expects(installed):
 def configure(host):
     """What the README asks of an operator."""
     conf = host.path("/etc/metatap/metatapd.conf")
-    conf.write_text(conf.read_text().replace("CHANGE-ME", "a-secret"))
+    conf.write_text(conf.read_text().replace("# workers = 2", "workers = 1"))
     inventory = host.path("/run/metatap-lab/deb/inventory.json").read_text()
     host.path("/etc/metatap/inventory.json").write_text(inventory)
     host.run("chgrp", "metatap", "/etc/metatap/inventory.json")
@@ -228,7 +228,7 @@ def test_life_of_a_package(installed, debs):
     # Upgraded: the daemon is the new one, the configuration the operator's.
     host.install(debs[1])
     assert field(debs[1], "Version") == host.run("dpkg-query", "-W", "-f", "${Version}", "metatap")
-    assert "a-secret" in host.path("/etc/metatap/metatapd.conf").read_text()
+    assert "\nworkers = 1" in host.path("/etc/metatap/metatapd.conf").read_text()
     assert host.path("/run/systemctl/metatapd.service.pid").read_text() != first_pid
     assert host.answers() == host.all_served, host.journal()
 
@@ -237,6 +237,11 @@ def test_life_of_a_package(installed, debs):
         re.sub(r"^# (METATAPD_OPTIONS=)", r"\1", host.path("/etc/default/metatapd").read_text(),
                flags=re.M).replace('METATAPD_OPTIONS=""\n', ""))
     host.run("systemctl", "stop", "metatapd.service")
+    said = host.run("systemctl", "start", "metatap-api.service", check=False)
+    assert "[DEFAULT] metadata_proxy_shared_secret" in said  # two processes need one
+    secret = host.path("/etc/metatap/metatapd.conf.d/shared_secret.conf")
+    secret.write_text("[DEFAULT]\nmetadata_proxy_shared_secret = a-secret\n")
+    host.run("chgrp", "metatap", "/etc/metatap/metatapd.conf.d/shared_secret.conf")
     host.run("systemctl", "start", "metatap-api.service", "metatap-agent.service", "metatapd.service")
     assert host.answers() == host.all_served, host.journal() + host.journal("metatap-agent.service")
     for name in ("metatap-api.service", "metatap-agent.service"):

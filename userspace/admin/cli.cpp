@@ -207,7 +207,7 @@ std::string short_ports(const Json& rows) {
 /// The commands and what was said of them on the command line.
 class Commands {
  public:
-  Commands(Terminal& terminal, std::istream& in) : terminal_(terminal), in_(in) {}
+  explicit Commands(Terminal& terminal) : terminal_(terminal) {}
 
   void add_views(CLI::App& app) {
     app.add_subcommand("status", "what runs here and how it is")->callback([this] {
@@ -283,13 +283,17 @@ class Commands {
         ->add_option("-o,--output", target_,
                      "the image; it holds secrets, so only its owner reads it")
         ->required();
-    drive->add_option("--admin-pass", admin_pass_,
-                      "the administrator's password to put in; - reads a line from standard input");
+    drive->add_option("--admin-pass", file_,
+                      "a file whose first line is the administrator's password to put in; - for "
+                      "standard input");
     drive->callback([this] {
-      if (admin_pass_ == "-") {
-        std::getline(in_, admin_pass_.emplace());
+      const auto admin_pass = first_line();
+      if (admin_pass) {
+        exit_ = config_drive(terminal_, name_, format_, target_, *admin_pass);
+      } else {
+        static_cast<void>(terminal_.failed(admin_pass.error()));
+        exit_ = Exit::usage;
       }
-      exit_ = config_drive(terminal_, name_, format_, target_, admin_pass_);
     });
   }
 
@@ -310,6 +314,24 @@ class Commands {
     exit_ = terminal_.change(method, path, *text);
   }
 
+  /// Of the file, without its end; nothing where none is named. A command line is everybody's to
+  /// read, and so no password is taken from there, nor said again.
+  [[nodiscard]] Result<std::optional<std::string>> first_line() const {
+    if (file_.empty()) {
+      return std::nullopt;
+    }
+    auto text = terminal_.read(file_);
+    if (!text) {
+      return fail(ErrorCode::invalid,
+                  "--admin-pass: expected a file that can be read, or - for standard input");
+    }
+    text->resize(std::min(text->find_first_of("\r\n"), text->size()));
+    if (text->empty()) {
+      return fail(ErrorCode::invalid, "--admin-pass: the first line is empty");
+    }
+    return *std::move(text);
+  }
+
   void show_or_clear_password() {
     const auto path = instance_path(name_) + "/password";
     if (clear_) {
@@ -323,10 +345,8 @@ class Commands {
   }
 
   Terminal& terminal_;
-  std::istream& in_;
   Exit exit_ = Exit::done;
   std::string file_, name_, target_, format_ = "iso9660";
-  std::optional<std::string> admin_pass_;
   bool dry_run_ = false, clear_ = false;
 };
 
@@ -355,7 +375,7 @@ int run_cli(std::vector<std::string> arguments, std::istream& in, std::ostream& 
   app.set_version_flag("--version", version);
   app.add_option("--socket", terminal.socket, "metatapd's admin socket")->capture_default_str();
   app.add_flag("--json", terminal.json, "print JSON instead of tables");
-  Commands commands(terminal, in);
+  Commands commands(terminal);
   commands.add_views(app);
   commands.add_inventory(app);
   commands.add_instance(app);

@@ -13,14 +13,6 @@ http::UnixEndpoint proxy_socket(const AgentOptions& options) {
   return endpoint;
 }
 
-http::Limits proxy_limits() {
-  http::Limits limits;
-  limits.head = std::size_t{32} << 10U;
-  limits.target = std::size_t{16} << 10U;
-  limits.body = std::size_t{64} << 10U;
-  return limits;
-}
-
 http::UpstreamOptions api_upstream(const AgentOptions& options) {
   http::UpstreamOptions upstream;
   upstream.endpoint = http::TcpEndpoint{options.nova_metadata_host, options.nova_metadata_port};

@@ -4,11 +4,12 @@
 #include <algorithm>
 #include <array>
 #include <boost/algorithm/string/predicate.hpp>
-#include <charconv>
 #include <ctime>
+#include <span>
 
 #include "base/log.hpp"
 #include "base/text.hpp"
+#include "base/url.hpp"
 #include "http/coroutine.hpp"
 
 namespace metatap::agent {
@@ -90,50 +91,17 @@ std::string next_page(const json& answer) {
 }  // namespace
 
 Result<ServiceUrl> ServiceUrl::parse(std::string_view text) {
-  const auto wrong = [text] {
-    return fail(ErrorCode::invalid,
-                "'" + std::string(text) + "': expected a URL such as http://host:5000/v3");
-  };
-  ServiceUrl url;
-  auto rest = text;
-  if (rest.starts_with("https://")) {
-    url.tls = true;
-    rest.remove_prefix(8);
-  } else if (rest.starts_with("http://")) {
-    rest.remove_prefix(7);
-  } else {
-    return wrong();
+  auto url = Url::parse(text);
+  if (!url) {
+    return tl::make_unexpected(std::move(url.error()));
   }
-  const auto slash = rest.find('/');
-  auto authority = rest.substr(0, slash);
-  if (slash != std::string_view::npos) {
-    auto path = rest.substr(slash);
-    path = path.substr(0, path.find_first_of("?#"));
-    while (path.ends_with('/')) {
-      path.remove_suffix(1);
-    }
-    url.path = path;
+  std::string_view path = url->target;
+  path = path.substr(0, path.find('?'));
+  while (path.ends_with('/')) {
+    path.remove_suffix(1);
   }
-  url.port = url.tls ? 443 : 80;
-  const auto bracket = authority.rfind(']');
-  const auto colon = authority.rfind(':');
-  if (colon != std::string_view::npos && (bracket == std::string_view::npos || colon > bracket)) {
-    const auto digits = authority.substr(colon + 1);
-    const auto [end, error] =
-        std::from_chars(digits.data(), digits.data() + digits.size(), url.port);
-    if (error != std::errc() || end != digits.data() + digits.size() || url.port == 0) {
-      return wrong();
-    }
-    authority = authority.substr(0, colon);
-  }
-  if (authority.size() > 2 && authority.front() == '[' && authority.back() == ']') {
-    authority = authority.substr(1, authority.size() - 2);
-  }
-  if (authority.empty() || authority.find('@') != std::string_view::npos) {
-    return wrong();
-  }
-  url.host = authority;
-  return url;
+  return ServiceUrl{
+      .tls = url->tls, .host = std::move(url->host), .path = std::string(path), .port = url->port};
 }
 
 NeutronClient::NeutronClient(NeutronOptions options, ServiceUrl keystone_url,
@@ -143,6 +111,16 @@ NeutronClient::NeutronClient(NeutronOptions options, ServiceUrl keystone_url,
       keystone_(std::move(keystone)) {}
 
 Result<std::unique_ptr<NeutronClient>> NeutronClient::create(NeutronOptions options) {
+  if (options.without_keystone) {
+    std::unique_ptr<NeutronClient> client(new NeutronClient(std::move(options), {}, nullptr));
+    auto session = client->session_at(client->options_.endpoint_override, "",
+                                      std::chrono::system_clock::time_point::max());
+    if (!session) {
+      return tl::make_unexpected(std::move(session.error()).in("[neutron] endpoint_override"));
+    }
+    client->session_ = *std::move(session);
+    return client;
+  }
   auto url = ServiceUrl::parse(options.auth_url);
   if (!url) {
     return tl::make_unexpected(std::move(url.error()).in("[neutron] auth_url"));
@@ -164,6 +142,9 @@ Result<std::unique_ptr<NeutronClient>> NeutronClient::create(NeutronOptions opti
 }
 
 std::string NeutronClient::who() const {
+  if (options_.without_keystone) {
+    return "whoever has no token (auth_type = none)";
+  }
   if (options_.application_credential) {
     return "application credential '" +
            (options_.application_credential_id.empty() ? options_.application_credential_name
@@ -246,16 +227,15 @@ Result<NeutronClient::SessionPtr> NeutronClient::session_from(const Response& re
       return fail(ErrorCode::unavailable,
                   where + " answered with status " + std::to_string(response.status));
   }
-  auto session = std::make_shared<Session>();
-  session->token = find_header(response, "X-Subject-Token");
+  const auto subject_token = find_header(response, "X-Subject-Token");
   const auto body = json::parse(response.body.str(), nullptr, false);
   const auto& token = member(body, "token");
-  if (session->token.empty() || !token.is_object()) {
+  if (subject_token.empty() || !token.is_object()) {
     return fail(ErrorCode::invalid, where + " gave no token");
   }
   const auto now = std::chrono::system_clock::now();
   const auto expires = parse_time(text_of(token, "expires_at")).value_or(now + 5min);
-  session->renew_at = std::max(expires - kRenewBefore, now + (expires - now) / 2);
+  const auto renew_at = std::max(expires - kRenewBefore, now + (expires - now) / 2);
 
   auto url = options_.endpoint_override;
   for (const auto& interface : options_.valid_interfaces) {
@@ -279,10 +259,21 @@ Result<NeutronClient::SessionPtr> NeutronClient::session_from(const Response& re
         where + " names no network endpoint" +
             (options_.region_name.empty() ? "" : " in region '" + options_.region_name + "'"));
   }
+  auto session = session_at(url, subject_token, renew_at);
+  return session ? session
+                 : tl::make_unexpected(std::move(session.error()).in("Neutron's endpoint"));
+}
+
+/// Of Neutron at that URL; its connections outlive the token.
+Result<NeutronClient::SessionPtr> NeutronClient::session_at(
+    const std::string& url, std::string token, std::chrono::system_clock::time_point renew_at) {
   const auto parsed = ServiceUrl::parse(url);
   if (!parsed) {
-    return tl::make_unexpected(Error(parsed.error()).in("Neutron's endpoint"));
+    return tl::make_unexpected(parsed.error());
   }
+  auto session = std::make_shared<Session>();
+  session->token = std::move(token);
+  session->renew_at = renew_at;
   session->path = parsed->path.ends_with("/v2.0") ? parsed->path : parsed->path + "/v2.0";
   const std::scoped_lock lock(mutex_);
   if (!neutron_ || neutron_url_ != url) {
@@ -351,14 +342,14 @@ boost::asio::awaitable<Result<json>> NeutronClient::get(const std::string& path_
     const Session& here = **current;
     const auto target =
         path_and_query.starts_with('/') ? path_and_query : here.path + "/" + path_and_query;
-    const std::array<Header, 2> headers{Header{"X-Auth-Token", here.token},
-                                        Header{"Accept", "application/json"}};
+    const std::array<Header, 2> headers{Header{"Accept", "application/json"},
+                                        Header{"X-Auth-Token", here.token}};
     Request request;
     request.target = target;
-    request.headers = headers;
+    request.headers = std::span(headers).first(here.token.empty() ? 1 : 2);
     request.peer = &kOurselves;
     const auto response = co_await http::co_ask(*here.neutron, request);
-    if (response.status == 401 && !refused) {
+    if (response.status == 401 && !refused && keystone_) {
       refused = *current;  // revoked before its time
       continue;
     }

@@ -28,7 +28,8 @@ struct ServiceUrl {
 };
 
 /// Asks Neutron for ports: Keystone v3 by password or application credential, the token renewed
-/// before it expires and once more when Neutron refuses it, Neutron's endpoint from the catalog.
+/// before it expires and once more when Neutron refuses it, Neutron's endpoint from the catalog. Or
+/// without Keystone: no token, Neutron's endpoint as configured.
 ///
 /// Thread-safe; runs on the executor of whoever asks. Errors: `denied` a credential is refused,
 /// with a sentence saying which; `unavailable` nobody answers; `invalid` the question or the answer
@@ -59,12 +60,14 @@ class NeutronClient {
   [[nodiscard]] boost::asio::awaitable<Result<SessionPtr>> authenticate();
   [[nodiscard]] boost::asio::awaitable<Result<nlohmann::json>> get(const std::string& target);
   [[nodiscard]] Result<SessionPtr> session_from(const Response& response);
+  [[nodiscard]] Result<SessionPtr> session_at(const std::string& url, std::string token,
+                                              std::chrono::system_clock::time_point renew_at);
   [[nodiscard]] std::string credentials() const;
   [[nodiscard]] std::string who() const;
 
   const NeutronOptions options_;
   const ServiceUrl keystone_url_;
-  const std::unique_ptr<http::Upstream> keystone_;
+  const std::unique_ptr<http::Upstream> keystone_;  ///< null: there is none
 
   std::mutex mutex_;
   SessionPtr session_;

@@ -9,8 +9,9 @@ namespace {
 /// How Keystone is to be asked: keystoneauth's options, in whatever group they stand.
 void read_credentials(OptionReader& read, std::string_view group, NeutronOptions& options,
                       std::string& type) {
-  read.text({group, "auth_type", "password or v3applicationcredential; absent: what is given"},
-            type);
+  read.text(
+      {group, "auth_type", "password, v3applicationcredential or none; absent: what is given"},
+      type);
   read.text({group, "username", "Who asks, for password"}, options.username);
   read.text({group, "user_id", "The same by id"}, options.user_id);
   read.secret({group, "password", "Its password"}, options.password);
@@ -35,6 +36,52 @@ void read_credentials(OptionReader& read, std::string_view group, NeutronOptions
   read.list({group, "valid_interfaces", "Which of the catalogue's interfaces will do, best first"},
             options.valid_interfaces);
   read.seconds({group, "timeout", "How long an answer may take"}, options.timeout, 1, 600);
+
+  read.require(group, "auth_type",
+               type.empty() || type == "password" || type == "v3password" ||
+                   type == "v3applicationcredential" || type == "none",
+               "one of password, v3password, v3applicationcredential, none");
+  read.require(group, "keyfile", options.keyfile.empty() || !options.certfile.empty(),
+               "a certfile, too: a key without its certificate is of no use");
+  for (auto& interface : options.valid_interfaces) {  // publicURL is keystoneauth's older word
+    interface = interface.substr(0, interface.rfind("URL"));
+    read.require(group, "valid_interfaces",
+                 interface == "public" || interface == "internal" || interface == "admin",
+                 "some of public, internal, admin");
+  }
+}
+
+/// What cannot be done without, by the way of asking.
+Status check_complete(const NeutronOptions& options, const std::string& group) {
+  const auto needed = [&](bool there, std::string_view what) -> Status {
+    return there ? Status()
+                 : fail(ErrorCode::invalid, "[" + group + "] " + std::string(what) +
+                                                " is needed to ask Neutron ([agent] directory = "
+                                                "neutron)");
+  };
+  if (options.without_keystone) {
+    return needed(!options.endpoint_override.empty(), "endpoint_override");
+  }
+  if (auto status = needed(!options.auth_url.empty(), "auth_url"); !status) {
+    return status;
+  }
+  if (options.application_credential) {
+    auto status = needed(
+        !options.application_credential_id.empty() || !options.application_credential_name.empty(),
+        "application_credential_id");
+    return status ? needed(!options.application_credential_secret.empty(),
+                           "application_credential_secret")
+                  : status;
+  }
+  for (const auto& status :
+       {needed(!options.username.empty() || !options.user_id.empty(), "username"),
+        needed(!options.password.empty(), "password"),
+        needed(!options.project_name.empty() || !options.project_id.empty(), "project_name")}) {
+    if (!status) {
+      return status;
+    }
+  }
+  return {};
 }
 
 }  // namespace
@@ -44,18 +91,20 @@ Result<NeutronOptions> NeutronOptions::from(const Config& config) {
   OptionReader read(config);
   std::string group = "neutron";
   constexpr std::string_view kUrl = "Keystone's URL";
-  read.text({group, "auth_url", kUrl}, options.auth_url);
-  if (options.auth_url.empty()) {
-    read.text({"keystone_authtoken", "auth_url", kUrl}, options.auth_url);
+  read.url({group, "auth_url", kUrl}, options.auth_url);
+  const auto alone = config.text(group, "auth_type", "").map([](const std::string& type) {
+    return type == "none";
+  });
+  if (options.auth_url.empty() && !alone.value_or(false)) {
+    read.url({"keystone_authtoken", "auth_url", kUrl}, options.auth_url);
     if (!options.auth_url.empty()) {
       group = "keystone_authtoken";
     }
   }
   std::string type;
   read_credentials(read, group, options, type);
-  read.text(
-      {"neutron", "endpoint_override", "Neutron's URL; empty: as Keystone's catalogue has it"},
-      options.endpoint_override);
+  read.url({"neutron", "endpoint_override", "Neutron's URL; empty: as Keystone's catalogue has it"},
+           options.endpoint_override);
   bool cached = true;
   read.boolean({"cache", "enabled", "Answers are kept"}, cached);
   read.seconds({"cache", "expiration_time", "How long an answer is good"}, options.ttl, 0, 86'400);
@@ -68,36 +117,14 @@ Result<NeutronOptions> NeutronOptions::from(const Config& config) {
   read.seconds(
       {"agent", "stale_if_error", "How old an answer may be that is given while Neutron is down"},
       options.stale_if_error, 0, 30 * 86'400);
-  read.require(group, "auth_type",
-               type.empty() || type == "password" || type == "v3password" ||
-                   type == "v3applicationcredential",
-               "one of password, v3password, v3applicationcredential");
   if (!read.status()) {
     return tl::make_unexpected(read.status().error());
   }
 
+  options.without_keystone = type == "none";
   options.application_credential = type == "v3applicationcredential" ||
                                    (type.empty() && !options.application_credential_secret.empty());
-  Status status;
-  const auto needed = [&](bool there, std::string_view what) {
-    if (!there && status) {
-      status = fail(ErrorCode::invalid, "[" + group + "] " + std::string(what) +
-                                            " is needed to ask Neutron ([agent] directory = "
-                                            "neutron)");
-    }
-  };
-  needed(!options.auth_url.empty(), "auth_url");
-  if (options.application_credential) {
-    needed(
-        !options.application_credential_id.empty() || !options.application_credential_name.empty(),
-        "application_credential_id");
-    needed(!options.application_credential_secret.empty(), "application_credential_secret");
-  } else {
-    needed(!options.username.empty() || !options.user_id.empty(), "username");
-    needed(!options.password.empty(), "password");
-    needed(!options.project_name.empty() || !options.project_id.empty(), "project_name");
-  }
-  if (!status) {
+  if (auto status = check_complete(options, group); !status) {
     return tl::make_unexpected(std::move(status.error()));
   }
   return options;

@@ -16,6 +16,8 @@ struct NeutronOptions {
   std::string auth_url;
   /// From auth_type, or from application_credential_secret being set.
   bool application_credential = false;
+  /// auth_type = none: Neutron's auth_strategy is noauth. It takes endpoint_override.
+  bool without_keystone = false;
   std::string username, user_id, password, user_domain_name, user_domain_id;
   std::string project_name, project_id, project_domain_name, project_domain_id;
   std::string application_credential_id, application_credential_name, application_credential_secret;

@@ -24,6 +24,29 @@ std::string user_name(uid_t uid) {
              : "";
 }
 
+bool is_number(std::string_view text) {
+  return !text.empty() &&
+         std::ranges::all_of(text, [](char digit) { return digit >= '0' && digit <= '9'; });
+}
+
+bool is_user(const std::string& name) {
+  std::array<char, 4096> memory;
+  passwd entry{};
+  passwd* found = nullptr;
+  return is_number(name) ||
+         (getpwnam_r(name.c_str(), &entry, memory.data(), memory.size(), &found) == 0 &&
+          found != nullptr);
+}
+
+bool is_group(const std::string& name) {
+  std::array<char, 16384> memory;
+  group entry{};
+  group* found = nullptr;
+  return is_number(name) ||
+         (getgrnam_r(name.c_str(), &entry, memory.data(), memory.size(), &found) == 0 &&
+          found != nullptr);
+}
+
 std::string group_name(gid_t gid) {
   std::array<char, 16384> memory;
   group entry{};
@@ -38,7 +61,7 @@ std::string group_name(gid_t gid) {
 Result<AgentOptions> AgentOptions::from(const Config& config) {
   AgentOptions options;
   OptionReader read(config);
-  read.text({"DEFAULT", "nova_metadata_host", "The API that is asked, when it is another process"},
+  read.host({"DEFAULT", "nova_metadata_host", "The API that is asked, when it is another process"},
             options.nova_metadata_host);
   read.integer({"DEFAULT", "nova_metadata_port", "Its TCP port"}, options.nova_metadata_port, 1,
                65535);
@@ -65,9 +88,9 @@ Result<AgentOptions> AgentOptions::from(const Config& config) {
             options.metadata_proxy_group);
   options.metadata_workers = std::max(1U, std::thread::hardware_concurrency() / 2);
   read.integer({"DEFAULT", "metadata_workers", "Neutron's; without effect here", "threads"},
-               options.metadata_workers, 0, 1024);
+               options.metadata_workers, 0, INT32_MAX);
   read.integer({"DEFAULT", "metadata_backlog", "Connections that may wait to be accepted"},
-               options.metadata_backlog, 1, 1 << 20);
+               options.metadata_backlog, 1, INT32_MAX);
 
   read.choice({"agent", "directory", "Where it is known which port is whose"}, options.directory,
               {{"inventory", DirectorySource::inventory},
@@ -81,6 +104,17 @@ Result<AgentOptions> AgentOptions::from(const Config& config) {
     return tl::make_unexpected(read.status().error());
   }
   return options;
+}
+
+Status check_socket_users(const AgentOptions& options, const Config& config) {
+  OptionReader read(config);
+  read.require("DEFAULT", "metadata_proxy_user",
+               options.metadata_proxy_user.empty() || is_user(options.metadata_proxy_user),
+               "the name of a user there is, or a number");
+  read.require("DEFAULT", "metadata_proxy_group",
+               options.metadata_proxy_group.empty() || is_group(options.metadata_proxy_group),
+               "the name of a group there is, or a number");
+  return read.status();
 }
 
 mode_t socket_mode(const AgentOptions& options) {

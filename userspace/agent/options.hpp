@@ -41,6 +41,11 @@ struct AgentOptions {
   static Result<AgentOptions> from(const Config& config);
 };
 
+/// ErrorCode::invalid, naming option and place: metadata_proxy_user or _group is set to what is
+/// neither a number nor known here, as Neutron refuses it. To be asked where the agent has a
+/// socket.
+[[nodiscard]] Status check_socket_users(const AgentOptions& options, const Config& config);
+
 /// The permission bits of the socket by Neutron's rules: `user`, `group` and `all` are what they
 /// say; `deduce` gives the least that lets metadata_proxy_user and metadata_proxy_group connect.
 [[nodiscard]] mode_t socket_mode(const AgentOptions& options);

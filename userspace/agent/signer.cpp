@@ -6,6 +6,7 @@
 #include <mutex>
 
 #include "base/hmac.hpp"
+#include "base/shared_secret.hpp"
 
 namespace metatap::agent {
 namespace {
@@ -15,10 +16,8 @@ constexpr std::size_t kMostPerShard = 8192;
 }  // namespace
 
 Result<Signer> Signer::with(std::string secret) {
-  if (secret.empty()) {
-    return fail(ErrorCode::invalid,
-                "metadata_proxy_shared_secret is empty: anyone who reaches the metadata API could "
-                "sign as any instance; set the same secret here and in the API's configuration");
+  if (const auto fault = fault_of_secret(secret); !fault.empty()) {
+    return fail(ErrorCode::invalid, "metadata_proxy_shared_secret " + std::string(fault));
   }
   return Signer(std::move(secret));
 }

@@ -4,15 +4,18 @@
 #include <array>
 #include <utility>
 
-#include "agent/error_page.hpp"
 #include "agent/place.hpp"
 #include "base/ascii.hpp"
 #include "base/log.hpp"
 #include "base/text.hpp"
 #include "http/coroutine.hpp"
+#include "http/error_page.hpp"
 #include "http/recycled.hpp"
 
 namespace metatap::agent {
+
+using http::error_page;
+
 namespace {
 
 const Peer kOurselves{.in_process = true};
@@ -217,6 +220,9 @@ Response AgentStage::for_guest(const Request& request, Response from_api) {
     case 403:
     case 404:
     case 409:
+    case 413:
+    case 414:
+    case 431:
     case 502:
     case 503:
     case 504: {

@@ -9,7 +9,6 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
-#include <charconv>
 
 #include "base/log.hpp"
 #include "http/coroutine.hpp"
@@ -26,65 +25,12 @@ constexpr std::size_t kMaxAnswer = 4U << 20U;
 
 }  // namespace
 
-Result<DynamicVendordata::Url> DynamicVendordata::parse_url(std::string_view url) {
-  const auto invalid = [&](std::string_view why) {
-    return fail(ErrorCode::invalid, fmt::format("'{}': {}", url, why));
-  };
-  Url parts;
-  std::string_view rest = url;
-  if (rest.starts_with("https://")) {
-    parts.tls = true;
-    parts.port = 443;
-    rest.remove_prefix(8);
-  } else if (rest.starts_with("http://")) {
-    rest.remove_prefix(7);
-  } else {
-    return invalid("not an http:// or https:// url");
-  }
-  const auto slash = rest.find_first_of("/?");
-  auto authority = rest.substr(0, slash);
-  if (slash != std::string_view::npos) {
-    parts.target = rest.substr(slash, rest.find('#') - slash);
-    if (parts.target.front() == '?') {
-      parts.target.insert(0, "/");
-    }
-  }
-  if (const auto at = authority.rfind('@'); at != std::string_view::npos) {
-    return invalid("user names and passwords in urls are not supported");
-  }
-  parts.authority = authority;
-  std::string_view port;
-  if (authority.starts_with('[')) {
-    const auto close = authority.find(']');
-    if (close == std::string_view::npos) {
-      return invalid("no ']'");
-    }
-    parts.host = authority.substr(1, close - 1);
-    port = authority.substr(close + 1);
-  } else {
-    const auto colon = authority.find(':');
-    parts.host = authority.substr(0, colon);
-    port = colon == std::string_view::npos ? std::string_view() : authority.substr(colon);
-  }
-  if (parts.host.empty()) {
-    return invalid("no host");
-  }
-  if (!port.empty()) {
-    const auto end = std::from_chars(port.data() + 1, port.data() + port.size(), parts.port);
-    if (port.front() != ':' || end.ec != std::errc() || end.ptr != port.data() + port.size() ||
-        parts.port == 0) {
-      return invalid("not a port");
-    }
-  }
-  return parts;
-}
-
 Result<std::unique_ptr<DynamicVendordata>> DynamicVendordata::create(const ApiOptions& options) {
   std::unique_ptr<DynamicVendordata> made(new DynamicVendordata);
   made->failure_fatal_ = options.vendordata_dynamic_failure_fatal;
   made->keep_ = options.vendordata_dynamic_cache_time;
   for (const DynamicTarget& target : options.vendordata_dynamic_targets) {
-    auto parts = parse_url(target.url);
+    auto parts = Url::parse(target.url);
     if (!parts) {
       return tl::make_unexpected(
           std::move(parts).error().in("vendordata_dynamic_targets: " + target.name));

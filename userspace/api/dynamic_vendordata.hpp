@@ -14,6 +14,7 @@
 #include "api/json.hpp"
 #include "api/options.hpp"
 #include "api/stats.hpp"
+#include "base/url.hpp"
 #include "metatap/exchange.hpp"
 #include "metatap/model.hpp"
 #include "metatap/result.hpp"
@@ -39,14 +40,6 @@ class DynamicVendordata {
 
   /// What a target is sent.
   [[nodiscard]] static std::string question(const Instance& instance);
-
-  struct Url {
-    bool tls = false;
-    std::string host, target = "/";
-    std::uint16_t port = 80;
-    std::string authority;  ///< for the Host header
-  };
-  [[nodiscard]] static Result<Url> parse_url(std::string_view url);
 
  private:
   struct Target {

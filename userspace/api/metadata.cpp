@@ -16,6 +16,7 @@ namespace {
 NetworkModel network_model_of(const Instance& instance, const InventoryIndex& index) {
   if (instance.network_info) {
     if (auto model = network_model_from_json(*instance.network_info)) {
+      complete_from_ports(*model, index, instance.uuid);
       return std::move(*model);
     } else {
       log::warn("instance {}: {}; its ports are used instead", instance.uuid,
@@ -28,7 +29,7 @@ NetworkModel network_model_of(const Instance& instance, const InventoryIndex& in
 /// block-device-mapping in its insertion order (nova/block_device.py, instance_block_mapping).
 Json block_device_mapping(const Instance& instance) {
   Json map = Json::object();
-  if (!instance.root_device_name || instance.root_device_name->empty()) {
+  if (!instance.root_device_name) {
     map.set("ami", Json::string("sda1"));
     map.set("ephemeral0", Json::string("sda2"));
     map.set("root", Json::string("/dev/sda1"));

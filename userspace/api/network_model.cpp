@@ -35,7 +35,10 @@ std::optional<std::string> address_of(const Json& json) {
 VifSubnet subnet_from_json(const Json& json) {
   VifSubnet subnet;
   subnet.cidr = text_of(json.find("cidr"));
-  subnet.version = member(json, "version").text() == "6" ? 6 : 4;
+  const std::string& version = member(json, "version").text();
+  // Where it is not said, the network itself says it.
+  subnet.version =
+      version == "6" || (version.empty() && subnet.cidr.find(':') != std::string::npos) ? 6 : 4;
   subnet.gateway = address_of(member(json, "gateway"));
   if (subnet.gateway && subnet.gateway->empty()) {
     subnet.gateway.reset();
@@ -76,7 +79,11 @@ std::string netmask(const Prefix& prefix) {
   return Prefix{ones, prefix.length}.network().text();
 }
 
+/// As netaddr has it, and so Nova prints it: two addresses or one have none to spare.
 std::string broadcast(const Prefix& prefix) {
+  if (prefix.length + 1 >= prefix.address.bits()) {
+    return "None";
+  }
   Address last = prefix.address;
   for (unsigned bit = prefix.length; bit < last.bits(); ++bit) {
     last.bytes[bit / 8] |= static_cast<std::uint8_t>(0x80U >> bit % 8);
@@ -212,6 +219,22 @@ Result<NetworkModel> network_model_from_json(std::string_view network_info) {
   return model;
 }
 
+void complete_from_ports(NetworkModel& model, const InventoryIndex& index,
+                         std::string_view instance_id) {
+  for (const Port* port : index.ports_of_instance(instance_id)) {
+    const auto vif = std::ranges::find(model, port->id, &Vif::id);
+    if (vif == model.end()) {
+      continue;
+    }
+    if (!vif->address) {
+      vif->address = port->mac_address;
+    }
+    if (vif->network_id.empty()) {
+      vif->network_id = port->network_id;
+    }
+  }
+}
+
 NetworkModel network_model_from_ports(const InventoryIndex& index, std::string_view instance_id) {
   NetworkModel model;
   for (const Port* port : index.ports_of_instance(instance_id)) {
@@ -313,15 +336,15 @@ std::optional<std::string> injected_interfaces(const NetworkModel& model) {
       continue;
     }
     body += fmt::format("\nauto {}\n", name);
-    const std::string mac = vif.address.value_or("None");
+    const std::string hardware =
+        vif.address ? fmt::format("    hwaddress ether {}\n", *vif.address) : "";
     if (v4 != nullptr && !v4->ips.empty()) {
       const auto cidr = network_of(v4->cidr);
       const bool valid = cidr && cidr->address.v4();
-      body += fmt::format(
-          "iface {} inet static\n    hwaddress ether {}\n    address {}\n    netmask {}\n"
-          "    broadcast {}\n",
-          name, mac, v4->ips.front().address, valid ? netmask(*cidr) : "",
-          valid ? broadcast(*cidr) : "");
+      body +=
+          fmt::format("iface {} inet static\n{}    address {}\n    netmask {}\n    broadcast {}\n",
+                      name, hardware, v4->ips.front().address, valid ? netmask(*cidr) : "",
+                      valid ? broadcast(*cidr) : "");
       if (v4->gateway) {
         body += fmt::format("    gateway {}\n", *v4->gateway);
       }
@@ -331,9 +354,8 @@ std::optional<std::string> injected_interfaces(const NetworkModel& model) {
     }
     if (v6 != nullptr && !v6->ips.empty()) {
       const auto cidr = network_of(v6->cidr);
-      body += fmt::format(
-          "iface {} inet6 static\n    hwaddress ether {}\n    address {}\n    netmask {}\n", name,
-          mac, v6->ips.front().address, cidr ? cidr->length : 128);
+      body += fmt::format("iface {} inet6 static\n{}    address {}\n    netmask {}\n", name,
+                          hardware, v6->ips.front().address, cidr ? cidr->length : 128);
       if (v6->gateway) {
         body += fmt::format("    gateway {}\n", *v6->gateway);
       }

@@ -46,6 +46,9 @@ using NetworkModel = std::vector<Vif>;
 
 /// From Nova's cache (`instance_info_caches.network_info`). ErrorCode::invalid: not a list of VIFs.
 [[nodiscard]] Result<NetworkModel> network_model_from_json(std::string_view network_info);
+/// What the cache leaves open of an interface (MAC, network), from the instance's port of that id.
+void complete_from_ports(NetworkModel& model, const InventoryIndex& index,
+                         std::string_view instance_id);
 /// From the instance's ports, their networks and subnets, as Nova would have built it.
 [[nodiscard]] NetworkModel network_model_from_ports(const InventoryIndex& index,
                                                     std::string_view instance_id);

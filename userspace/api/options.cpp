@@ -6,6 +6,7 @@
 #include "api/versions.hpp"
 #include "base/log.hpp"
 #include "base/option_reader.hpp"
+#include "base/url.hpp"
 
 namespace metatap::api {
 namespace {
@@ -52,10 +53,11 @@ std::size_t ApiOptions::openstack_versions() const {
 }
 
 Result<ApiOptions> ApiOptions::from(const Config& config) {
+  constexpr long kLongest = 365L * 86'400;  // Nova has no such limit
   ApiOptions o;
   OptionReader read(config);
-  read.text({"DEFAULT", "metadata_listen", "Address the API listens on, when it runs alone"},
-            o.metadata_listen);
+  read.address({"DEFAULT", "metadata_listen", "Address the API listens on, when it runs alone"},
+               o.metadata_listen);
   read.integer({"DEFAULT", "metadata_listen_port", "TCP port the API listens on"},
                o.metadata_listen_port, 1, 65535);
   read.boolean({"neutron", "service_metadata_proxy",
@@ -67,22 +69,36 @@ Result<ApiOptions> ApiOptions::from(const Config& config) {
                "The same, as nova.conf has it; absent: that of [DEFAULT]"},
               o.metadata_proxy_shared_secret);
   read.text({"api", "dhcp_domain", "Appended to host names; empty: none"}, o.dhcp_domain);
+  read.require("api", "dhcp_domain",
+               std::ranges::all_of(o.dhcp_domain, [](char c) { return c > ' ' && c < 0x7f; }),
+               "a domain's name");
   read.list({"api", "vendordata_providers", "Where vendordata comes from: StaticJSON, DynamicJSON"},
             o.vendordata_providers);
+  read.require("api", "vendordata_providers",
+               std::ranges::all_of(o.vendordata_providers,
+                                   [](const std::string& provider) {
+                                     return provider == "StaticJSON" || provider == "DynamicJSON";
+                                   }),
+               "some of StaticJSON, DynamicJSON");
   read.text({"api", "vendordata_jsonfile_path", "The file of StaticJSON"},
             o.vendordata_jsonfile_path);
   std::vector<std::string> targets;
   read.list({"api", "vendordata_dynamic_targets", "The services of DynamicJSON, each as name@url"},
             targets);
   o.vendordata_dynamic_targets = targets_of(targets);
+  for (const DynamicTarget& target : o.vendordata_dynamic_targets) {
+    const auto url = Url::parse(target.url);
+    read.require("api", "vendordata_dynamic_targets", url.has_value(),
+                 "name@URL, but of " + target.name + " " + (url ? "" : url.error().message));
+  }
   read.text({"api", "vendordata_dynamic_ssl_certfile",
              "CA certificates for those services; empty: the system's"},
             o.vendordata_dynamic_ssl_certfile);
   read.seconds(
       {"api", "vendordata_dynamic_connect_timeout", "How long connecting to them may take"},
-      o.vendordata_dynamic_connect_timeout, 3, 3600);
+      o.vendordata_dynamic_connect_timeout, 3, kLongest);
   read.seconds({"api", "vendordata_dynamic_read_timeout", "How long their answer may take"},
-               o.vendordata_dynamic_read_timeout, 0, 3600);
+               o.vendordata_dynamic_read_timeout, 0, kLongest);
   read.boolean(
       {"api", "vendordata_dynamic_failure_fatal", "A guest gets an error when one of them fails"},
       o.vendordata_dynamic_failure_fatal);
@@ -91,7 +107,7 @@ Result<ApiOptions> ApiOptions::from(const Config& config) {
                o.vendordata_dynamic_cache_time, 0, 86400);
   read.seconds({"api", "metadata_cache_expiration",
                 "Nova's; without effect here, where a change is served at once"},
-               o.metadata_cache_expiration, 0, 86400 * 365);
+               o.metadata_cache_expiration, 0, INT32_MAX);
   read.words({"api", "config_drive_skip_versions", "EC2 versions left out of a config drive"},
              o.config_drive_skip_versions);
   read.choice({"api", "newest_openstack_version",
@@ -99,11 +115,6 @@ Result<ApiOptions> ApiOptions::from(const Config& config) {
               o.newest_openstack_version, {kOpenstackVersions.begin(), kOpenstackVersions.end()});
   if (!read.status()) {
     return tl::make_unexpected(read.status().error());
-  }
-  for (const std::string& provider : o.vendordata_providers) {
-    if (provider != "StaticJSON" && provider != "DynamicJSON") {
-      log::warn("vendordata_providers: no provider is called '{}', ignored", provider);
-    }
   }
   return o;
 }

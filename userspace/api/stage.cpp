@@ -14,6 +14,7 @@
 #include "api/random_seed.hpp"
 #include "base/ascii.hpp"
 #include "base/log.hpp"
+#include "base/shared_secret.hpp"
 #include "base/text.hpp"
 #include "http/coroutine.hpp"
 #include "metatap/address.hpp"
@@ -103,10 +104,9 @@ Body body_in(const std::shared_ptr<const Document>& document, const std::string&
 }
 
 Status check(const ApiOptions& options) {
-  if (options.service_metadata_proxy && options.metadata_proxy_shared_secret.empty()) {
-    return fail(ErrorCode::invalid,
-                "[neutron] metadata_proxy_shared_secret is empty: anybody who reaches the port "
-                "could sign requests for any instance; set the secret the agent uses");
+  const auto fault = fault_of_secret(options.metadata_proxy_shared_secret);
+  if (options.service_metadata_proxy && !fault.empty()) {
+    return fail(ErrorCode::invalid, "[neutron] metadata_proxy_shared_secret " + std::string(fault));
   }
   return {};
 }
@@ -202,6 +202,14 @@ void ApiStage::index_addresses() {
       }
     }
   }
+  const auto shared =
+      std::ranges::find_if(*table, [](const auto& entry) { return entry.second.size() > 1; });
+  if (shared != table->end()) {
+    log::warn(
+        "{} ports have the address {}, and are answered 500: without a metadata proxy ([neutron] "
+        "service_metadata_proxy) addresses must not overlap",
+        shared->second.size(), shared->first);
+  }
   if (addresses_) {
     addresses_->set(std::move(table));
   } else {
@@ -290,7 +298,7 @@ ApiStage::Outcome ApiStage::route(const Request& request) {
     }
     target = layout.find(path);
     if (target == nullptr) {
-      return error_response(request, 404, kNotFoundMessage);
+      return error_response(request, 404);
     }
   }
   return serve(request, lookup.document, *target, lookup.caller);
@@ -298,7 +306,7 @@ ApiStage::Outcome ApiStage::route(const Request& request) {
 
 ApiStage::Lookup ApiStage::by_signature(const Request& request) const {
   const AuthHeaders headers(request.headers);
-  const auto refuse = [&](unsigned status, std::string_view message) {
+  const auto refuse = [&](unsigned status, std::string_view message = {}) {
     return Lookup{nullptr, {}, error_response(request, status, message)};
   };
   if (headers.provider.value && !headers.provider.value->empty()) {
@@ -335,7 +343,7 @@ ApiStage::Lookup ApiStage::by_signature(const Request& request) const {
     return refuse(403, "Invalid proxy request signature.");
   }
   if (!lookup.document || lookup.document->project_id() != *headers.tenant.value) {
-    return refuse(404, kNotFoundMessage);
+    return refuse(404);
   }
   if (headers.forwarded.value) {
     lookup.caller = *headers.forwarded.value;
@@ -344,33 +352,32 @@ ApiStage::Lookup ApiStage::by_signature(const Request& request) const {
 }
 
 ApiStage::Lookup ApiStage::by_address(const Request& request) const {
-  const auto refuse = [&](unsigned status, std::string_view message) {
+  const auto refuse = [&](unsigned status, std::string_view message = {}) {
     return Lookup{nullptr, {}, error_response(request, status, message)};
   };
   Lookup lookup;
-  lookup.caller = canonical_address(request.peer->address);
-  if (lookup.caller.empty()) {
+  const auto address = canonical_address(request.peer->address);
+  if (address.empty()) {
     return refuse(500, "The address of the caller is not known.");
   }
+  lookup.caller = address;
   const auto table = addresses_->get();
-  const auto owners = table->find(lookup.caller);
+  const auto owners = table->find(address);
   if (owners == table->end()) {
-    return refuse(404, kNotFoundMessage);
+    return refuse(404);
   }
   if (owners->second.size() > 1) {
-    return refuse(500, fmt::format("{} ports have the address {}: without a metadata proxy "
-                                   "(service_metadata_proxy) addresses must not overlap.",
-                                   owners->second.size(), lookup.caller));
+    return refuse(500, kUnknownErrorMessage);  // why is in the log: the others are not its affair
   }
   lookup.document = registry_.find(owners->second.front());
   if (!lookup.document) {
-    return refuse(404, kNotFoundMessage);
+    return refuse(404);
   }
   return lookup;
 }
 
 ApiStage::Outcome ApiStage::serve(const Request& request, const DocumentPtr& document,
-                                  const Target& target, std::string_view caller) {
+                                  const Target& target, const std::optional<std::string>& caller) {
   const auto type = target.type == Target::Type::json ? kJson : kTextPlain;
   switch (target.kind) {
     case Kind::slot:
@@ -378,7 +385,7 @@ ApiStage::Outcome ApiStage::serve(const Request& request, const DocumentPtr& doc
     case Kind::listing:
       return success(request, type, body_in(document, document->layout().listing(target.slot)));
     case Kind::local_ipv4:
-      return success(request, type, Body(caller.empty() ? "None" : std::string(caller)));
+      return success(request, type, Body(caller.value_or("None")));
     case Kind::meta_data:
     case Kind::plain_meta_data:
       return meta_data(request, document, target);
@@ -390,13 +397,13 @@ ApiStage::Outcome ApiStage::serve(const Request& request, const DocumentPtr& doc
       return password(request, document);
     case Kind::vendor_data:
       if (!options_.static_vendordata()) {
-        return error_response(request, 404, kNotFoundMessage);
+        return error_response(request, 404);
       }
       return success(request, type, Body(static_vendordata_.get()->vendor_data));
     case Kind::vendor_data2:
       return vendor_data2(request, document);
   }
-  return error_response(request, 404, kNotFoundMessage);
+  return error_response(request, 404);
 }
 
 Response ApiStage::meta_data(const Request& request, const DocumentPtr& document,
@@ -424,8 +431,7 @@ ApiStage::Outcome ApiStage::password(const Request& request, const DocumentPtr& 
     return error_response(request, 400, "GET and POST only are supported.");
   }
   if (!document->password().empty()) {
-    return error_response(request, 409,
-                          "There was a conflict when trying to complete your request.");
+    return error_response(request, 409);
   }
   if (request.body.size() > kMaxPassword) {
     return error_response(request, 400, "Request is too large.");
@@ -452,8 +458,7 @@ boost::asio::awaitable<Response> ApiStage::store_password(const Request& request
   }
   switch (stored.error().code) {
     case ErrorCode::conflict:
-      co_return error_response(request, 409,
-                               "There was a conflict when trying to complete your request.");
+      co_return error_response(request, 409);
     case ErrorCode::not_found:
       co_return error_response(request, 400,
                                fmt::format("Instance {} could not be found.", document->uuid()));

@@ -75,7 +75,8 @@ class ApiStage final : public Handler {
   /// What a request is about once it is known who asks, or the answer that refuses it.
   struct Lookup {
     DocumentPtr document;
-    std::string caller;  ///< the address that stands in for a missing local-ipv4
+    /// The address that stands in for a missing local-ipv4, as it was said, be it empty.
+    std::optional<std::string> caller;
     std::optional<Response> refusal;
   };
 
@@ -102,7 +103,7 @@ class ApiStage final : public Handler {
   [[nodiscard]] Lookup by_signature(const Request& request) const;
   [[nodiscard]] Lookup by_address(const Request& request) const;
   [[nodiscard]] Outcome serve(const Request& request, const DocumentPtr& document,
-                              const Target& target, std::string_view caller);
+                              const Target& target, const std::optional<std::string>& caller);
   [[nodiscard]] Response meta_data(const Request& request, const DocumentPtr& document,
                                    const Target& target);
   [[nodiscard]] Outcome password(const Request& request, const DocumentPtr& document) const;

@@ -24,9 +24,12 @@
 #include "agent/ovn_directory.hpp"
 #include "agent/ovn_feed.hpp"
 #include "agent/stage.hpp"
+#include "api/health_check.hpp"
 #include "api/options.hpp"
 #include "api/stage.hpp"
 #include "apps/config_drive_action.hpp"
+#include "apps/preflight.hpp"
+#include "apps/shared_secret.hpp"
 #include "apps/views.hpp"
 #include "base/config.hpp"
 #include "base/log.hpp"
@@ -146,6 +149,7 @@ struct Daemon::Impl {
   std::unique_ptr<InventoryService> inventory;
 
   std::unique_ptr<api::ApiStage> api;
+  std::unique_ptr<api::HealthCheck> health_check;  ///< in front of it, where it runs alone
   std::unique_ptr<http::Upstream> to_api;
   /// Ports as Open vSwitch and OVN tell of them, where `[agent] directory = ovn`; the data plane
   /// and the agent then follow these and not the inventory's.
@@ -198,8 +202,12 @@ Status Daemon::Impl::read_options() {
       return status;
     }
   }
-  if (port_tag_crosses_a_socket()) {
-    if (auto status = PortTagKey::check(port_tag_options); !status) {
+  for (const auto& status :
+       {settle_shared_secret(options, config, agent_options, api_options),
+        options.agent && !options.proxy ? agent::check_socket_users(agent_options, config)
+                                        : Status(),
+        port_tag_crosses_a_socket() ? PortTagKey::check(port_tag_options) : Status()}) {
+    if (!status) {
       return status;
     }
   }
@@ -253,7 +261,9 @@ Status Daemon::Impl::start_api() {
   if (options.agent) {
     return {};  // joined in memory
   }
-  api_server = std::make_unique<http::Server>(*workers, *api);
+  health_check = std::make_unique<api::HealthCheck>(*api);
+  api_server =
+      std::make_unique<http::Server>(*workers, *health_check, http::limits_between_stages());
   return api_server->listen(
       http::TcpEndpoint{api_options.metadata_listen, api_options.metadata_listen_port});
 }
@@ -315,7 +325,7 @@ Status Daemon::Impl::start_agent() {
   if (options.proxy) {
     return {};
   }
-  agent_server = std::make_unique<http::Server>(*workers, *agent, agent::proxy_limits());
+  agent_server = std::make_unique<http::Server>(*workers, *agent, http::limits_between_stages());
   return agent_server->listen(agent::proxy_socket(agent_options));
 }
 
@@ -549,6 +559,11 @@ void Daemon::Impl::stop() {
 
 Daemon::Daemon(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Daemon::~Daemon() = default;
+
+Status Daemon::check() const {
+  return preflight(impl_->options, impl_->agent_options, impl_->neutron_options,
+                   impl_->api_options);
+}
 
 Result<std::unique_ptr<Daemon>> Daemon::build(const DaemonOptions& options) {
   auto config = Config::load(options.config_files, options.config_directory);

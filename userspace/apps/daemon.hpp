@@ -35,6 +35,8 @@ class Daemon {
   Daemon(const Daemon&) = delete;
   Daemon& operator=(const Daemon&) = delete;
 
+  /// What build() does not look at, because a start does: files and URLs that the options name.
+  [[nodiscard]] Status check() const;
   /// Starts everything, serves until SIGINT or SIGTERM, and puts the host back as it was. SIGHUP
   /// has the files looked at at once that are otherwise looked at every now and then.
   Status run();

@@ -71,6 +71,10 @@ int main(int argc, char** argv) {
       return daemon.error().code == metatap::ErrorCode::invalid ? kExitConfig : kExitFailure;
     }
     if (check) {
+      if (const auto checked = (*daemon)->check(); !checked) {
+        metatap::log::error("{}", checked.error().message);
+        return kExitConfig;
+      }
       metatap::log::info("the configuration is good");
       return 0;
     }

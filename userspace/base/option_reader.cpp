@@ -4,6 +4,9 @@
 #include <iterator>
 #include <sstream>
 
+#include "base/url.hpp"
+#include "metatap/address.hpp"
+
 namespace metatap {
 namespace {
 
@@ -49,6 +52,23 @@ void OptionReader::text(const Option& option, std::optional<std::filesystem::pat
   if (path && !path->empty()) {
     into = *path;
   }
+}
+
+void OptionReader::host(const Option& option, std::string& into) {
+  text(option, into);
+  require(option.group, option.name, is_host(into), "an IP address or a host's name");
+}
+
+void OptionReader::address(const Option& option, std::string& into) {
+  text(option, into);
+  require(option.group, option.name, Address::parse(into).has_value(), "an IP address");
+}
+
+void OptionReader::url(const Option& option, std::string& into) {
+  text(option, into);
+  const auto url = into.empty() ? Result<Url>() : Url::parse(into);
+  require(option.group, option.name, url.has_value(),
+          "an http:// or https:// URL" + (url ? "" : ", " + url.error().message));
 }
 
 void OptionReader::secret(const Option& option, std::string& into) {

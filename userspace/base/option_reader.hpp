@@ -30,6 +30,12 @@ class OptionReader {
   void text(const Option& option, std::optional<std::filesystem::path>& into);
   /// A text of which neither the value nor the default is ever shown.
   void secret(const Option& option, std::string& into);
+  /// An address or a host's name, as oslo.config's HostAddress takes it.
+  void host(const Option& option, std::string& into);
+  /// A literal address, to listen on.
+  void address(const Option& option, std::string& into);
+  /// http or https; empty: none.
+  void url(const Option& option, std::string& into);
   void boolean(const Option& option, bool& into);
   /// Separated by commas.
   void list(const Option& option, std::vector<std::string>& into);

@@ -18,4 +18,14 @@ struct Limits {
   std::chrono::milliseconds write{32'000};    ///< the client takes no byte of an answer → reset
 };
 
+/// Of a stage that another one stands in front of, which has limits of its own for guests: whatever
+/// that one lets pass, be it Neutron's (haproxy takes a head of 16 KB).
+inline Limits limits_between_stages() {
+  Limits limits;
+  limits.head = std::size_t{32} << 10U;
+  limits.target = std::size_t{16} << 10U;
+  limits.body = std::size_t{64} << 10U;
+  return limits;
+}
+
 }  // namespace metatap::http

@@ -29,15 +29,20 @@ bool all_digits(std::string_view text) {
          std::ranges::all_of(text, [](char digit) { return digit >= '0' && digit <= '9'; });
 }
 
-/// RFC 9112 §3.2.2: servers accept the absolute form; what follows the authority is the target.
-std::string_view origin_form(std::string_view target) {
+/// The path and query of RFC 9112's forms of a target (§3.2), or nullopt for what is none of them.
+/// Servers accept the absolute form; what follows the authority is the target, and where no path
+/// does, it is the root. `OPTIONS *` asks about the server as a whole.
+std::optional<std::string_view> origin_form(std::string_view method, std::string_view target) {
+  if (target.starts_with('/')) {
+    return target;
+  }
   for (const std::string_view scheme : {"http://", "https://"}) {
     if (istarts_with(target, scheme)) {
       const auto end = target.find_first_of("/?", scheme.size());
-      return end == std::string_view::npos ? std::string_view("/") : target.substr(end);
+      return end == std::string_view::npos || target[end] == '?' ? "/" : target.substr(end);
     }
   }
-  return target;
+  return target == "*" && method == "OPTIONS" ? std::optional<std::string_view>("/") : std::nullopt;
 }
 
 }  // namespace
@@ -46,6 +51,10 @@ void RequestReader::Parser::on_request_impl(beast::http::verb, string_view metho
                                             string_view target, int version, error_code& error) {
   if (target.size() > owner_.limits_->target) {
     error = owner_.refuse(414, "request target too long");
+    return;
+  }
+  if (!origin_form(method, target)) {
+    error = owner_.refuse(400, "malformed request target");
     return;
   }
   owner_.method_ = owner_.slice(method);
@@ -204,7 +213,7 @@ Request RequestReader::request(const Peer& peer) {
     headers_.push_back({view(field.name), view(field.value)});
   }
   return {.method = view(method_),
-          .target = origin_form(view(target_)),
+          .target = *origin_form(view(method_), view(target_)),
           .headers = headers_,
           .body = std::string_view(memory_.data() + body_begin_, body_end_ - body_begin_),
           .peer = &peer};

@@ -14,8 +14,9 @@ namespace metatap::http {
 
 /// Reads one request after the other out of a connection's bytes, into one buffer that is
 /// recycled: the finished request is a set of views into it. Beast's parser decides what is HTTP;
-/// on top of it: sizes, no obsolete line folding, and no ambiguity about where the body ends
-/// (two Content-Lengths, or one next to Transfer-Encoding, or an unknown coding).
+/// on top of it: sizes, a target in one of HTTP's forms, no obsolete line folding, and no ambiguity
+/// about where the body ends (two Content-Lengths, or one next to Transfer-Encoding, or an unknown
+/// coding).
 class RequestReader {
  public:
   enum class State : std::uint8_t { need_more, complete, failed };

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "inventory/check_references.hpp"
 
+#include <algorithm>
 #include <deque>
 #include <map>
 #include <set>
@@ -115,8 +116,21 @@ class Checker {
     }
   }
 
+  /// It goes into headers, and ids are what others look it up by.
+  static bool is_id(std::string_view text) {
+    constexpr std::size_t kLongest = 255;  // Neutron's column
+    return text.size() <= kLongest &&
+           std::ranges::all_of(text, [](char c) { return c > ' ' && c < 0x7f; });
+  }
+
   /// What the port says of itself and refers to.
   void check(const Port& port) {
+    for (const auto& [member, id] :
+         {std::pair("/device_id", &port.device_id), std::pair("/project_id", &port.project_id)}) {
+      if (!is_id(*id)) {
+        refuse("ports", port.id, member, in_quotes(*id) + " is not an id");
+      }
+    }
     if (!inventory_.networks.contains(port.network_id)) {
       refuse("ports", port.id, "/network_id", "there is no network " + in_quotes(port.network_id));
     }

@@ -5,6 +5,7 @@
 #include <string>
 #include <utility>
 
+#include "inventory/check_instances.hpp"
 #include "inventory/check_references.hpp"
 #include "inventory/document_places.hpp"
 #include "inventory/fill_defaults.hpp"
@@ -67,6 +68,7 @@ Reading read(const Json& document, const Inventory& base, Form form) {
       [](const Instance& instance) -> const std::string& { return instance.uuid; }, "uuid");
   in.done();
   fill_defaults(inventory, fresh, places);
+  check_instances(fresh, places);
   if (form == Form::whole) {
     check_references(inventory, places);
   } else {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "inventory/fill_defaults.hpp"
 
+#include <algorithm>
 #include <string_view>
 #include <unordered_map>
 
@@ -8,6 +9,49 @@
 #include "inventory/json_reader.hpp"
 
 namespace metatap {
+namespace {
+
+/// What Nova has where nobody says otherwise: [DEFAULT] default_availability_zone.
+constexpr std::string_view kZone = "nova";
+/// Of a guest that no flavor describes. Nova has no such; a guest reads it as its instance type.
+constexpr std::string_view kFlavor = "custom";
+
+bool there(const std::optional<std::string>& text) {
+  return text && !text->empty();
+}
+
+/// The key's name, its bytes and its pair are one thing said in two places.
+void complete_key(Instance& instance) {
+  const auto& pairs = instance.keypairs;
+  if (!there(instance.key_name) && !pairs.empty()) {
+    instance.key_name = pairs.front().name;
+  }
+  const auto pair = std::ranges::find(pairs, instance.key_name.value_or(""), &Keypair::name);
+  if (!there(instance.key_data) && pair != pairs.end()) {
+    instance.key_data = pair->public_key;
+  }
+}
+
+void complete(Instance& instance) {
+  if (instance.display_name.empty()) {
+    instance.display_name = instance.name;
+  }
+  if (instance.hostname.empty()) {
+    instance.hostname = hostname_from(instance.display_name, instance.uuid);
+  }
+  if (instance.display_name.empty()) {
+    instance.display_name = instance.hostname;
+  }
+  if (!instance.availability_zone) {
+    instance.availability_zone = kZone;
+  }
+  if (!instance.flavor_name) {
+    instance.flavor_name = kFlavor;
+  }
+  complete_key(instance);
+}
+
+}  // namespace
 
 void fill_defaults(const Inventory& inventory, const FreshObjects& fresh,
                    const DocumentPlaces& places) {
@@ -25,12 +69,7 @@ void fill_defaults(const Inventory& inventory, const FreshObjects& fresh,
     }
   }
   for (const auto& instance : fresh.instances) {
-    if (instance->display_name.empty()) {
-      instance->display_name = instance->name;
-    }
-    if (instance->hostname.empty()) {
-      instance->hostname = hostname_from(instance->display_name, instance->uuid);
-    }
+    complete(*instance);
     if (!instance->project_id.empty()) {
       continue;
     }

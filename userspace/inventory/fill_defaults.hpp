@@ -15,8 +15,9 @@ struct FreshObjects {
   std::vector<std::shared_ptr<Instance>> instances;
 };
 
-/// Fills in what a person who writes a document by hand may leave out: display_name, hostname,
-/// project_id. Throws json::Refused where a project cannot be told.
+/// Fills in what a person who writes a document by hand may leave out and Nova always has:
+/// project_id, display_name, hostname, availability_zone, flavor, and of a key what `keypairs`
+/// says. Throws json::Refused where a project cannot be told.
 void fill_defaults(const Inventory& inventory, const FreshObjects& fresh,
                    const DocumentPlaces& places);
 

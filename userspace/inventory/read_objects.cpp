@@ -151,6 +151,18 @@ void member(const Node& node, const char* key, const std::function<void(const No
   }
 }
 
+/// As member(), of what Nova always has there.
+void needed(const Node& node, const char* key, const std::function<void(const Node&)>& check) {
+  bool there = false;
+  member(node, key, [&](const Node& at) {
+    there = true;
+    check(at);
+  });
+  if (!there) {
+    node.refuse("\"" + std::string(key) + "\" is required");
+  }
+}
+
 void check_text(const Node& node) {
   static_cast<void>(node.text());
 }
@@ -158,12 +170,54 @@ void check_object(const Node& node) {
   node.expect(node.json().is_object(), "an object");
 }
 
+void check_address(const Node& node) {
+  address_of(node);
+}
 void check_addressed(const Node& node) {
-  member(node, "address", [](const Node& at) { address_of(at); });
+  needed(node, "address", check_address);
+}
+
+std::string ipv6_address_mode_of(const Node& node) {
+  return one_of(node, {"slaac", "dhcpv6-stateful", "dhcpv6-stateless"});
+}
+
+void check_cached_subnet(const Node& subnet) {
+  needed(subnet, "cidr", [&](const Node& cidr) {
+    const int family = ip_version_of(prefix_of(cidr).address);
+    member(subnet, "version", [&](const Node& version) {
+      if (version.integer(4, 6) != family) {
+        version.refuse("the cidr is of IPv" + std::to_string(family));
+      }
+    });
+  });
+  member(subnet, "meta", [](const Node& meta) {
+    member(meta, "dhcp_server", check_text);
+    member(meta, "ipv6_address_mode", [](const Node& at) { ipv6_address_mode_of(at); });
+  });
+  // A subnet without a gateway has one without an address.
+  member(subnet, "gateway", [](const Node& gateway) { member(gateway, "address", check_address); });
+  member(subnet, "dns", [](const Node& list) { list.each(check_addressed); });
+  member(subnet, "ips", [](const Node& list) {
+    list.each([](const Node& ip) {
+      check_addressed(ip);
+      member(ip, "floating_ips", [](const Node& floating) { floating.each(check_addressed); });
+    });
+  });
+  member(subnet, "routes", [](const Node& list) {
+    list.each([](const Node& route) {
+      needed(route, "cidr", [](const Node& at) { prefix_of(at); });
+      needed(route, "gateway", check_addressed);
+    });
+  });
 }
 
 void check_vif(const Node& vif) {
-  for (const auto* key : {"id", "type", "devname", "vnic_type"}) {
+  needed(vif, "id", [](const Node& id) {
+    if (id.text().empty()) {
+      id.refuse("an empty id");
+    }
+  });
+  for (const auto* key : {"type", "devname", "vnic_type"}) {
     member(vif, key, check_text);
   }
   member(vif, "address", [](const Node& at) { mac_of(at); });
@@ -174,29 +228,10 @@ void check_vif(const Node& vif) {
     for (const auto* key : {"id", "label", "bridge"}) {
       member(network, key, check_text);
     }
-    member(network, "meta", check_object);
-    member(network, "subnets", [](const Node& subnets) {
-      subnets.each([](const Node& subnet) {
-        member(subnet, "cidr", [](const Node& at) { prefix_of(at); });
-        member(subnet, "version", [](const Node& at) { static_cast<void>(at.integer(4, 6)); });
-        member(subnet, "meta", check_object);
-        member(subnet, "gateway", check_addressed);
-        member(subnet, "dns", [](const Node& list) { list.each(check_addressed); });
-        member(subnet, "ips", [](const Node& list) {
-          list.each([](const Node& ip) {
-            check_addressed(ip);
-            member(ip, "floating_ips",
-                   [](const Node& floating) { floating.each(check_addressed); });
-          });
-        });
-        member(subnet, "routes", [](const Node& list) {
-          list.each([](const Node& route) {
-            member(route, "cidr", [](const Node& at) { prefix_of(at); });
-            member(route, "gateway", check_addressed);
-          });
-        });
-      });
+    member(network, "meta", [](const Node& meta) {
+      member(meta, "mtu", [](const Node& at) { static_cast<void>(at.integer(0, INT32_MAX)); });
     });
+    member(network, "subnets", [](const Node& subnets) { subnets.each(check_cached_subnet); });
   });
 }
 
@@ -338,7 +373,7 @@ std::shared_ptr<Subnet> read_subnet(const Node& node) {
     route.done();
   });
   if (const auto mode = in.find("ipv6_address_mode")) {
-    subnet->ipv6_address_mode = one_of(*mode, {"slaac", "dhcpv6-stateful", "dhcpv6-stateless"});
+    subnet->ipv6_address_mode = ipv6_address_mode_of(*mode);
     if (subnet->ip_version != 6) {
       mode->refuse("only an IPv6 subnet has one");
     }

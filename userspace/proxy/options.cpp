@@ -11,7 +11,7 @@
 namespace metatap::proxy {
 
 Result<ProxyOptions> ProxyOptions::from(const Config& config) {
-  constexpr long kLongest = 24L * 3600;
+  constexpr long kLongest = 365L * 86'400;  // Neutron has no such limit
   ProxyOptions options;
   OptionReader read(config);
   options.metadata_proxy_socket = "$state_path/metadata_proxy";
@@ -90,7 +90,7 @@ http::UpstreamOptions ProxyOptions::upstream() const {
   upstream.connect = std::min(timeout_connect, timeout_server);
   if (neutron_agent) {
     upstream.keep_alive = false;
-    upstream.max_request = 4096;
+    upstream.max_request = kNeutronReads;
   }
   return upstream;
 }

@@ -12,6 +12,9 @@
 
 namespace metatap::proxy {
 
+/// How much Neutron's agent reads of a request, with one read.
+inline constexpr std::size_t kNeutronReads = 4096;
+
 /// The proxy's settings; Neutron's option names where Neutron has one.
 struct ProxyOptions {
   /// [metadata_haproxy] timeout_client, timeout_http_request, timeout_http_keep_alive; [proxy]

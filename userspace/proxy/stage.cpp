@@ -10,6 +10,7 @@
 #include "base/text.hpp"
 #include "http/deadlines.hpp"
 #include "http/endpoint.hpp"
+#include "http/error_page.hpp"
 #include "http/response_writer.hpp"
 
 namespace metatap::proxy {
@@ -27,21 +28,23 @@ Response busy(std::string_view detail) {
   return response;
 }
 
-/// Bytes beyond ASCII as %XX: the same target, for an agent that decodes the request as UTF-8.
-std::string ascii(std::string_view target) {
-  std::string out;
-  for (const char& c : target) {
-    if (static_cast<unsigned char>(c) < 0x80) {
-      out += c;
-    } else {
-      out += percent_encoded({&c, 1});
-    }
-  }
-  return out;
+/// Printable ASCII, which a header value and a request target are made of.
+bool is_printable(std::string_view text) {
+  return std::ranges::all_of(text, [](char c) { return c >= ' ' && c < 0x7f; });
 }
 
-bool is_ascii(std::string_view text) {
-  return std::ranges::all_of(text, [](char c) { return static_cast<unsigned char>(c) < 0x80; });
+/// What haproxy answers 400 (a tunnel, bytes that no target has, a fragment), and percent signs
+/// that each of those behind us would read in its own way.
+bool can_be_a_request(const Request& request) {
+  return request.method != "CONNECT" && is_printable(request.target) &&
+         request.target.find('#') == std::string_view::npos &&
+         (request.target.find('%') == std::string_view::npos || percent_decoded(request.target));
+}
+
+Response malformed(std::string_view detail) {
+  auto response = http::plain_response(400, detail);
+  response.close = true;
+  return response;
 }
 
 /// For logs: what a guest chose, quoted and cut.
@@ -120,8 +123,11 @@ class ProxyStage::GuestSession final : public http::ClientHandler {
                                                Continuation& then) override {
     ++counters_.in_flight;
     in_flight_ = true;
+    if (!can_be_a_request(request)) {
+      return malformed("malformed request");
+    }
     if (caller_.address_is_guests_choice && shared_->options.neutron_agent) {
-      return refuse_address();
+      return refuse_address(request);
     }
     const RateLimit& limit = shared_->options.rate_limit;
     if (limit.enabled && !port_.load().rate.allow(limit, http::Deadlines::now())) {
@@ -133,7 +139,7 @@ class ProxyStage::GuestSession final : public http::ClientHandler {
   }
 
   /// Neutron's agent goes by the address alone, and one that a guest chose may be another's.
-  [[nodiscard]] Response refuse_address() const {
+  [[nodiscard]] Response refuse_address(const Request& request) const {
     constexpr std::int64_t kTellAgain = 60'000;  // milliseconds
     static thread_local std::int64_t told = -60'000;
     const auto now = http::Deadlines::now();
@@ -142,7 +148,7 @@ class ProxyStage::GuestSession final : public http::ClientHandler {
       log::warn("port {} has no fixed address by which Neutron's agent could know it: 404",
                 caller_.origin->port_id);
     }
-    return http::plain_response(404);
+    return http::error_page(request, 404);
   }
 
   void add(std::string_view name, std::string_view value) { headers_[count_++] = {name, value}; }
@@ -160,18 +166,22 @@ class ProxyStage::GuestSession final : public http::ClientHandler {
     }
   }
 
+  /// Neutron's agent reads so much and decodes it as UTF-8: what would not do is left out.
+  [[nodiscard]] static bool fits_neutrons_agent(const Request& request, std::string_view accept) {
+    constexpr std::size_t kTheRest = 512;  // method, version and the headers of ours
+    return is_printable(accept) &&
+           request.target.size() + request.body.size() + accept.size() + kTheRest <= kNeutronReads;
+  }
+
   void rebuild(const Request& request) {
     std::size_t count = count_;
-    outgoing_.target = request.target;
-    if (!shared_->options.neutron_agent) {
-      if (const auto accept = request.header("Accept")) {
-        headers_[count++] = {"Accept", *accept};
-      }
-    } else if (!is_ascii(request.target)) {
-      target_ = ascii(request.target);
-      outgoing_.target = target_;
+    // It says in which form errors are answered.
+    if (const auto accept = request.header("Accept");
+        accept && (!shared_->options.neutron_agent || fits_neutrons_agent(request, *accept))) {
+      headers_[count++] = {"Accept", *accept};
     }
     outgoing_.method = request.method;
+    outgoing_.target = request.target;
     outgoing_.headers = std::span(headers_).first(count);
     outgoing_.body = request.body;
     outgoing_.peer = &kOurselves;
@@ -185,7 +195,6 @@ class ProxyStage::GuestSession final : public http::ClientHandler {
   std::array<Header, 6> headers_;
   std::size_t count_ = 0;
   Request outgoing_;
-  std::string target_;
   bool in_flight_ = false;
   static thread_local unsigned asked_;
 };

@@ -42,8 +42,8 @@ class FakeCloud : public http::CoroutineHandler {
   std::chrono::milliseconds delay{0};
   unsigned keystone_status = 201, neutron_status = 200;
   int lifetime = 3600;
-  std::string base;  ///< http://127.0.0.1:port
-  std::string token = "token-1";
+  std::string base;                              ///< http://127.0.0.1:port
+  std::optional<std::string> token = "token-1";  ///< none: who has one is refused
   std::vector<json> sign_ins;
   std::vector<std::string> questions;
   std::size_t page = 0;  ///< elements in one; 0: all
@@ -92,7 +92,7 @@ class FakeCloud : public http::CoroutineHandler {
               {"endpoints", json::array({endpoint("public", "one", "http://192.0.2.1:1"),
                                          endpoint("public", "two", base + "/"),
                                          endpoint("admin", "two", "http://192.0.2.1:1")})}}});
-    response.headers.emplace_back("X-Subject-Token", token);
+    response.headers.emplace_back("X-Subject-Token", token.value_or(""));
     response.body = Body(body.dump());
     return response;
   }
@@ -102,7 +102,8 @@ class FakeCloud : public http::CoroutineHandler {
     Response response;
     response.status = neutron_status;
     response.content_type = "application/json";
-    if (request.header("X-Auth-Token") != token) {
+    if (request.header("X-Auth-Token").has_value() != token.has_value() ||
+        request.header("X-Auth-Token").value_or("") != token.value_or("")) {
       response.status = 401;
       return response;
     }
@@ -429,6 +430,19 @@ TEST_F(Neutron, MissingRightsAndEndpointsAreSaid) {
   EXPECT_EQ(instance(one), "vm-1");
 }
 
+TEST_F(Neutron, IsAskedWithoutATokenWhereThereIsNoKeystone) {
+  options = NeutronOptions();
+  options.without_keystone = true;
+  options.endpoint_override = cloud.base + "/";
+  cloud.token.reset();
+  open();
+  EXPECT_EQ(instance(one), "vm-1");
+  EXPECT_TRUE(cloud.sign_ins.empty());
+  cloud.token = "needed after all";
+  open();
+  EXPECT_THAT(find(one).error().message, HasSubstr("auth_type = none"));
+}
+
 TEST_F(Neutron, AQuestionItRefusesNamesNobody) {
   cloud.neutron_status = 400;
   open();
@@ -461,6 +475,12 @@ TEST(NeutronOptions, AreNovasOrKeystonesMiddlewares) {
   EXPECT_TRUE(read("[neutron]\nauth_url = http://k\napplication_credential_id = i\n"
                    "application_credential_secret = s\n")
                   ->application_credential);
+  const auto alone = read(
+      "[neutron]\nauth_type = none\nendpoint_override = http://n:9696\nvalid_interfaces = "
+      "internalURL\n[keystone_authtoken]\nauth_url = http://k\n");
+  EXPECT_TRUE(alone->without_keystone);
+  EXPECT_EQ(alone->endpoint_override, "http://n:9696");
+  EXPECT_EQ(alone->valid_interfaces, std::vector<std::string>{"internal"});
   EXPECT_THAT(read("").error().message, HasSubstr("[neutron] auth_url is needed"));
   EXPECT_THAT(read("[neutron]\nauth_url = http://k\nusername = u\n").error().message,
               HasSubstr("[neutron] password is needed"));

@@ -379,8 +379,9 @@ INSTANTIATE_TEST_SUITE_P(
                     std::pair{409U, 409U}, std::pair{500U, 500U}, std::pair{502U, 502U},
                     std::pair{503U, 503U}, std::pair{504U, 504U}, std::pair{201U, 500U},
                     std::pair{204U, 500U}, std::pair{302U, 500U}, std::pair{304U, 500U},
-                    std::pair{401U, 500U}, std::pair{405U, 500U}, std::pair{413U, 500U},
-                    std::pair{429U, 500U}, std::pair{501U, 500U}));
+                    std::pair{401U, 500U}, std::pair{405U, 500U}, std::pair{413U, 413U},
+                    std::pair{414U, 414U}, std::pair{431U, 431U}, std::pair{429U, 500U},
+                    std::pair{501U, 500U}));
 
 TEST_F(Stage, ErrorPagesFollowAccept) {
   const auto page = [&](Headers headers, std::string_view method = "GET") {
@@ -413,6 +414,8 @@ TEST_F(Stage, AnEmptySecretIsRefused) {
   const auto made = AgentStage::create(directory, api, options);
   ASSERT_FALSE(made);
   EXPECT_THAT(made.error().message, HasSubstr("metadata_proxy_shared_secret is empty"));
+  options.metadata_proxy_shared_secret = "CHANGE-ME";
+  EXPECT_FALSE(AgentStage::create(directory, api, options));
 }
 
 TEST_F(Stage, APortOfNoInstanceIs404) {

@@ -284,6 +284,46 @@ TEST(Injection, BothFamiliesAndTwoNics) {
                 "    netmask 255.255.255.0\n    broadcast 10.10.0.255\n");
 }
 
+TEST(Injection, TwoAddressesOrOneHaveNoneForAllOfThem) {
+  Vif vif = injected_vif();
+  vif.subnets.pop_back();
+  const auto broadcast = [&](const char* cidr) {
+    vif.subnets[0].cidr = cidr;
+    const auto text = injected_interfaces({vif}).value_or("");
+    const auto at = text.find("broadcast ") + 10;
+    return text.substr(at, text.find('\n', at) - at);
+  };
+  EXPECT_EQ(broadcast("10.10.0.0/30"), "10.10.0.3");
+  EXPECT_EQ(broadcast("10.10.0.2/31"), "None");  // as netaddr says it, and so Nova
+  EXPECT_EQ(broadcast("10.10.0.2/32"), "None");
+}
+
+TEST(Injection, AnInterfaceWithoutAMacHasNone) {
+  Vif vif = injected_vif();
+  vif.address.reset();
+  const auto text = injected_interfaces({vif}).value_or("");
+  EXPECT_THAT(text, testing::HasSubstr("iface eth0 inet static\n    address 10.10.0.2\n"));
+  EXPECT_THAT(text, testing::Not(testing::HasSubstr("None")));
+}
+
+TEST(NetworkModel, IsCompletedFromTheInstancesPorts) {
+  Instance i = sample_instance();
+  i.network_info = R"([{"id": "p1", "network": {"subnets": [
+      {"cidr": "fd00::/64", "ips": [{"address": "fd00::5"}]}]}},
+      {"id": "p2", "network": {"subnets": []}}])";
+  Inventory inventory = inventory_of({i});
+  add_network(inventory);
+  add_port(inventory, sample_port("p1", kUuid, "10.0.0.5"));
+  Port others = sample_port("p2", "another", "10.0.0.6");
+  others.mac_address = "fa:16:3e:00:00:02";
+  add_port(inventory, others);
+  const auto json = body_of(*stage_of(inventory), "/openstack/latest/network_data.json");
+  EXPECT_THAT(json, testing::HasSubstr(R"("ethernet_mac_address": "fa:16:3e:00:00:01")"));
+  EXPECT_THAT(json, testing::HasSubstr(R"("network_id": "net")"));
+  EXPECT_THAT(json, testing::HasSubstr(R"("type": "ipv6")"));  // by its cidr
+  EXPECT_THAT(json, testing::Not(testing::HasSubstr("fa:16:3e:00:00:02")));
+}
+
 TEST(Injection, ShowsInMetadataAndContent) {
   Instance i = sample_instance();
   i.network_info =

@@ -211,6 +211,8 @@ TEST(BlockDeviceMapping, DefaultsWithoutARootDevice) {
   i.block_device_mappings = {{"volume", "volume", {}, "/dev/vdb", {}, {}, {}, {}}};
   EXPECT_EQ(mapping_of(i).dump(),
             R"({"ami": "sda1", "ephemeral0": "sda2", "root": "/dev/sda1", "swap": "sda3"})");
+  i.root_device_name = "";  // is not unset
+  EXPECT_EQ(mapping_of(i).dump(), R"({"ami": "", "root": "", "ebs0": "/dev/vdb"})");
 }
 
 TEST(BlockDeviceMapping, VolumesSwapAndEphemerals) {

@@ -131,7 +131,9 @@ TEST(Start, AnEmptySecretIsRefusedAtStart) {
   const auto stage = ApiStage::create(options, std::make_shared<const Inventory>());
   ASSERT_FALSE(stage);
   EXPECT_EQ(stage.error().code, ErrorCode::invalid);
-  EXPECT_THAT(stage.error().message, testing::HasSubstr("metadata_proxy_shared_secret"));
+  EXPECT_THAT(stage.error().message, testing::HasSubstr("metadata_proxy_shared_secret is empty"));
+  options.metadata_proxy_shared_secret = "CHANGE-ME";
+  EXPECT_FALSE(ApiStage::create(options, std::make_shared<const Inventory>()));
 }
 
 }  // namespace

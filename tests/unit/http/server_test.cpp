@@ -194,7 +194,8 @@ TEST_P(ServerTest, TakesAnyMethodTargetAndByte) {
   EXPECT_THAT(exchange("GET HTTP://169.254.169.254:80/latest?a HTTP/1.1\r\n\r\n"),
               HasSubstr("GET /latest?a\n"));
   EXPECT_THAT(exchange("GET http://169.254.169.254 HTTP/1.1\r\n\r\n"), HasSubstr("GET /\n"));
-  EXPECT_THAT(exchange("OPTIONS * HTTP/1.1\r\n\r\n"), HasSubstr("OPTIONS *\n"));
+  EXPECT_THAT(exchange("GET http://169.254.169.254?a HTTP/1.1\r\n\r\n"), HasSubstr("GET /\n"));
+  EXPECT_THAT(exchange("OPTIONS * HTTP/1.1\r\n\r\n"), HasSubstr("OPTIONS /\n"));
   EXPECT_THAT(exchange("GET /\xff\xfe HTTP/1.1\r\nA: \xc3\x28\r\n\r\n"),
               HasSubstr("GET /\xff\xfe\nA=\xc3\x28\n"));
   EXPECT_THAT(exchange("\r\n\r\nGET /after-empty-lines HTTP/1.1\r\n\r\n"),
@@ -227,6 +228,11 @@ TEST_P(ServerTest, RefusesWhatIsWrongOrTooLarge) {
       {"TLS", std::string("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 11), 400},
       {"version", "GET / HTTP/2.0\r\n\r\n", 400},
       {"0.9", "GET /\r\n\r\n", 400},
+      {"no slash", "GET latest HTTP/1.1\r\n\r\n", 400},
+      {"only a query", "GET ?latest HTTP/1.1\r\n\r\n", 400},
+      {"asterisk", "GET * HTTP/1.1\r\n\r\n", 400},
+      {"tunnel", "CONNECT 169.254.169.254:80 HTTP/1.1\r\n\r\n", 400},
+      {"another scheme", "GET ftp://169.254.169.254/ HTTP/1.1\r\n\r\n", 400},
       {"bare LF", "GET / HTTP/1.1\n\n", 400},
       {"NUL in a value", std::string("GET / HTTP/1.1\r\nA: b\0c\r\n\r\n", 26), 400},
       {"space before the colon", "GET / HTTP/1.1\r\nContent-Length : 3\r\n\r\nabc", 400},

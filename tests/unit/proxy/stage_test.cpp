@@ -188,12 +188,17 @@ TEST_P(ProxyTest, GivesNeutronsAgentWhatItNeedsAndNoMore) {
   ProxyOptions options;
   options.neutron_agent = true;
   start(options);
-  EXPECT_EQ(body_of(ask("GET /\xc3\xa4?\xff HTTP/1.1\r\nAccept: text/html\r\n\r\n")),
-            "GET /%C3%A4?%FF\n"
-            "Host=169.254.169.254\n"
-            "X-Forwarded-For=10.0.0.5\n"
-            "X-Neutron-Network-ID=network-1\n"
-            "body=");
+  const std::string plain =
+      "GET /a%20b\n"
+      "Host=169.254.169.254\n"
+      "X-Forwarded-For=10.0.0.5\n"
+      "X-Neutron-Network-ID=network-1\n";
+  const auto told = [&](const std::string& accept) {
+    return body_of(ask("GET /a%20b HTTP/1.1\r\nCookie: c\r\nAccept: " + accept + "\r\n\r\n"));
+  };
+  EXPECT_EQ(told("text/html"), plain + "Accept=text/html\nbody=");  // the form of error pages
+  EXPECT_EQ(told("text/\xff"), plain + "body=");                    // it would not decode that,
+  EXPECT_EQ(told(std::string(4000, 'a')), plain + "body=");         // nor read that much
   EXPECT_EQ(options.upstream().max_request, 4096U);
   EXPECT_FALSE(options.upstream().keep_alive);
 }
@@ -250,7 +255,22 @@ TEST_P(ProxyTest, TellsNeutronsAgentNoAddressThatAGuestChose) {
   options.neutron_agent = true;
   start(options);
   resolver_->set({origin_, "10.0.0.77", true});
-  EXPECT_EQ(status_of(ask("GET / HTTP/1.1\r\n\r\n")), 404U);
+  EXPECT_THAT(ask("GET / HTTP/1.1\r\nAccept: application/json\r\n\r\n"),
+              ::testing::AllOf(StartsWith("HTTP/1.1 404 "), HasSubstr("application/json")));
+}
+
+TEST_P(ProxyTest, AnswersWhatCannotBeARequest) {
+  ProxyOptions options;
+  options.neutron_agent = GetParam();
+  start(options);
+  for (const auto* line : {"CONNECT 169.254.169.254:80", "CONNECT /latest", "GET latest", "GET *",
+                           "GET /latest#frag", "GET /latest\xff", "GET /\xc3\xa4", "GET /latest/%",
+                           "GET /latest/%z0", "GET /latest?%2", "GET /latest\x7f"}) {
+    const auto response = ask(std::string(line) + " HTTP/1.1\r\n\r\n");
+    EXPECT_THAT(response, StartsWith("HTTP/1.1 400 ")) << line;
+    EXPECT_THAT(response, HasSubstr("Connection: close\r\n")) << line;
+  }
+  EXPECT_EQ(status_of(ask("GET http://169.254.169.254/%c3%a4?a=%20 HTTP/1.1\r\n\r\n")), 200U);
 }
 
 TEST_P(ProxyTest, ResetsWhoeverHasNoTag) {

@@ -1,17 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "agent/error_page.hpp"
+#include "http/error_page.hpp"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
-#include <boost/algorithm/string/predicate.hpp>
-#include <charconv>
 #include <string>
 
-#include "base/text.hpp"
+#include "http/accept.hpp"
 
-namespace metatap::agent {
+namespace metatap::http {
 namespace {
 
 struct Standard {
@@ -25,6 +23,10 @@ constexpr std::array kStandard{
     Standard{403, "Forbidden", "Access was denied to this resource."},
     Standard{404, "Not Found", "The resource could not be found."},
     Standard{409, "Conflict", "There was a conflict when trying to complete your request."},
+    Standard{413, "Request Entity Too Large",
+             "The body of your request was too large for this server."},
+    Standard{414, "Request-URI Too Long", "The request URI was too long for this server."},
+    Standard{431, "Request Header Fields Too Large", "The request header fields were too large"},
     Standard{500, "Internal Server Error",
              "The server has either erred or is incapable of performing the requested operation."},
     Standard{502, "Bad Gateway", "Bad gateway."},
@@ -35,74 +37,54 @@ constexpr std::array kStandard{
 
 enum class Form { plain, html, json };
 
-/// How much the Accept header wants a type: the quality in its most exact matching range.
-double wanted(std::string_view accept, std::string_view type) {
-  double quality = 0;
-  int exactness = -1;
-  while (!accept.empty()) {
-    const auto comma = accept.find(',');
-    auto item = accept.substr(0, comma);
-    accept.remove_prefix(comma == std::string_view::npos ? accept.size() : comma + 1);
-    const auto semicolon = item.find(';');
-    const auto range = trimmed(item.substr(0, semicolon));
-    int match = -1;
-    if (boost::algorithm::iequals(range, type)) {
-      match = 2;
-    } else if (range.ends_with("/*") && range != "*/*" &&
-               boost::algorithm::istarts_with(type, range.substr(0, range.size() - 1))) {
-      match = 1;
-    } else if (range == "*/*") {
-      match = 0;
-    }
-    if (match <= exactness) {
-      continue;
-    }
-    exactness = match;
-    quality = 1;
-    if (semicolon != std::string_view::npos) {
-      const auto parameter = trimmed(item.substr(semicolon + 1));
-      if (parameter.starts_with("q=")) {
-        std::from_chars(parameter.data() + 2, parameter.data() + parameter.size(), quality);
-      }
-    }
-  }
-  return quality;
-}
-
+/// WebOb's choice: a malformed header counts as one that accepts everything, none as nothing.
 Form form_for(const Request& request) {
-  const auto accept = request.header("Accept");
-  if (!accept || trimmed(*accept).empty()) {
-    return Form::plain;
+  const auto ranges = parse_accept(request.header("Accept").value_or(""));
+  if (!ranges) {
+    return Form::html;
   }
-  const double html = wanted(*accept, "text/html");
-  const double json = wanted(*accept, "application/json");
+  const double html = quality_of(*ranges, "text", "html");
+  const double json = quality_of(*ranges, "application", "json");
   if (html > 0 && html >= json) {
     return Form::html;
   }
   return json > 0 ? Form::json : Form::plain;
 }
 
-std::string escaped(std::string_view text) {
-  std::string html;
+std::string html_escaped(std::string_view text) {
+  std::string out;
   for (const char c : text) {
     switch (c) {
       case '&':
-        html += "&amp;";
+        out += "&amp;";
         break;
       case '<':
-        html += "&lt;";
+        out += "&lt;";
         break;
       case '>':
-        html += "&gt;";
+        out += "&gt;";
         break;
       case '"':
-        html += "&quot;";
+        out += "&quot;";
+        break;
+      case '\'':
+        out += "&#x27;";
         break;
       default:
-        html += c;
+        out += c;
     }
   }
-  return html;
+  return out;
+}
+
+/// Messages are printable ASCII, so nothing else needs it.
+std::string json_escaped(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    out += c == '"' || c == '\\' ? "\\" : "";
+    out += c;
+  }
+  return out;
 }
 
 }  // namespace
@@ -117,30 +99,29 @@ Response error_page(const Request& request, unsigned status, std::string_view me
   Response response;
   response.status = status;
   if (request.method == "HEAD") {
-    response.content_type = "text/html; charset=UTF-8";
+    response.content_type = kTextHtml;
     return response;
   }
   switch (form_for(request)) {
     case Form::plain:
-      response.content_type = "text/plain; charset=UTF-8";
+      response.content_type = kTextPlain;
       response.body = Body(fmt::format("{}\n\n{}\n\n   ", line, message));
       break;
     case Form::html:
-      response.content_type = "text/html; charset=UTF-8";
+      response.content_type = kTextHtml;
       response.body = Body(
           fmt::format("<html>\n <head>\n  <title>{0}</title>\n </head>\n <body>\n  <h1>{0}</h1>\n  "
                       "{1}<br /><br />\n\n\n\n </body>\n</html>",
-                      line, escaped(message)));
+                      line, html_escaped(message)));
       break;
     case Form::json:
-      // Our own messages: nothing in them needs escaping.
-      response.content_type = "application/json";
+      response.content_type = kJson;
       response.body =
           Body(fmt::format(R"({{"message": "{}<br /><br />\n\n\n", "code": "{}", "title": "{}"}})",
-                           message, line, title));
+                           json_escaped(message), line, title));
       break;
   }
   return response;
 }
 
-}  // namespace metatap::agent
+}  // namespace metatap::http
