@@ -13,11 +13,12 @@ http::UnixEndpoint proxy_socket(const AgentOptions& options) {
   return endpoint;
 }
 
-http::Limits proxy_limits() {
+http::Limits proxy_limits(const AgentOptions& options) {
   http::Limits limits;
   limits.head = std::size_t{32} << 10U;
   limits.target = std::size_t{16} << 10U;
   limits.body = std::size_t{64} << 10U;
+  limits.connections = options.max_connections;
   return limits;
 }
 

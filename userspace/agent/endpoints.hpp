@@ -13,7 +13,7 @@ namespace metatap::agent {
 [[nodiscard]] http::UnixEndpoint proxy_socket(const AgentOptions& options);
 
 /// What a proxy may send: Neutron's haproxy passes heads of up to 16 KB on.
-[[nodiscard]] http::Limits proxy_limits();
+[[nodiscard]] http::Limits proxy_limits(const AgentOptions& options);
 
 /// The metadata API elsewhere, behind nova_metadata_host, with its TLS.
 [[nodiscard]] http::UpstreamOptions api_upstream(const AgentOptions& options);
