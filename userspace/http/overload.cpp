@@ -111,9 +111,8 @@ void OverloadShare::request_refused() {
 void OverloadShare::complain(std::string_view consequence) {
   const OverloadLimits& limits = overload_->limits_;
   overload_->complaints_.warn(
-      "overload: {}: a worker has {} of {} connections and {} of {} requests in flight, the "
-      "process "
-      "{} of {} MiB",
+      "overload: {}: a worker has {} of {} connections and {} of {} requests in flight, all "
+      "together {} of {} MiB",
       consequence, std::uint64_t{counts.connections}, connections_share_,
       std::uint64_t{counts.requests_in_flight}, requests_share_,
       overload_->memory_->used() / kMebibyte, limits.memory / kMebibyte);
