@@ -155,7 +155,7 @@ def test_operator_gets_in_when_guests_take_all_they_can(make_lab):
         for guest in with_guests:
             guest.run("release")
         mtlab.wait_until(lambda: with_guests[0].run("attempt", STABLE) == 200, 10, "served again")
-        assert "cannot accept" not in deployment.tail(1000)
+        assert "cannot accept" not in deployment.data_plane.tail(1000)
     finally:
         deployment.close()
 
@@ -226,4 +226,4 @@ def test_failing_vendordata_target_is_not_asked_by_every_request(make_lab, deplo
     api = status_of(deployment)["api"]
     assert api["vendordata_asked"] < 10
     assert api["vendordata_spared"] > 80
-    assert deployment.tail(1000).count("vendordata target late") == 1
+    assert deployment.data_plane.tail(1000).count("vendordata target late") == 1
