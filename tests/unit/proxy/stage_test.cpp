@@ -340,9 +340,16 @@ TEST_P(ProxyTest, PortsThatTakeAllTheyCanLeaveRoomForOneThatHasNone) {
   }
   EXPECT_GT(stage_->counters().over_fair_share, 0U);
   // So do those that have been turned away and stay.
+  const auto seen = [&] {
+    const auto now = stage_->counters();
+    return now.connections + now.over_fair_share + now.over_port_cap + now.over_network_cap;
+  };
+  const auto before = seen();
   for (int i = 0; i < 80; ++i) {
     held.push_back(client());
+    held.back().send("GET / HT");
   }
+  ASSERT_TRUE(eventually([&] { return seen() >= before + 80; }));
   EXPECT_EQ(hold("a newcomer"), 200U);
 }
 
