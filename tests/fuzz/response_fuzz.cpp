@@ -35,7 +35,7 @@ std::string read(ResponseReader& reader, std::string_view bytes, bool head, std:
   }
   return std::to_string(reader.status()) + '\1' +
          std::string(reader.header("Content-Type").value_or("")) + '\1' +
-         (reader.keep_alive() && bytes.empty() ? '+' : '-') + reader.take_body();
+         (reader.keep_alive() && bytes.empty() ? '+' : '-') + reader.take_body().str();
 }
 
 }  // namespace

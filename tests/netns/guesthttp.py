@@ -379,3 +379,39 @@ def checksum(data):
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF
+
+
+# ---- more than one's share
+
+def hold(data, count=1, sources=(None,), timeout=0.3):
+    """Opens so many connections from each source, says `data` on each, keeps them for release()."""
+    for source in sources:
+        for _ in range(count):
+            try:
+                sock = connect(timeout=timeout, source=source)
+                sock.sendall(data)
+            except OSError:
+                break
+            _hoard.append(sock)
+    return len(_hoard)
+
+
+def drip_empty_lines(path, pause, most):
+    """After one request nothing but empty lines; how long that is put up with, in seconds."""
+    connection = Connection(connect())
+    try:
+        assert connection.request(path).status == 200
+        connection.sock.settimeout(pause)
+        started = time.monotonic()
+        while time.monotonic() - started < most:
+            try:
+                connection.sock.sendall(b"\r\n")
+                if not connection.sock.recv(1):
+                    break
+            except TimeoutError:
+                pass
+            except OSError:
+                break
+        return time.monotonic() - started
+    finally:
+        connection.close()

@@ -13,6 +13,7 @@ import re
 import secrets
 import select
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -300,3 +301,15 @@ def metatap(socket_path, *arguments, check=True):
     if check:
         assert done.returncode == 0, f"metatap {' '.join(arguments)}: {done.stdout}{done.stderr}"
     return done
+
+
+def admin_get(socket_path, path):
+    """What the admin socket says there, as text."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.settimeout(10)
+        sock.connect(str(socket_path))
+        sock.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+        answer = b""
+        while more := sock.recv(65536):
+            answer += more
+    return answer.partition(b"\r\n\r\n")[2].decode()

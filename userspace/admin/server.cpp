@@ -16,10 +16,17 @@ namespace asio = boost::asio;
 
 namespace {
 
-/// An operator may apply a large document, over a slow disk.
+constexpr std::size_t kMostConnections = 64;
+
+/// An operator may apply a large document, over a slow disk. What says nothing must not keep the
+/// operator out.
 http::Limits operator_limits() {
   http::Limits limits;
-  limits.body = std::size_t{2} << 30U;
+  limits.for_operator = true;
+  limits.connections = kMostConnections;
+  limits.body = std::size_t{512} << 20U;
+  limits.head_within = std::chrono::seconds(5);
+  limits.idle = std::chrono::seconds(5);
   limits.request = std::chrono::minutes(10);
   limits.write = std::chrono::minutes(10);
   return limits;

@@ -19,6 +19,8 @@ using nlohmann::json;
 using namespace std::chrono_literals;
 
 constexpr int kMostPages = 1000;
+constexpr std::size_t kMostPorts = 10'000;  ///< of one question; those that make sense have a few
+constexpr std::size_t kLargestAnswer = std::size_t{8} << 20U;
 constexpr auto kRenewBefore = 60s;
 const Peer kOurselves{.in_process = true};
 
@@ -65,6 +67,7 @@ Result<std::unique_ptr<http::Upstream>> upstream_to(const ServiceUrl& url,
   }
   upstream.deadline = options.timeout;
   upstream.connect = options.timeout;
+  upstream.max_response = kLargestAnswer;
   upstream.pass_headers.emplace_back("X-Subject-Token");
   return http::Upstream::create(std::move(upstream));
 }
@@ -306,7 +309,7 @@ boost::asio::awaitable<Result<NeutronClient::SessionPtr>> NeutronClient::authent
 /// A session that is not the refused one; signing in happens once for all who wait.
 boost::asio::awaitable<Result<NeutronClient::SessionPtr>> NeutronClient::session(
     SessionPtr refused) {
-  std::shared_ptr<Flight<Result<SessionPtr>>> flight;
+  std::shared_ptr<http::Flight<Result<SessionPtr>>> flight;
   bool ours = false;
   {
     const std::scoped_lock lock(mutex_);
@@ -314,7 +317,7 @@ boost::asio::awaitable<Result<NeutronClient::SessionPtr>> NeutronClient::session
       co_return session_;
     }
     if (!signing_in_) {
-      signing_in_ = std::make_shared<Flight<Result<SessionPtr>>>();
+      signing_in_ = std::make_shared<http::Flight<Result<SessionPtr>>>();
       ours = true;
     }
     flight = signing_in_;
@@ -387,6 +390,9 @@ boost::asio::awaitable<Result<std::vector<json>>> NeutronClient::ports(const Que
     const auto& ports = member(*answer, "ports");
     if (!ports.is_array()) {
       co_return fail(ErrorCode::unavailable, "Neutron's answer has no ports");
+    }
+    if (all.size() + ports.size() > kMostPorts) {
+      co_return fail(ErrorCode::unavailable, "Neutron's answer has no end");
     }
     all.insert(all.end(), ports.begin(), ports.end());
     target = next_page(*answer);

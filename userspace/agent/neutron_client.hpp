@@ -12,8 +12,8 @@
 #include <utility>
 #include <vector>
 
-#include "agent/flight.hpp"
 #include "agent/neutron_options.hpp"
+#include "http/flight.hpp"
 #include "http/upstream.hpp"
 #include "metatap/result.hpp"
 
@@ -71,7 +71,7 @@ class NeutronClient {
 
   std::mutex mutex_;
   SessionPtr session_;
-  std::shared_ptr<Flight<Result<SessionPtr>>> signing_in_;
+  std::shared_ptr<http::Flight<Result<SessionPtr>>> signing_in_;
   /// Kept over renewals with its connections, as long as the catalog names the same endpoint.
   std::string neutron_url_;
   std::shared_ptr<http::Upstream> neutron_;

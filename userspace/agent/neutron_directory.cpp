@@ -11,10 +11,11 @@
 #include <set>
 #include <unordered_map>
 
-#include "agent/flight.hpp"
 #include "agent/neutron_client.hpp"
 #include "agent/place.hpp"
+#include "base/fair_share.hpp"
 #include "base/log.hpp"
+#include "http/flight.hpp"
 
 namespace metatap::agent {
 namespace {
@@ -24,6 +25,7 @@ using nlohmann::json;
 using Clock = std::chrono::steady_clock;
 
 constexpr std::size_t kMostPerShard = 16384;
+constexpr std::size_t kMostQuestions = 128;  // in flight
 /// Network ids in one query: some 5 KB of URL, which Neutron's servers take.
 constexpr std::size_t kNetworksPerQuery = 100;
 constexpr std::array kRouterInterfaceOwners{"network:router_interface",
@@ -90,18 +92,20 @@ class NeutronDirectory::Impl : public std::enable_shared_from_this<Impl> {
     }
     Result<Identity> answer = fail(ErrorCode::unavailable, "Neutron is left alone for a moment");
     if (!resting()) {
-      auto [flight, ours] = board(key);
-      if (ours) {
+      auto [flight, place] = board(key, query);
+      if (place) {
         // On its own, so that it goes on for the others when this request is given up.
         auto task = fetch(shared_from_this(), key,
                           Question{.port_id = std::string(query.port_id),
                                    .network_id = std::string(query.network_id),
                                    .router_id = std::string(query.router_id),
                                    .locator = Locator::of_address(query.address)},
-                          flight);
+                          flight, std::move(place));
         asio::co_spawn(co_await asio::this_coro::executor, std::move(task), asio::detached);
       }
-      answer = co_await flight->wait();
+      if (flight) {
+        answer = co_await flight->wait();
+      }
     }
     if (!answer && answer.error().code != ErrorCode::not_found && freshness == Freshness::cached &&
         usable(entry)) {
@@ -135,7 +139,7 @@ class NeutronDirectory::Impl : public std::enable_shared_from_this<Impl> {
   }
 
  private:
-  using AnswerFlight = Flight<Result<Identity>>;
+  using AnswerFlight = http::Flight<Result<Identity>>;
   struct Entry {
     Result<Identity> answer;
     Clock::time_point at;
@@ -174,19 +178,26 @@ class NeutronDirectory::Impl : public std::enable_shared_from_this<Impl> {
     shard.entries.insert_or_assign(key, Entry{std::move(answer), Clock::now()});
   }
 
-  std::pair<std::shared_ptr<AnswerFlight>, bool> board(const std::string& key) {
+  /// The flight for that key, and the place of its question if we are to ask it. Null: too much
+  /// is being asked already, for this network or router or for all.
+  std::pair<std::shared_ptr<AnswerFlight>, FairRoom::Place> board(const std::string& key,
+                                                                  const DirectoryQuery& query) {
     auto& shard = shard_of(key);
     const std::scoped_lock lock(shard.mutex);
-    auto& flight = shard.flights[key];
-    const bool ours = !flight;
-    if (ours) {
-      flight = std::make_shared<AnswerFlight>();
+    if (const auto found = shard.flights.find(key); found != shard.flights.end()) {
+      return {found->second, FairRoom::Place()};
     }
-    return {flight, ours};
+    auto place = questions_->enter(
+        std::string(query.network_id.empty() ? query.router_id : query.network_id));
+    if (!place) {
+      return {};
+    }
+    return {shard.flights.emplace(key, std::make_shared<AnswerFlight>()).first->second,
+            std::move(place)};
   }
 
   static asio::awaitable<void> fetch(std::shared_ptr<Impl> self, std::string key, Question question,
-                                     std::shared_ptr<AnswerFlight> flight) {
+                                     std::shared_ptr<AnswerFlight> flight, FairRoom::Place) {
     ++self->counts_.asked;
     auto answer = co_await self->ask(question);
     if (answer || answer.error().code == ErrorCode::not_found) {
@@ -344,6 +355,7 @@ class NeutronDirectory::Impl : public std::enable_shared_from_this<Impl> {
   const NeutronOptions options_;
   const std::unique_ptr<NeutronClient> client_;
   std::array<Shard, 16> shards_;
+  const std::shared_ptr<FairRoom> questions_ = std::make_shared<FairRoom>(kMostQuestions);
   NeutronCounts<std::atomic<std::uint64_t>> counts_;
 
   std::mutex outage_mutex_;

@@ -14,7 +14,8 @@ namespace metatap::agent {
 
 /// Answers from Neutron's REST API, remembering what it said: found ports for `ttl`, absent ones
 /// for `negative_ttl`. One question per key is in flight at a time; who asks the same waits for
-/// its answer. Freshness::asked goes past what is remembered.
+/// its answer. Freshness::asked goes past what is remembered. Of the questions in flight each
+/// network or router has its fair share (base/fair_share.hpp), however many addresses ask there.
 ///
 /// When Neutron or Keystone cannot be asked, what is remembered is given up to `stale_if_error`
 /// old; what is not is ErrorCode::unavailable at once, for a pause that grows from failure to

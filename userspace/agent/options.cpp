@@ -96,6 +96,8 @@ Result<AgentOptions> AgentOptions::from(const Config& config) {
               {{"inventory", DirectorySource::inventory},
                {"neutron", DirectorySource::neutron},
                {"ovn", DirectorySource::ovn}});
+  read.integer({"agent", "max_connections", "Connections of its socket; others wait"},
+               options.max_connections, 16, 1'000'000);
   read.seconds({"agent", "retry_after", "When a guest is told to try again"}, options.retry_after,
                1, 3600);
   read.seconds({"agent", "nova_timeout", "How long the API's answer may take"},

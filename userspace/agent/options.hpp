@@ -33,6 +33,7 @@ struct AgentOptions {
   std::string metadata_proxy_user, metadata_proxy_group;  ///< names or numbers
   unsigned metadata_workers = 1;
   int metadata_backlog = 4096;
+  std::size_t max_connections = 4096;  ///< [agent]; of its socket
 
   DirectorySource directory = DirectorySource::inventory;
   /// Told to guests when the directory or the API cannot be asked now.

@@ -22,7 +22,7 @@ using boost::system::error_code;
 using nlohmann::json;
 
 constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
-constexpr std::size_t kLargestMessage = std::size_t{512} << 20U;
+constexpr std::size_t kLargestMessage = std::size_t{128} << 20U;
 
 tl::unexpected<Error> no_json_rpc() {
   return fail(ErrorCode::invalid, "the peer does not speak JSON-RPC");
@@ -36,6 +36,7 @@ OvsdbConnection::OvsdbConnection(asio::io_context& context, asio::ssl::context* 
       tls_context_(tls),
       connect_within_(options.connect),
       probe_(options.probe),
+      share_(http::OverloadShare::of(context).memory()),
       socket_(context),
       resolver_(context),
       watchdog_(context) {}
@@ -162,6 +163,9 @@ asio::awaitable<Result<json>> OvsdbConnection::receive() {
     auto texts = splitter_.take({chunk_.data(), size});
     if (!texts || splitter_.pending() > kLargestMessage) {
       co_return no_json_rpc();
+    }
+    if (!share_.resize(splitter_.pending())) {
+      co_return fail(ErrorCode::unavailable, "no memory left for what the server has to say");
     }
     std::ranges::move(*texts, std::back_inserter(incoming_));
   }

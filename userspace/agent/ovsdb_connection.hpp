@@ -18,6 +18,7 @@
 
 #include "agent/ovsdb_remote.hpp"
 #include "agent/ovsdb_value.hpp"
+#include "http/overload.hpp"
 #include "metatap/result.hpp"
 
 namespace metatap::agent {
@@ -49,6 +50,7 @@ class OvsdbConnection : public std::enable_shared_from_this<OvsdbConnection> {
   boost::asio::io_context& context_;
   boost::asio::ssl::context* tls_context_;
   const std::chrono::milliseconds connect_within_, probe_;
+  http::MemoryShare share_;  ///< of what has come and is not whole
   boost::asio::generic::stream_protocol::socket socket_;
   std::optional<boost::asio::ssl::stream<boost::asio::generic::stream_protocol::socket&>> tls_;
   boost::asio::ip::tcp::resolver resolver_;

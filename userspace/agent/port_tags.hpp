@@ -2,11 +2,11 @@
 #pragma once
 
 #include <atomic>
-#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string_view>
 
+#include "base/log_limit.hpp"
 #include "base/port_tag.hpp"
 #include "metatap/directory.hpp"
 #include "metatap/result.hpp"
@@ -30,8 +30,7 @@ class PortTags {
  private:
   std::optional<PortTagKey> key_;
   mutable std::atomic<std::uint64_t> refused_ = 0;
-  mutable std::atomic<std::chrono::steady_clock::time_point> silent_until_{
-      std::chrono::steady_clock::time_point::min()};
+  mutable log::Limit complaint_;
 };
 
 }  // namespace metatap::agent

@@ -9,9 +9,12 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <exception>
 
 #include "base/log.hpp"
+#include "base/log_limit.hpp"
 #include "http/coroutine.hpp"
+#include "http/gate.hpp"
 #include "http/upstream.hpp"
 
 namespace metatap::api {
@@ -20,10 +23,81 @@ namespace {
 namespace asio = boost::asio;
 
 /// More instances than that booting within the cache time, and some are asked twice.
-constexpr std::size_t kMaxCached = 4096;
+constexpr std::size_t kMostKept = 4096;
+constexpr std::size_t kMostBytesKept = std::size_t{32} << 20U;
 constexpr std::size_t kMaxAnswer = 4U << 20U;
+constexpr std::size_t kMostQuestions = 32;  // to one target at a time
 
 }  // namespace
+
+/// One service, and whether it is worth asking.
+class DynamicVendordata::Target {
+ public:
+  Target(std::string its_name, Url parts, std::unique_ptr<http::Upstream> upstream)
+      : name(std::move(its_name)), parts_(std::move(parts)), upstream_(std::move(upstream)) {}
+
+  const std::string name;
+
+  [[nodiscard]] asio::awaitable<Answer> ask(VendordataCounts<Counter>& counts,
+                                            const Instance& instance, const std::string& question);
+
+ private:
+  /// What the service said, or why not. `unwell`: it cannot be reached, or not in time, whatever it
+  /// is asked.
+  [[nodiscard]] asio::awaitable<Answer> put(const std::string& question, bool& unwell);
+  bool resting() {
+    const std::scoped_lock lock(mutex_);
+    return back_off_.resting(BackOff::Clock::now());
+  }
+  bool may_try() {
+    const std::scoped_lock lock(mutex_);
+    return back_off_.may_try(BackOff::Clock::now());
+  }
+  void learn(const std::string& instance, bool unwell);
+
+  const Url parts_;
+  const std::unique_ptr<http::Upstream> upstream_;
+  const std::shared_ptr<http::Gate> gate_ = std::make_shared<http::Gate>(kMostQuestions);
+  log::Limit complaint_;
+  std::mutex mutex_;
+  BackOff back_off_;
+  std::string failed_for_;  ///< the last instance for which it was unwell
+};
+
+/// Of its failures in a row those of one instance count once: no guest can have it left alone for
+/// all others.
+void DynamicVendordata::Target::learn(const std::string& instance, bool unwell) {
+  const std::scoped_lock lock(mutex_);
+  const auto now = BackOff::Clock::now();
+  if (!unwell) {
+    back_off_.succeeded();
+    failed_for_.clear();
+  } else if (failed_for_ != instance) {
+    back_off_.failed(now);
+    failed_for_ = instance;
+  }
+}
+
+asio::awaitable<DynamicVendordata::Answer> DynamicVendordata::Target::ask(
+    VendordataCounts<Counter>& counts, const Instance& instance, const std::string& question) {
+  // Before and after waiting for one's turn: meanwhile others may have found out.
+  if (!resting()) {
+    const auto pass = co_await gate_->enter();
+    if (may_try()) {
+      counts.vendordata_asked.add();
+      bool unwell = false;
+      auto answer = co_await put(question, unwell);
+      learn(instance.uuid, unwell);
+      if (!answer) {
+        complaint_.warn("vendordata target {} for instance {}: {}", name, instance.uuid,
+                        answer.error().message);
+      }
+      co_return answer;
+    }
+  }
+  counts.vendordata_spared.add();
+  co_return fail(ErrorCode::unavailable, "it failed before and is left alone for a moment");
+}
 
 Result<std::unique_ptr<DynamicVendordata>> DynamicVendordata::create(const ApiOptions& options) {
   std::unique_ptr<DynamicVendordata> made(new DynamicVendordata);
@@ -49,7 +123,8 @@ Result<std::unique_ptr<DynamicVendordata>> DynamicVendordata::create(const ApiOp
       return tl::make_unexpected(
           std::move(client).error().in("vendordata_dynamic_targets: " + target.name));
     }
-    made->targets_.push_back({target.name, target.url, std::move(*parts), std::move(*client)});
+    made->targets_.push_back(
+        std::make_unique<Target>(target.name, std::move(*parts), std::move(*client)));
   }
   if (!made->targets_.empty()) {
     log::warn("vendordata: dynamic targets are asked without credentials");
@@ -75,48 +150,21 @@ std::string DynamicVendordata::question(const Instance& instance) {
   return json.dump();
 }
 
-std::optional<Json> DynamicVendordata::known(const std::shared_ptr<const Instance>& instance) {
-  const std::scoped_lock lock(mutex_);
-  const auto found = cache_.find(instance->uuid);
-  if (found == cache_.end() || found->second.instance != instance ||
-      found->second.until <= std::chrono::steady_clock::now()) {
-    return std::nullopt;
-  }
-  counters_.vendordata_cached.add();
-  return found->second.value;
-}
-
-void DynamicVendordata::remember(const std::shared_ptr<const Instance>& instance,
-                                 const Json& value) {
-  if (keep_.count() == 0) {
-    return;
-  }
-  const auto now = std::chrono::steady_clock::now();
-  const std::scoped_lock lock(mutex_);
-  if (cache_.size() >= kMaxCached) {
-    std::erase_if(cache_, [&](const auto& entry) { return entry.second.until <= now; });
-    if (cache_.size() >= kMaxCached) {
-      cache_.clear();
-    }
-  }
-  cache_[instance->uuid] = {instance, now + keep_, value};
-}
-
-asio::awaitable<Result<Json>> DynamicVendordata::ask_one(const Target& target,
-                                                         const std::string& question) {
-  counters_.vendordata_asked.add();
+asio::awaitable<DynamicVendordata::Answer> DynamicVendordata::Target::put(
+    const std::string& question, bool& unwell) {
   const std::array headers{
-      Header{"Host", target.parts.authority}, Header{"Content-Type", "application/json"},
+      Header{"Host", parts_.authority}, Header{"Content-Type", "application/json"},
       Header{"Accept", "application/json"}, Header{"User-Agent", "openstack-nova-vendordata"}};
   const Peer self{.in_process = true, .address = {}};
   Request request;
   request.method = "POST";
-  request.target = target.parts.target;
+  request.target = parts_.target;
   request.headers = headers;
   request.body = question;
   request.peer = &self;
-  const Response response = co_await http::co_ask(*target.upstream, request);
+  const Response response = co_await http::co_ask(*upstream_, request);
   if (response.status < 200 || response.status > 299) {
+    unwell = response.status >= 502 && response.status <= 504;
     co_return fail(ErrorCode::unavailable, fmt::format("status {}", response.status));
   }
   if (response.body.size() == 0) {
@@ -125,11 +173,127 @@ asio::awaitable<Result<Json>> DynamicVendordata::ask_one(const Target& target,
   co_return Json::parse(response.body.str());
 }
 
+DynamicVendordata::DynamicVendordata() = default;
+DynamicVendordata::~DynamicVendordata() = default;
+
+std::optional<Json> DynamicVendordata::known(const std::shared_ptr<const Instance>& instance) {
+  const std::scoped_lock lock(mutex_);
+  const auto found = entries_.find(instance->uuid);
+  if (found == entries_.end() || found->second.instance != instance || found->second.size == 0 ||
+      found->second.until <= std::chrono::steady_clock::now()) {
+    return std::nullopt;
+  }
+  counters_.vendordata_cached.add();
+  return **found->second.answer;
+}
+
+void DynamicVendordata::make_room(std::chrono::steady_clock::time_point now) {
+  const auto drop = [&](const auto& old) {
+    return std::erase_if(entries_, [&](const auto& item) {
+      const bool gone = !item.second.flight && old(item.second);
+      kept_ -= gone ? item.second.size : 0;
+      return gone;
+    });
+  };
+  drop([&](const Entry& entry) { return entry.until <= now && !entry.back_off.resting(now); });
+  if (entries_.size() >= kMostKept || kept_ >= kMostBytesKept) {
+    drop([](const Entry&) { return true; });
+  }
+}
+
+DynamicVendordata::Entry& DynamicVendordata::entry_of(
+    const std::shared_ptr<const Instance>& instance) {
+  if (entries_.size() >= kMostKept || kept_ >= kMostBytesKept) {
+    make_room(std::chrono::steady_clock::now());
+  }
+  Entry& entry = entries_[instance->uuid];
+  if (entry.instance != instance) {
+    kept_ -= entry.size;
+    entry = Entry{};
+    entry.instance = instance;
+  }
+  return entry;
+}
+
+void DynamicVendordata::remember(const std::shared_ptr<const Instance>& instance,
+                                 const Answer& answer, bool complete) {
+  const auto now = std::chrono::steady_clock::now();
+  const std::scoped_lock lock(mutex_);
+  if (const auto found = entries_.find(instance->uuid);
+      found != entries_.end() && found->second.instance != instance) {
+    return;  // it has changed meanwhile
+  }
+  Entry& entry = entry_of(instance);
+  kept_ -= entry.size;
+  entry.answer = answer;
+  entry.size = complete && keep_.count() != 0 ? answer->dump().size() : 0;
+  kept_ += entry.size;
+  entry.until = now + keep_;
+  if (complete) {
+    entry.back_off.succeeded();
+  } else {
+    entry.back_off.failed(now);
+  }
+}
+
+/// The answer for those who wait, also when there is none.
+class DynamicVendordata::Landing {
+ public:
+  Landing(DynamicVendordata& owner, std::shared_ptr<const Instance> instance,
+          std::shared_ptr<http::Flight<Answer>> flight)
+      : owner_(owner), instance_(std::move(instance)), flight_(std::move(flight)) {}
+  Landing(const Landing&) = delete;
+  Landing& operator=(const Landing&) = delete;
+  ~Landing() {
+    {
+      const std::scoped_lock lock(owner_.mutex_);
+      const auto found = owner_.entries_.find(instance_->uuid);
+      if (found != owner_.entries_.end() && found->second.flight == flight_) {
+        found->second.flight.reset();
+      }
+    }
+    flight_->land(std::move(answer));
+  }
+  Answer answer = fail(ErrorCode::unavailable, "the question was given up");
+
+ private:
+  DynamicVendordata& owner_;
+  const std::shared_ptr<const Instance> instance_;
+  const std::shared_ptr<http::Flight<Answer>> flight_;
+};
+
 asio::awaitable<Result<Json>> DynamicVendordata::ask(std::shared_ptr<const Instance> instance) {
+  std::shared_ptr<http::Flight<Answer>> flight;
+  bool ours = false;
+  {
+    const std::scoped_lock lock(mutex_);
+    Entry& entry = entry_of(instance);
+    if (entry.flight) {
+      flight = entry.flight;
+    } else if (entry.answer && !entry.back_off.may_try(BackOff::Clock::now())) {
+      counters_.vendordata_spared.add();
+      co_return *entry.answer;
+    } else {
+      flight = entry.flight = std::make_shared<http::Flight<Answer>>();
+      ours = true;
+    }
+  }
+  if (!ours) {
+    co_return co_await flight->wait();
+  }
+  Landing landing(*this, instance, flight);
+  bool complete = true;
+  landing.answer = co_await ask_all(instance, complete);
+  remember(instance, landing.answer, complete);
+  co_return landing.answer;
+}
+
+asio::awaitable<DynamicVendordata::Answer> DynamicVendordata::ask_all(
+    std::shared_ptr<const Instance> instance, bool& complete) {
   // Everything here runs on the caller's executor, one thread: no locks.
   struct Round {
     explicit Round(const asio::any_io_executor& executor) : done(executor) {}
-    std::vector<Result<Json>> answers;
+    std::vector<Answer> answers;
     std::size_t open = 0;
     asio::steady_timer done;
   };
@@ -143,36 +307,35 @@ asio::awaitable<Result<Json>> DynamicVendordata::ask(std::shared_ptr<const Insta
     asio::co_spawn(
         executor,
         [](DynamicVendordata& self, std::shared_ptr<Round> shared, std::size_t index,
-           std::string body) -> asio::awaitable<void> {
-          shared->answers[index] = co_await self.ask_one(self.targets_[index], body);
+           std::shared_ptr<const Instance> whose, std::string body) -> asio::awaitable<void> {
+          try {
+            shared->answers[index] =
+                co_await self.targets_[index]->ask(self.counters_, *whose, body);
+          } catch (const std::exception& error) {
+            shared->answers[index] = fail(ErrorCode::internal, error.what());
+          }
           if (--shared->open == 0) {
             shared->done.cancel();
           }
-        }(*this, round, i, text),
+        }(*this, round, i, instance, text),
         asio::detached);
   }
   while (round->open > 0) {
     (void)co_await round->done.async_wait(asio::as_tuple(asio::use_awaitable));
   }
   Json values = Json::object();
-  bool complete = true;
   for (std::size_t i = 0; i < targets_.size(); ++i) {
-    Result<Json>& answer = round->answers[i];
+    Answer& answer = round->answers[i];
     if (!answer) {
       counters_.vendordata_failed.add();
       complete = false;
-      log::warn("vendordata target {} for instance {}: {}", targets_[i].name, instance->uuid,
-                answer.error().message);
       if (failure_fatal_) {
         co_return fail(ErrorCode::unavailable,
-                       "vendordata target " + targets_[i].name + ": " + answer.error().message);
+                       "vendordata target " + targets_[i]->name + ": " + answer.error().message);
       }
       answer = Json::object();
     }
-    values.set(targets_[i].name, std::move(*answer));
-  }
-  if (complete) {
-    remember(instance, values);
+    values.set(targets_[i]->name, std::move(*answer));
   }
   co_return values;
 }

@@ -60,6 +60,9 @@ Result<ApiOptions> ApiOptions::from(const Config& config) {
                o.metadata_listen);
   read.integer({"DEFAULT", "metadata_listen_port", "TCP port the API listens on"},
                o.metadata_listen_port, 1, 65535);
+  read.integer({"api", "max_connections",
+                "Connections of the API where it runs alone; others wait, fair by address"},
+               o.max_connections, 16, 1'000'000);
   read.boolean({"neutron", "service_metadata_proxy",
                 "Requests come signed from an agent; if not, the peer's address says who asks"},
                o.service_metadata_proxy);

@@ -31,6 +31,7 @@ struct ApiOptions {
   std::string metadata_proxy_shared_secret;  ///< also read from [DEFAULT], where the agent has it
 
   // [api]
+  std::size_t max_connections = 4096;  ///< of the API where it runs alone
   std::string dhcp_domain = "novalocal";
   std::vector<std::string> vendordata_providers{"StaticJSON"};
   std::string vendordata_jsonfile_path;

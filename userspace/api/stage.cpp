@@ -463,7 +463,8 @@ boost::asio::awaitable<Response> ApiStage::store_password(const Request& request
       co_return error_response(request, 400,
                                fmt::format("Instance {} could not be found.", document->uuid()));
     default:
-      log::error("instance {}: password not stored: {}", document->uuid(), stored.error().message);
+      not_stored_.error("instance {}: password not stored: {}", document->uuid(),
+                        stored.error().message);
       co_return error_response(request, 500, kUnknownErrorMessage);
   }
 }

@@ -19,6 +19,7 @@
 #include "api/registry.hpp"
 #include "api/static_vendordata.hpp"
 #include "api/stats.hpp"
+#include "base/log_limit.hpp"
 #include "base/published.hpp"
 #include "metatap/exchange.hpp"
 #include "metatap/model.hpp"
@@ -126,6 +127,7 @@ class ApiStage final : public Handler {
   std::shared_ptr<const std::string> ec2_listing_, openstack_listing_;
   std::chrono::sys_days newest_version_day_;
   ApiCounts<Counter> counters_;
+  log::Limit not_stored_;
 };
 
 }  // namespace metatap::api

@@ -40,12 +40,14 @@
 #include "dataplane/options.hpp"
 #include "dataplane/router_data_plane.hpp"
 #include "dataplane/tap_data_plane.hpp"
+#include "http/overload.hpp"
 #include "http/server.hpp"
 #include "http/upstream.hpp"
 #include "http/workers.hpp"
 #include "inventory/service.hpp"
 #include "proxy/options.hpp"
 #include "proxy/stage.hpp"
+#include "sys/descriptors.hpp"
 #include "sys/notify.hpp"
 
 namespace metatap::apps {
@@ -139,6 +141,7 @@ struct Daemon::Impl {
   agent::NeutronOptions neutron_options;
   agent::OvnOptions ovn_options;
   proxy::ProxyOptions proxy_options;
+  http::OverloadLimits overload_limits;
   PortTagOptions port_tag_options;
   dataplane::DataPlaneOptions dataplane_options;
 
@@ -172,6 +175,7 @@ struct Daemon::Impl {
   [[nodiscard]] bool port_tag_crosses_a_socket() const;
   [[nodiscard]] Result<std::optional<PortTagKey>> port_tag_key() const;
   Status start();
+  void start_workers();
   Status start_inventory();
   Status start_api();
   Status start_ovn();
@@ -195,9 +199,10 @@ Status Daemon::Impl::read_options() {
     return own.status();
   }
   // All of them, whatever runs here: a typing error should not wait for the stage to be moved.
-  for (const auto& status : {read(config, inventory_options), read(config, api_options),
-                             read(config, agent_options), read(config, proxy_options),
-                             read(config, port_tag_options), read(config, dataplane_options)}) {
+  for (const auto& status :
+       {read(config, inventory_options), read(config, api_options), read(config, agent_options),
+        read(config, proxy_options), read(config, overload_limits), read(config, port_tag_options),
+        read(config, dataplane_options)}) {
     if (!status) {
       return status;
     }
@@ -238,6 +243,22 @@ Result<std::optional<PortTagKey>> Daemon::Impl::port_tag_key() const {
   });
 }
 
+/// With as much as the descriptors allow, and the control thread's reading counted as well.
+void Daemon::Impl::start_workers() {
+  const auto descriptors = sys::raise_descriptor_limit();
+  const auto limits = overload_limits.within(descriptors);
+  if (limits.connections < overload_limits.connections ||
+      limits.requests < overload_limits.requests) {
+    log::warn(
+        "only {} descriptors may be open (LimitNOFILE): {} connections and {} requests in flight "
+        "instead of {} and {}",
+        descriptors, limits.connections, limits.requests, overload_limits.connections,
+        overload_limits.requests);
+  }
+  workers = std::make_unique<http::Workers>(proxy_options.workers, limits);
+  asio::make_service<http::OverloadShare>(control, workers->overload(), workers->size());
+}
+
 Status Daemon::Impl::start_inventory() {
   auto service = InventoryService::open(control.get_executor(), inventory_options);
   if (!service) {
@@ -262,8 +283,9 @@ Status Daemon::Impl::start_api() {
     return {};  // joined in memory
   }
   health_check = std::make_unique<api::HealthCheck>(*api);
-  api_server =
-      std::make_unique<http::Server>(*workers, *health_check, http::limits_between_stages());
+  auto limits = http::limits_between_stages();
+  limits.connections = api_options.max_connections;
+  api_server = std::make_unique<http::Server>(*workers, *health_check, limits);
   return api_server->listen(
       http::TcpEndpoint{api_options.metadata_listen, api_options.metadata_listen_port});
 }
@@ -325,7 +347,9 @@ Status Daemon::Impl::start_agent() {
   if (options.proxy) {
     return {};
   }
-  agent_server = std::make_unique<http::Server>(*workers, *agent, http::limits_between_stages());
+  auto limits = http::limits_between_stages();
+  limits.connections = agent_options.max_connections;
+  agent_server = std::make_unique<http::Server>(*workers, *agent, limits);
   return agent_server->listen(agent::proxy_socket(agent_options));
 }
 
@@ -376,6 +400,7 @@ Status Daemon::Impl::start_admin() {
                               co_return std::vector<std::string>();
                             });
   admin::register_config(registry, config);
+  show(registry, *workers->overload());
   if (tap) {
     show(registry, *tap);
   }
@@ -445,7 +470,7 @@ Status Daemon::Impl::start() {
   // systemd makes it where it starts us. What cannot be made is told by whoever writes there.
   std::error_code told_later;
   std::filesystem::create_directories(run_path, told_later);
-  workers = std::make_unique<http::Workers>(proxy_options.workers);
+  start_workers();
   if (auto status = start_inventory(); !status) {
     return status;
   }

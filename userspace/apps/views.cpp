@@ -279,6 +279,32 @@ void show(admin::Registry& registry, const agent::NeutronDirectory& neutron) {
   });
 }
 
+void show(admin::Registry& registry, const http::Overload& overload) {
+  registry.add_status("overload", [&overload] {
+    const auto usage = overload.usage();
+    const auto& limits = overload.limits();
+    Json row;
+    show_counts<OverloadCounts<>>(row, usage);
+    show_counts<MemoryCounts<>>(row, usage);
+    row["max_connections"] = limits.connections;
+    row["max_requests_in_flight"] = limits.requests;
+    row["max_memory"] = limits.memory;
+    return row;
+  });
+  registry.add_metrics([&overload](Metrics& metrics) {
+    const auto usage = overload.usage();
+    metrics.all<OverloadCounts<>>("overload", usage);
+    metrics.all<MemoryCounts<>>("overload", usage);
+    const auto limit = [&](std::string_view of, std::size_t most) {
+      metrics.gauge("overload_limit", "As much as there may be", {{"of", of}},
+                    static_cast<double>(most));
+    };
+    limit("connections", overload.limits().connections);
+    limit("requests_in_flight", overload.limits().requests);
+    limit("memory_bytes", overload.limits().memory);
+  });
+}
+
 void show(admin::Registry& registry, const proxy::ProxyStage& proxy) {
   registry.add_status("proxy", [&proxy] {
     const auto counters = proxy.counters();

@@ -8,6 +8,7 @@
 #include "api/stage.hpp"
 #include "dataplane/router_data_plane.hpp"
 #include "dataplane/tap_data_plane.hpp"
+#include "http/overload.hpp"
 #include "http/server.hpp"
 #include "http/upstream.hpp"
 #include "proxy/stage.hpp"
@@ -20,6 +21,8 @@ void show(admin::Registry& registry, const dataplane::TapDataPlane& tap);
 void show(admin::Registry& registry, const dataplane::RouterDataPlane& router);
 void show(admin::Registry& registry, const agent::OvnFeed& ovn);
 void show(admin::Registry& registry, const agent::NeutronDirectory& neutron);
+/// What the process holds for all who ask it, and what it may hold.
+void show(admin::Registry& registry, const http::Overload& overload);
 void show(admin::Registry& registry, const proxy::ProxyStage& proxy);
 void show(admin::Registry& registry, const agent::AgentStage& agent);
 void show(admin::Registry& registry, const api::ApiStage& api);

@@ -4,7 +4,7 @@
 #include <algorithm>
 
 #include "base/ascii.hpp"
-#include "base/log.hpp"
+#include "base/log_limit.hpp"
 
 namespace metatap {
 
@@ -35,12 +35,13 @@ Response plain(unsigned status, std::string text) {
 }  // namespace
 
 Response failed_response(const std::exception_ptr& error) noexcept {
+  static log::Limit complaint;  // whoever finds the request that does it can repeat it
   try {
     std::rethrow_exception(error);
   } catch (const std::exception& known) {
-    log::error("a stage threw: {}", known.what());
+    complaint.error("a stage threw: {}", known.what());
   } catch (...) {
-    log::error("a stage threw what is no exception");
+    complaint.error("a stage threw what is no exception");
   }
   return plain(500, "500 Internal Server Error\n");
 }

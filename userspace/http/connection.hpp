@@ -15,6 +15,7 @@
 
 #include "http/deadlines.hpp"
 #include "http/detached.hpp"
+#include "http/overload.hpp"
 #include "http/readiness.hpp"
 #include "http/response_reader.hpp"
 #include "metatap/unique_fd.hpp"
@@ -38,7 +39,8 @@ struct Outcome {
 /// by any means of HTTP/1.1.
 class Connection : public Deadlines::Entry, Watch::Alarm {
  public:
-  Connection(boost::asio::io_context& context, std::size_t body_limit) : reader(body_limit) {
+  Connection(boost::asio::io_context& context, std::size_t body_limit)
+      : reader(body_limit, OverloadShare::of(context).memory()) {
     Deadlines::of(context).add(*this);
   }
 

@@ -3,10 +3,12 @@
 
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <boost/asio/steady_timer.hpp>
 #include <cerrno>
 #include <chrono>
 #include <coroutine>
+#include <cstddef>
 #include <utility>
 
 #include "http/shard.hpp"
@@ -16,7 +18,7 @@ namespace {
 
 namespace asio = boost::asio;
 
-constexpr int kAcceptBatch = 32;
+constexpr std::size_t kAcceptBatch = 32;
 constexpr std::chrono::milliseconds kAcceptPause{100};
 
 struct Pause {
@@ -59,7 +61,7 @@ Detached Listener::run(std::shared_ptr<Listener> self, std::shared_ptr<Shard> sh
         continue;
       }
     }
-    // Out of descriptors or memory: what waits there would wake us again at once.
+    // Out of descriptors, memory or places: what waits there would wake us again at once.
     watch.close();
     asio::steady_timer timer(shard->context, kAcceptPause);
     Pause pause{timer};
@@ -68,7 +70,13 @@ Detached Listener::run(std::shared_ptr<Listener> self, std::shared_ptr<Shard> sh
 }
 
 bool Listener::accept_batch(const std::shared_ptr<Listener>& self, Shard& shard) {
-  for (int i = 0; i < kAcceptBatch && self->fd_; ++i) {
+  const std::size_t room = shard.room();
+  if (room == 0) {
+    shard.put_off(self->name);
+    return false;
+  }
+  const auto most = std::min(kAcceptBatch, room);
+  for (std::size_t i = 0; i < most && self->fd_; ++i) {
     sockaddr_storage peer{};
     socklen_t size = sizeof peer;
     UniqueFd fd(::accept4(self->fd_.get(), reinterpret_cast<sockaddr*>(&peer), &size,
@@ -77,8 +85,7 @@ bool Listener::accept_batch(const std::shared_ptr<Listener>& self, Shard& shard)
       shard.accepted(self, std::move(fd), peer);
     } else if (errno == EAGAIN) {
       return true;
-    } else if (errno != EINTR && errno != ECONNABORTED) {
-      shard.accept_failed(self->name, errno);
+    } else if (errno != EINTR && errno != ECONNABORTED && !shard.accept_failed(self->name, errno)) {
       return false;
     }
   }

@@ -43,7 +43,7 @@ class Listener {
   const Share share;
 
  private:
-  /// False when the system has no room for more connections.
+  /// False when there is no room for more connections now.
   static bool accept_batch(const std::shared_ptr<Listener>& self, Shard& shard);
 
   UniqueFd fd_;

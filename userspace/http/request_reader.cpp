@@ -128,7 +128,13 @@ std::size_t RequestReader::Parser::on_chunk_body_impl(std::uint64_t, string_view
 std::span<char> RequestReader::space() {
   if (memory_.size() - end_ < kFirstBuffer / 4) {
     const std::size_t most = begin_ + limits_->head + limits_->body + kSlack;
-    memory_.resize(std::max(kFirstBuffer, std::min(std::max(memory_.size() * 2, end_ + 1), most)));
+    const std::size_t size =
+        std::max(kFirstBuffer, std::min(std::max(memory_.size() * 2, end_ + 1), most));
+    if (!share_.resize(size)) {
+      fail_with(503, "too much is under way");
+      return {};
+    }
+    memory_.resize(size);
   }
   return {memory_.data() + end_, memory_.size() - end_};
 }
@@ -147,8 +153,13 @@ beast::error_code RequestReader::refuse(unsigned status, std::string_view reason
 RequestReader::State RequestReader::parse() {
   if (!parser_) {
     // RFC 9112 §2.2: an empty line before the request line is ignored.
+    const std::size_t first = begin_;
     while (begin_ < end_ && (memory_[begin_] == '\r' || memory_[begin_] == '\n')) {
       ++begin_;
+    }
+    skipped_ += begin_ - first;
+    if (skipped_ >= limits_->head) {
+      return fail_with(431, "empty lines and no request");
     }
     if (begin_ == end_) {
       begin_ = end_ = 0;
@@ -157,14 +168,14 @@ RequestReader::State RequestReader::parse() {
     parsed_ = begin_;
     parser_.emplace(*this);
     parser_->eager(true);
-    parser_->header_limit(static_cast<std::uint32_t>(limits_->head));
+    parser_->header_limit(static_cast<std::uint32_t>(limits_->head - skipped_));
     parser_->body_limit(limits_->body);
   }
 
   beast::error_code error;
   parsed_ +=
       parser_->put(boost::asio::const_buffer(memory_.data() + parsed_, end_ - parsed_), error);
-  if (head_done_ && body_begin_ == 0 && parsed_ - begin_ > limits_->head) {
+  if (head_done_ && body_begin_ == 0 && parsed_ - begin_ > limits_->head - skipped_) {
     return fail_with(431, "request head too large");
   }
   if (!error && parser_->is_done()) {
@@ -175,7 +186,7 @@ RequestReader::State RequestReader::parse() {
       if (target_.size == 0 && end_ - begin_ > limits_->target + kLongestMethod) {
         return fail_with(414, "request target too long");
       }
-      if (end_ - begin_ > limits_->head) {
+      if (end_ - begin_ > limits_->head - skipped_) {
         return fail_with(431, "request head too large");
       }
       return State::need_more;
@@ -224,7 +235,7 @@ void RequestReader::next() {
     std::memmove(memory_.data(), memory_.data() + parsed_, end_ - parsed_);
   }
   end_ -= parsed_;
-  begin_ = parsed_ = 0;
+  begin_ = parsed_ = skipped_ = 0;
   parser_.reset();
   method_ = target_ = {};
   fields_.clear();
@@ -237,6 +248,10 @@ void RequestReader::next() {
 void RequestReader::clear() {
   parsed_ = end_;
   next();
+  if (memory_.size() > MemoryShare::kFree) {
+    memory_ = {};
+    static_cast<void>(share_.resize(0));
+  }
 }
 
 }  // namespace metatap::http

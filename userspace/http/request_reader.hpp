@@ -2,12 +2,15 @@
 #pragma once
 
 #include <boost/beast/http/basic_parser.hpp>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "http/limits.hpp"
+#include "http/memory_budget.hpp"
 #include "metatap/exchange.hpp"
 
 namespace metatap::http {
@@ -16,20 +19,25 @@ namespace metatap::http {
 /// recycled: the finished request is a set of views into it. Beast's parser decides what is HTTP;
 /// on top of it: sizes, a target in one of HTTP's forms, no obsolete line folding, and no ambiguity
 /// about where the body ends (two Content-Lengths, or one next to Transfer-Encoding, or an unknown
-/// coding).
+/// coding). The buffer grows with what has come, never with what is announced.
 class RequestReader {
  public:
   enum class State : std::uint8_t { need_more, complete, failed };
 
-  explicit RequestReader(const Limits& limits) : limits_(&limits) {}
+  explicit RequestReader(const Limits& limits, std::shared_ptr<MemoryBudget> budget = nullptr)
+      : limits_(&limits), share_(std::move(budget)) {}
 
-  /// Room for the next bytes from the connection; never empty unless parse() failed.
+  /// Room for the next bytes from the connection; empty only after a failure, which having none
+  /// left of the budget is.
   [[nodiscard]] std::span<char> space();
   void received(std::size_t bytes) { end_ += bytes; }
   State parse();
 
   /// No byte of a request is there (an idle connection).
   [[nodiscard]] bool empty() const { return end_ == begin_; }
+  /// Bytes of empty lines that came before a request. They are ignored, but count as its head.
+  [[nodiscard]] std::size_t skipped() const { return skipped_; }
+  [[nodiscard]] bool head_done() const { return head_done_; }
   /// The head is there, the body is not, and the client waits for our word ("100-continue").
   [[nodiscard]] bool wants_continue();
 
@@ -44,7 +52,7 @@ class RequestReader {
 
   /// Forgets the finished request and keeps the bytes that follow it.
   void next();
-  /// Forgets everything but the memory.
+  /// Forgets everything but the memory, and of that what is out of the ordinary.
   void clear();
 
  private:
@@ -93,7 +101,9 @@ class RequestReader {
   State fail_with(unsigned status, std::string_view reason);
 
   const Limits* limits_;
+  MemoryShare share_;  // of memory_
   std::vector<char> memory_;
+  std::size_t skipped_ = 0;
   std::size_t begin_ = 0;   // of the request
   std::size_t parsed_ = 0;  // Beast has consumed up to here
   std::size_t end_ = 0;     // received up to here

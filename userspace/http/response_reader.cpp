@@ -15,6 +15,7 @@ namespace {
 constexpr std::size_t kBuffer = 4096;
 constexpr std::size_t kHeadLimit = 64 * 1024;
 constexpr std::size_t kFieldLimit = 200;
+constexpr std::size_t kFirstBody = MemoryShare::kFree;
 
 /// RFC 9110 5.6.2: which bytes a token is made of.
 constexpr auto kTokenBytes = [] {
@@ -52,7 +53,9 @@ std::optional<Number> number(std::string_view text, int base = 10) {
 void ResponseReader::begin(bool head) {
   head_ = head;
   at_ = end_ = body_size_ = left_ = head_bytes_ = 0;
-  body_.clear();
+  body_ = {};
+  static_cast<void>(share_.resize(0));
+  out_of_memory_ = false;
   part_ = Part::status;
   started_ = chunked_ = close_ = false;
   keep_alive_ = true;
@@ -64,7 +67,7 @@ void ResponseReader::begin(bool head) {
 
 std::span<char> ResponseReader::space() {
   if (part_ == Part::sized && at_ == end_) {  // straight to where it belongs
-    return {body_.data() + body_size_, left_};
+    return {body_.data() + body_size_, body_.size() - body_size_};
   }
   if (at_ == end_) {
     at_ = end_ = 0;
@@ -99,6 +102,38 @@ ResponseReader::State ResponseReader::finish() {
     part_ = Part::done;
   }
   return part_ == Part::done ? State::complete : State::failed;
+}
+
+Body ResponseReader::take_body() {
+  if (share_.counted() == 0) {
+    return Body(std::move(body_));
+  }
+  struct Counted {
+    std::string bytes;
+    MemoryShare share;
+  };
+  auto budget = share_.budget();
+  auto held = std::make_shared<const Counted>(std::move(body_), std::move(share_));
+  share_ = MemoryShare(std::move(budget));
+  return Body(std::shared_ptr<const std::string>(held, &held->bytes));
+}
+
+bool ResponseReader::reserve(std::size_t size) {
+  if (size <= body_.capacity()) {
+    return true;
+  }
+  const std::size_t most = content_length_.value_or(body_limit_);
+  const std::size_t room =
+      std::max(size, std::min(std::max(kFirstBody, 2 * body_.capacity()), most));
+  if (!share_.resize(room)) {
+    out_of_memory_ = true;
+    return false;
+  }
+  std::string larger;  // reserve() would take more than was asked for
+  larger.reserve(room);
+  larger.append(body_);
+  body_ = std::move(larger);
+  return true;
 }
 
 std::optional<std::string_view> ResponseReader::header(std::string_view name) const {
@@ -198,7 +233,6 @@ bool ResponseReader::head_done() {
       return false;
     }
     left_ = *content_length_;
-    body_.resize(left_);
     part_ = left_ == 0 ? Part::done : Part::sized;
   } else {
     part_ = Part::to_end;
@@ -241,21 +275,38 @@ std::optional<ResponseReader::State> ResponseReader::read_head() {
   return std::nullopt;
 }
 
+/// Room for more of a sized body.
+bool ResponseReader::grow() {
+  if (body_size_ == body_.size()) {
+    if (!reserve(body_size_ + 1)) {
+      return false;
+    }
+    body_.resize(std::min(body_.capacity(), body_size_ + left_));
+  }
+  return true;
+}
+
 std::optional<ResponseReader::State> ResponseReader::read_sized() {
-  const std::size_t step = std::min(left_, end_ - at_);
-  std::memcpy(body_.data() + body_size_, in_.data() + at_, step);
-  at_ += step;
-  body_size_ += step;
-  left_ -= step;
-  if (left_ != 0) {
-    return State::need_more;
+  while (left_ != 0) {
+    if (!grow()) {
+      return State::failed;
+    }
+    if (at_ == end_) {
+      return State::need_more;
+    }
+    const std::size_t step = std::min(end_ - at_, body_.size() - body_size_);
+    std::memcpy(body_.data() + body_size_, in_.data() + at_, step);
+    at_ += step;
+    body_size_ += step;
+    left_ -= step;
   }
   part_ = Part::done;
   return std::nullopt;
 }
 
 std::optional<ResponseReader::State> ResponseReader::read_to_end() {
-  if (body_.size() + (end_ - at_) > body_limit_) {
+  const std::size_t size = body_.size() + (end_ - at_);
+  if (size > body_limit_ || !reserve(size)) {
     return State::failed;
   }
   body_.append(in_.data() + at_, end_ - at_);
@@ -266,6 +317,9 @@ std::optional<ResponseReader::State> ResponseReader::read_to_end() {
 std::optional<ResponseReader::State> ResponseReader::read_chunked() {
   if (part_ == Part::chunk) {
     const std::size_t step = std::min(left_, end_ - at_);
+    if (!reserve(body_.size() + step)) {
+      return State::failed;
+    }
     body_.append(in_.data() + at_, step);
     at_ += step;
     left_ -= step;

@@ -2,11 +2,16 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
+
+#include "http/memory_budget.hpp"
+#include "metatap/exchange.hpp"
 
 namespace metatap::http {
 
@@ -17,11 +22,15 @@ namespace metatap::http {
 /// What leaves open where the body ends fails: Content-Length beside Transfer-Encoding, two lengths
 /// or one that is not a plain number, a coding but chunked alone, chunks in HTTP/1.0, folded lines,
 /// CR or NUL within a line. Bytes after the end are no failure, but spoil the connection.
+///
+/// The body's memory grows with what has come, by doubling, and never by what is announced; beyond
+/// a few KB it is counted against the budget until the last copy of the body has gone.
 class ResponseReader {
  public:
   enum class State : std::uint8_t { need_more, complete, failed };
 
-  explicit ResponseReader(std::size_t body_limit) : body_limit_(body_limit) {}
+  explicit ResponseReader(std::size_t body_limit, std::shared_ptr<MemoryBudget> budget = nullptr)
+      : body_limit_(body_limit), share_(std::move(budget)) {}
 
   /// Makes ready for the next response, keeping the memory. `head`: it answers a HEAD request and
   /// has no body whatever it says.
@@ -35,13 +44,15 @@ class ResponseReader {
 
   /// Not a single byte came.
   [[nodiscard]] bool empty() const { return !started_; }
+  /// After State::failed: not the upstream's fault; there was nothing left of the budget.
+  [[nodiscard]] bool out_of_memory() const { return out_of_memory_; }
 
   // After State::complete.
   [[nodiscard]] unsigned status() const { return status_; }
   /// The first header of that name; valid until begin().
   [[nodiscard]] std::optional<std::string_view> header(std::string_view name) const;
   [[nodiscard]] std::optional<std::size_t> content_length() const { return content_length_; }
-  [[nodiscard]] std::string take_body() { return std::move(body_); }
+  [[nodiscard]] Body take_body();
   /// Whether the connection can carry another exchange.
   [[nodiscard]] bool keep_alive() const { return keep_alive_; }
 
@@ -58,6 +69,9 @@ class ResponseReader {
     done
   };
   State parse();
+  /// Makes room for a body of so many bytes.
+  bool reserve(std::size_t size);
+  bool grow();
   // One step each: nullopt to go on with the part that is next.
   std::optional<State> read_head();
   std::optional<State> read_sized();
@@ -73,11 +87,13 @@ class ResponseReader {
   bool trailer(std::string_view text);
 
   const std::size_t body_limit_;
+  MemoryShare share_;  // of body_
+  bool out_of_memory_ = false;
   bool head_ = false;
   std::string in_;  // bytes not yet understood: [at_, end_)
   std::size_t at_ = 0, end_ = 0;
-  std::string body_;
-  std::size_t body_size_ = 0;  // of body_, what is received
+  std::string body_;           // of a sized one more than is there: room for what comes next
+  std::size_t body_size_ = 0;  // of a sized body, what is received
   std::size_t left_ = 0;       // of a sized body or chunk
   Part part_ = Part::status;
   bool started_ = false, http_1_0_ = false, chunked_ = false;

@@ -101,4 +101,11 @@ Response plain_response(unsigned status, std::string_view detail) {
   return response;
 }
 
+Response busy_response(std::string_view detail) {
+  auto response = plain_response(503, detail);
+  response.headers.emplace_back("Retry-After", "1");
+  response.close = true;
+  return response;
+}
+
 }  // namespace metatap::http

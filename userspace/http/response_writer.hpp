@@ -23,4 +23,7 @@ void write_head(std::string& out, const Response& response, HeadOptions options)
 /// A short text/plain answer: "404 Not Found: <detail>\n".
 [[nodiscard]] Response plain_response(unsigned status, std::string_view detail = {});
 
+/// 503 with Retry-After, and the end of the connection: there is too much to do now.
+[[nodiscard]] Response busy_response(std::string_view detail);
+
 }  // namespace metatap::http

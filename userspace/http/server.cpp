@@ -8,28 +8,40 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
+#include <memory>
+#include <string>
 #include <utility>
+
+#include "base/fair_share.hpp"
+#include "http/turned_away.hpp"
 
 namespace metatap::http {
 namespace {
 
+/// The address as text; empty: it has none.
+std::string address_of(const sockaddr_storage& peer) {
+  std::array<char, INET6_ADDRSTRLEN> text{};
+  const void* raw = nullptr;
+  if (peer.ss_family == AF_INET) {
+    raw = &reinterpret_cast<const sockaddr_in&>(peer).sin_addr;
+  } else if (peer.ss_family == AF_INET6) {
+    raw = &reinterpret_cast<const sockaddr_in6&>(peer).sin6_addr;
+  }
+  return raw != nullptr && ::inet_ntop(peer.ss_family, raw, text.data(),
+                                       static_cast<socklen_t>(text.size())) != nullptr
+             ? text.data()
+             : "";
+}
+
 /// A client of whom nothing is known but where it comes from.
 class AnyClient final : public ClientHandler {
  public:
-  AnyClient(Handler& handler, const sockaddr_storage& address) : handler_(handler) {
-    if (address.ss_family == AF_INET || address.ss_family == AF_INET6) {
-      const auto* const raw =
-          address.ss_family == AF_INET
-              ? static_cast<const void*>(&reinterpret_cast<const sockaddr_in&>(address).sin_addr)
-              : &reinterpret_cast<const sockaddr_in6&>(address).sin6_addr;
-      if (::inet_ntop(address.ss_family, raw, text_.data(), static_cast<socklen_t>(text_.size())) !=
-          nullptr) {
-        peer_.address = text_.data();
-      }
-    }
+  AnyClient(Handler& handler, std::string address, FairRoom::Place place)
+      : handler_(handler), address_(std::move(address)), place_(std::move(place)) {
+    peer_.address = address_;
   }
-
   [[nodiscard]] const Peer& peer() const override { return peer_; }
 
  private:
@@ -40,21 +52,46 @@ class AnyClient final : public ClientHandler {
   }
 
   Handler& handler_;
+  const std::string address_;
+  const FairRoom::Place place_;
   Peer peer_;
-  std::array<char, INET6_ADDRSTRLEN> text_{};
 };
 
-/// Everybody may come in; all talk to the same handler.
+/// One whose address has its share already.
+class OneTooMany final : public TurnedAway {
+ public:
+  explicit OneTooMany(FairRoom::Place place) : place_(std::move(place)) {}
+
+ private:
+  const FairRoom::Place place_;
+};
+
+/// Everybody may come in, each address with its share; all talk to the same handler.
 class AnyAcceptor final : public Acceptor {
  public:
-  explicit AnyAcceptor(Handler& handler) : handler_(handler) {}
+  /// One place in sixteen is for those who are told that they have too many.
+  AnyAcceptor(Handler& handler, std::size_t most)
+      : handler_(handler),
+        clients_(std::make_shared<FairRoom>(most - most / 16)),
+        turned_away_(std::make_shared<FairRoom>(std::max<std::size_t>(most / 16, 1))) {}
+
   [[nodiscard]] std::unique_ptr<ClientHandler> accept(int, const sockaddr_storage& peer,
                                                       unsigned) override {
-    return std::make_unique<AnyClient>(handler_, peer);
+    auto address = address_of(peer);
+    FairRoom::Place place;
+    if (!address.empty()) {  // a UNIX socket's peers are all alike
+      place = clients_->enter(address);
+      if (!place) {
+        auto other = turned_away_->enter(std::move(address));
+        return other ? std::make_unique<OneTooMany>(std::move(other)) : nullptr;
+      }
+    }
+    return std::make_unique<AnyClient>(handler_, std::move(address), std::move(place));
   }
 
  private:
   Handler& handler_;
+  const std::shared_ptr<FairRoom> clients_, turned_away_;
 };
 
 }  // namespace
@@ -68,7 +105,7 @@ Server::~Server() {
 
 Status Server::listen(const Endpoint& endpoint) {
   const std::string name = to_string(endpoint);
-  const auto acceptor = std::make_shared<AnyAcceptor>(handler_);
+  const auto acceptor = std::make_shared<AnyAcceptor>(handler_, sockets_.limits().connections);
   if (const auto* local = std::get_if<UnixEndpoint>(&endpoint)) {
     auto fd = listen_unix(*local);
     if (!fd) {

@@ -15,8 +15,9 @@
 
 namespace metatap::http {
 
-/// Serves one Handler on TCP and UNIX sockets. The handler and the workers must outlive the
-/// server. Any thread.
+/// Serves one Handler on TCP and UNIX sockets. By TCP, one address gets its fair share of the
+/// connections that there may be (fair_share.hpp), and 503 beyond it. The handler and the workers
+/// must outlive the server. Any thread.
 class Server {
  public:
   Server(Workers& workers, Handler& handler, Limits limits = {});

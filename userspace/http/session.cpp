@@ -3,6 +3,7 @@
 
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <array>
 #include <boost/asio/post.hpp>
 #include <cerrno>
@@ -39,14 +40,15 @@ Session::Session(std::shared_ptr<Shard> shard, const Listener* listener, UniqueF
       handler_(std::move(handler)) {
   shard_->sessions.push_back(*this);
   shard_->deadlines.add(*this);
-  ++shard_->count.open;
-  expire_after(shard_->limits.request);
+  shard_->opened();
+  begin_reading();
 }
 
 Session::~Session() {
-  --shard_->count.open;
-  shard_->load.fetch_sub(1, std::memory_order_relaxed);
+  end_flight();
   return_scratch();
+  watch_.close();
+  shard_->closed(std::move(fd_));
 }
 
 Detached Session::run(std::shared_ptr<Shard> shard, const Listener* listener, UniqueFd fd,
@@ -75,8 +77,10 @@ Detached Session::run(std::shared_ptr<Shard> shard, const Listener* listener, Un
       if (!s.begin_answer()) {
         co_return;
       }
-      Asking asking(s);  // named: GCC 12 copies temporary awaiters bitwise
-      co_await asking;
+      if (!s.response_) {
+        Asking asking(s);  // named: GCC 12 copies temporary awaiters bitwise
+        co_await asking;
+      }
       if (s.closed_) {
         co_return;
       }
@@ -118,7 +122,13 @@ Detached Session::run(std::shared_ptr<Shard> shard, const Listener* listener, Un
 
 /// Bytes that came with the last request go first.
 void Session::begin_request() {
-  state_ = nothing_read() ? State::need_more : scratch_->reader.parse();
+  state_ = State::need_more;
+  if (!nothing_read()) {
+    state_ = scratch_->reader.parse();
+    if (state_ == State::need_more) {
+      not_whole_yet();
+    }
+  }
 }
 
 Session::Step Session::receive() {
@@ -129,18 +139,17 @@ Session::Step Session::receive() {
     borrow_scratch();
     RequestReader& reader = scratch_->reader;
     const auto space = reader.space();
+    if (space.empty()) {
+      state_ = State::failed;
+      break;
+    }
     const ssize_t got = ::recv(socket_, space.data(), space.size(), 0);
     if (got > 0) {
-      if (phase_ == Phase::idle) {
-        phase_ = Phase::reading;
-        expire_after(shard_->limits.request);
-      }
       reader.received(static_cast<std::size_t>(got));
       drained_ = static_cast<std::size_t>(got) < space.size();
       state_ = reader.parse();
-      if (state_ == State::need_more && reader.wants_continue()) {
-        constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
-        ::send(socket_, kContinue.data(), kContinue.size(), MSG_NOSIGNAL);
+      if (state_ == State::need_more) {
+        not_whole_yet();
       }
     } else if (got < 0 && errno == EAGAIN) {
       drained_ = true;
@@ -149,6 +158,28 @@ Session::Step Session::receive() {
     }
   }
   return Step::done;
+}
+
+void Session::begin_reading() {
+  const Limits& limits = shard_->limits;
+  phase_ = Phase::reading;
+  began_ = Deadlines::now();
+  expire_at(began_ + std::min(limits.head_within, limits.request).count());
+}
+
+/// Empty lines are no beginning: an idle connection stays one, whatever drips into it.
+void Session::not_whole_yet() {
+  RequestReader& reader = scratch_->reader;
+  if (phase_ == Phase::idle && !reader.empty()) {
+    begin_reading();
+  }
+  if (reader.head_done() && phase_ == Phase::reading) {
+    expire_at(began_ + shard_->limits.request.count());
+  }
+  if (reader.wants_continue()) {
+    constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
+    ::send(socket_, kContinue.data(), kContinue.size(), MSG_NOSIGNAL);
+  }
 }
 
 bool Session::may_wait() {
@@ -160,7 +191,9 @@ bool Session::may_wait() {
         return false;
       }
     }
-    return_scratch();
+    if (!scratch_ || scratch_->reader.skipped() == 0) {
+      return_scratch();
+    }
   }
   return true;
 }
@@ -176,7 +209,22 @@ bool Session::begin_answer() {
   request_ = scratch_->reader.request(handler_->peer());
   phase_ = Phase::handling;
   never_expire();
+  if (OverloadShare* const budget = shard_->budget) {
+    if (!budget->may_ask()) {
+      budget->request_refused();
+      response_ = busy_response("too much is under way");
+      return true;
+    }
+    ++budget->counts.requests_in_flight;
+    counted_ = true;
+  }
   return true;
+}
+
+void Session::end_flight() {
+  if (std::exchange(counted_, false)) {
+    --shard_->budget->counts.requests_in_flight;
+  }
 }
 
 bool Session::Asking::await_suspend(std::coroutine_handle<> coroutine) noexcept {
@@ -198,11 +246,16 @@ void Session::Asking::answered(Response response) noexcept {
 }
 
 void Session::refuse() {
-  ++shard_->count.malformed;
   expired_ = false;
-  response_ = state_ == State::failed
-                  ? plain_response(scratch_->reader.status(), scratch_->reader.reason())
-                  : plain_response(408);
+  if (state_ != State::failed) {
+    response_ = plain_response(408);
+  } else if (const auto status = scratch_->reader.status(); status == 503) {
+    response_ = busy_response(scratch_->reader.reason());
+    return;
+  } else {
+    response_ = plain_response(status, scratch_->reader.reason());
+  }
+  ++shard_->count.malformed;
 }
 
 // ---- Write
@@ -211,7 +264,8 @@ void Session::begin_output() {
   borrow_scratch();
   RequestReader& reader = scratch_->reader;
   const bool whole = state_ == State::complete;
-  keep_alive_ = whole && reader.keep_alive() && !response_->close && !shard_->draining;
+  keep_alive_ = whole && reader.keep_alive() && !response_->close && !shard_->draining &&
+                shard_->may_keep_alive();
   std::string& out = scratch_->out;
   out.clear();
   write_head(out, *response_, {.http_1_0 = whole && reader.http_1_0(), .keep_alive = keep_alive_});
@@ -259,15 +313,18 @@ void Session::finish_response() {
   const bool whole = state_ == State::complete;
   handler_->responded(whole ? &request_ : nullptr, *response_);
   response_.reset();
+  end_flight();
   RequestReader& reader = scratch_->reader;
   if (whole) {
     reader.next();
   }
   first_ = false;
   linger_ = !whole || !reader.empty();
-  if (keep_alive_) {
-    phase_ = reader.empty() ? Phase::idle : Phase::reading;
-    expire_after(reader.empty() ? shard_->limits.idle : shard_->limits.request);
+  if (keep_alive_ && reader.empty()) {
+    phase_ = Phase::idle;
+    expire_after(shard_->limits.idle);
+  } else if (keep_alive_) {
+    begin_reading();
   }
 }
 
@@ -300,7 +357,7 @@ void Session::borrow_scratch() {
     return;
   }
   if (shard_->spare.empty()) {
-    scratch_ = std::make_unique<Scratch>(shard_->limits);
+    scratch_ = std::make_unique<Scratch>(shard_->limits, shard_->memory);
   } else {
     scratch_ = std::move(shard_->spare.back());
     shard_->spare.pop_back();

@@ -31,7 +31,8 @@ using SessionHook =
 
 /// What a connection needs while it has something to do; idle ones have none.
 struct Scratch {
-  explicit Scratch(const Limits& limits) : reader(limits) {}
+  Scratch(const Limits& limits, std::shared_ptr<MemoryBudget> budget)
+      : reader(limits, std::move(budget)) {}
   RequestReader reader;
   std::string out;
 };
@@ -54,6 +55,8 @@ class Session final : public SessionHook, Deadlines::Entry {
   [[nodiscard]] bool idle() const {
     return phase_ == Phase::idle || (phase_ == Phase::reading && nothing_read());
   }
+  /// Kept for a next request, of which nothing is here.
+  [[nodiscard]] bool resting() const { return phase_ == Phase::idle; }
   /// Closes the descriptor now; the coroutine ends when it notices.
   void abort();
 
@@ -107,16 +110,22 @@ class Session final : public SessionHook, Deadlines::Entry {
 
   // Read.
   void begin_request();
+  /// The time for a request begins.
+  void begin_reading();
+  /// Some of a request has come, or of what may stand before one.
+  void not_whole_yet();
   Step receive();
   /// Whether it is worth while, with nothing to read.
   bool may_wait();
   /// Whether a client that let its time pass is told so.
   [[nodiscard]] bool deserves_answer() const { return !closed_ && (first_ || !nothing_read()); }
   // Answer.
-  /// A whole request. False: the client is not wanted any more.
+  /// A whole request. False: the client is not wanted any more. There is a response already if the
+  /// process has too much to do.
   bool begin_answer();
   /// A request that is none, or not whole in time.
   void refuse();
+  void end_flight();
   // Write.
   void begin_output();
   Step send();
@@ -145,7 +154,8 @@ class Session final : public SessionHook, Deadlines::Entry {
   std::optional<Response> response_;
   OutputCursor output_;
   std::size_t discarded_ = 0;
-  int batch_ = 0;  // requests answered since we last waited
+  std::int64_t began_ = 0;  // to read a request; as Deadlines::now() counts
+  int batch_ = 0;           // requests answered since we last waited
   State state_ = State::need_more;
   Phase phase_ = Phase::reading;
   bool closed_ = false, expired_ = false;
@@ -153,6 +163,7 @@ class Session final : public SessionHook, Deadlines::Entry {
   bool drained_ = false;  // all that was there has been read: do not try before waiting
   bool keep_alive_ = true;
   bool linger_ = false;
+  bool counted_ = false;  // among the requests in flight
 };
 
 }  // namespace metatap::http

@@ -3,19 +3,33 @@
 
 #include <algorithm>
 #include <boost/asio/post.hpp>
+#include <cerrno>
+#include <cstdint>
 #include <cstring>
 #include <iterator>
 #include <utility>
 
-#include "base/log.hpp"
-
 namespace metatap::http {
 namespace {
 
-constexpr unsigned kLead = 2;                    // connections more than another worker has
-constexpr std::int64_t kComplainAgain = 10'000;  // ms
+constexpr unsigned kLead = 2;               // connections more than another worker has
+constexpr std::int64_t kLookAgain = 500;    // ms
+constexpr std::size_t kOperatorsSpare = 4;  // connections when the process has no descriptors
 
 }  // namespace
+
+Shard::Shard(boost::asio::io_context& its_context, unsigned its_worker, unsigned workers,
+             const Limits& its_limits)
+    : context(its_context),
+      worker(its_worker),
+      limits(its_limits),
+      budget(its_limits.for_operator ? nullptr : &OverloadShare::of(its_context)),
+      memory(budget == nullptr ? nullptr : budget->memory()),
+      deadlines(Deadlines::of(its_context)),
+      readiness(Readiness::of(its_context)),
+      most_(its_limits.connections == 0 ? SIZE_MAX
+                                        : (its_limits.connections + workers - 1) / workers),
+      spare_descriptors_(its_limits.for_operator ? kOperatorsSpare : 0) {}
 
 void Shard::know(const std::vector<std::shared_ptr<Shard>>& all) {
   std::ranges::copy_if(all, std::back_inserter(others_),
@@ -82,11 +96,64 @@ void Shard::accepted(const std::shared_ptr<Listener>& listener, UniqueFd fd,
   });
 }
 
-void Shard::accept_failed(const std::string& name, int error) {
+std::size_t Shard::room() const {
+  const std::size_t open = load.load(std::memory_order_relaxed);
+  const std::size_t own = open < most_ ? most_ - open : 0;
+  return budget == nullptr ? own : std::min(own, budget->room());
+}
+
+/// A look at all sessions costs something, and there may be many listeners.
+void Shard::close_resting() {
+  const auto now = Deadlines::now();
+  if (now < look_again_at_) {
+    return;
+  }
+  look_again_at_ = now + kLookAgain;
+  for (Session& session : sessions) {
+    if (session.resting()) {
+      session.abort();
+    }
+  }
+}
+
+void Shard::put_off(const std::string& name) {
+  ++count.put_off;
+  close_resting();
+  if (load.load(std::memory_order_relaxed) >= most_) {
+    full_.warn("{}: {} connections are open on worker {}, as many as there may be: others wait",
+               name, most_, worker);
+  } else {
+    budget->accept_put_off();
+  }
+}
+
+bool Shard::accept_failed(const std::string& name, int error) {
   ++count.accept_failures;
-  if (const auto now = Deadlines::now(); now >= complain_at_) {
-    complain_at_ = now + kComplainAgain;
-    log::warn("{}: cannot accept: {}", name, std::strerror(error));
+  failing_.warn("{}: cannot accept: {}", name, std::strerror(error));
+  return (error == EMFILE || error == ENFILE) && spare_descriptors_.release();
+}
+
+bool Shard::may_keep_alive() {
+  if (budget == nullptr || budget->may_keep_alive()) {
+    return true;
+  }
+  budget->keep_alive_ended();
+  return false;
+}
+
+void Shard::opened() {
+  ++count.open;
+  if (budget != nullptr) {
+    ++budget->counts.connections;
+  }
+}
+
+void Shard::closed(UniqueFd fd) {
+  spare_descriptors_.recover(std::move(fd));
+  --count.open;
+  load.fetch_sub(1, std::memory_order_relaxed);
+  if (budget != nullptr) {
+    --budget->counts.connections;
   }
 }
 

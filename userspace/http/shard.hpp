@@ -6,6 +6,8 @@
 #include <atomic>
 #include <boost/asio/io_context.hpp>
 #include <boost/intrusive/list.hpp>
+#include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -13,27 +15,28 @@
 #include <string_view>
 #include <vector>
 
+#include "base/log_limit.hpp"
 #include "http/count.hpp"
 #include "http/deadlines.hpp"
 #include "http/limits.hpp"
 #include "http/listener.hpp"
+#include "http/overload.hpp"
 #include "http/readiness.hpp"
 #include "http/session.hpp"
+#include "http/spare_descriptors.hpp"
 #include "metatap/counters.hpp"
 #include "metatap/unique_fd.hpp"
 
 namespace metatap::http {
 
 /// A socket server's part on one worker: listeners, sessions, and what they share. Used on that
-/// worker's thread, but for `load`.
+/// worker's thread, but for `load`. It has its part of the server's connections, and of what the
+/// process may have; when that is used up its listeners wait.
 class Shard : public std::enable_shared_from_this<Shard> {
  public:
-  Shard(boost::asio::io_context& its_context, unsigned its_worker, const Limits& its_limits)
-      : context(its_context),
-        worker(its_worker),
-        limits(its_limits),
-        deadlines(Deadlines::of(its_context)),
-        readiness(Readiness::of(its_context)) {}
+  /// `workers`: how many of them the server has.
+  Shard(boost::asio::io_context& its_context, unsigned its_worker, unsigned workers,
+        const Limits& its_limits);
 
   /// The same server's on the other workers.
   void know(const std::vector<std::shared_ptr<Shard>>& all);
@@ -48,12 +51,23 @@ class Shard : public std::enable_shared_from_this<Shard> {
   // For its listeners.
   void accepted(const std::shared_ptr<Listener>& listener, UniqueFd fd,
                 const sockaddr_storage& peer);
-  void accept_failed(const std::string& name, int error);
+  /// So many more may be accepted now.
+  [[nodiscard]] std::size_t room() const;
+  /// There is no room: those that rest make some.
+  void put_off(const std::string& name);
+  /// Whether to try again at once.
+  [[nodiscard]] bool accept_failed(const std::string& name, int error);
 
   // For its sessions.
+  void opened();
+  void closed(UniqueFd fd);
+  /// Whether a client may use its connection again; counted if not.
+  [[nodiscard]] bool may_keep_alive();
   boost::asio::io_context& context;
   const unsigned worker;
   const Limits limits;
+  OverloadShare* const budget;  ///< null: the operator's, who is not counted
+  const std::shared_ptr<MemoryBudget> memory;
   Deadlines& deadlines;
   Readiness& readiness;
   boost::intrusive::list<Session, boost::intrusive::base_hook<SessionHook>,
@@ -70,9 +84,14 @@ class Shard : public std::enable_shared_from_this<Shard> {
   /// `load` counts the connection already.
   void serve(const std::shared_ptr<Listener>& listener, UniqueFd fd, const sockaddr_storage& peer);
 
+  void close_resting();
+
+  const std::size_t most_;  // connections
+  std::int64_t look_again_at_ = 0;
+  SpareDescriptors spare_descriptors_;
   std::vector<std::weak_ptr<Shard>> others_;
   std::vector<std::shared_ptr<Listener>> listeners_;
-  std::int64_t complain_at_ = 0;
+  log::Limit full_, failing_{std::chrono::seconds(10)};
 };
 
 }  // namespace metatap::http

@@ -12,7 +12,7 @@ namespace metatap::http {
 
 SocketServer::SocketServer(Workers& workers, Limits limits) : workers_(workers), limits_(limits) {
   for (unsigned i = 0; i < workers_.size(); ++i) {
-    shards_.push_back(std::make_shared<Shard>(workers_.at(i), i, limits_));
+    shards_.push_back(std::make_shared<Shard>(workers_.at(i), i, workers_.size(), limits_));
   }
   for (const auto& shard : shards_) {
     shard->know(shards_);

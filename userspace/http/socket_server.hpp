@@ -45,6 +45,7 @@ class SocketServer {
 
   [[nodiscard]] ServerCounts<> counters() const;  ///< summed over the workers
   [[nodiscard]] unsigned workers() const { return workers_.size(); }
+  [[nodiscard]] const Limits& limits() const { return limits_; }
 
  private:
   Workers& workers_;

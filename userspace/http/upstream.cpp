@@ -172,6 +172,9 @@ void Exchange::finished(Outcome outcome) noexcept {
       pool_.give(std::move(connection), options.idle_per_worker, options.idle);
     }
     answer(std::move(response));
+  } else if (connection->reader.out_of_memory()) {
+    ++counts.unavailable;
+    answer(busy_response("too much is under way"));
   } else {
     ++counts.invalid;
     answer(plain_response(502, "invalid answer from the metadata service"));

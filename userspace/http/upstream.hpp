@@ -44,7 +44,8 @@ struct UpstreamOptions {
 /// the end of the connection.
 ///
 /// Sends exactly the headers of the Request, plus Host (if absent), Content-Length and Connection.
-/// Errors are responses: 503 cannot connect (Retry-After: 1), 504 no answer in time, 502 not HTTP.
+/// Errors are responses: 503 cannot connect, or the answer is more than the process has room for
+/// now (Retry-After: 1), 504 no answer in time, 502 not HTTP.
 ///
 /// Usable on any io_context; pools left behind in a context close with it.
 class Upstream : public Handler {

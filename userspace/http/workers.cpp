@@ -11,9 +11,12 @@
 
 namespace metatap::http {
 
-Workers::Workers(unsigned count) {
-  for (unsigned i = 0; i < std::max(count, 1U); ++i) {
+Workers::Workers(unsigned count, const OverloadLimits& limits)
+    : overload_(std::make_shared<Overload>(limits)) {
+  const unsigned parts = std::max(count, 1U);
+  for (unsigned i = 0; i < parts; ++i) {
     loops_.push_back(std::make_unique<Loop>());
+    boost::asio::make_service<OverloadShare>(loops_.back()->context, overload_, parts);
   }
 }
 

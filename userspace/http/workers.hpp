@@ -9,13 +9,16 @@
 #include <thread>
 #include <vector>
 
+#include "http/overload.hpp"
+
 namespace metatap::http {
 
-/// N threads, each running an io_context of its own; nothing moves between them.
+/// N threads, each running an io_context of its own; nothing moves between them. Together they have
+/// the budget of the process.
 /// start(), stop() and join() belong to one owner thread; at() and run_on() may be called anywhere.
 class Workers {
  public:
-  explicit Workers(unsigned count);
+  explicit Workers(unsigned count, const OverloadLimits& limits = {});
   Workers(const Workers&) = delete;
   Workers& operator=(const Workers&) = delete;
   ~Workers();  ///< stop() and join()
@@ -25,6 +28,7 @@ class Workers {
   void stop();
   void join();
 
+  [[nodiscard]] const std::shared_ptr<Overload>& overload() const { return overload_; }
   [[nodiscard]] unsigned size() const { return static_cast<unsigned>(loops_.size()); }
   [[nodiscard]] boost::asio::io_context& at(unsigned index) {
     return loops_[index % loops_.size()]->context;
@@ -40,6 +44,7 @@ class Workers {
     std::optional<boost::asio::executor_work_guard<boost::asio::io_context::executor_type>> work;
     std::thread thread;
   };
+  std::shared_ptr<Overload> overload_;
   std::vector<std::unique_ptr<Loop>> loops_;
 };
 

@@ -8,6 +8,7 @@
 #include <mutex>
 #include <string>
 #include <unordered_map>
+#include <utility>
 
 #include "proxy/rate_limit.hpp"
 
@@ -16,6 +17,7 @@ namespace metatap::proxy {
 /// What one port or one network asks of us now.
 struct Load {
   std::atomic<unsigned> connections{0};
+  std::atomic<unsigned> turned_away{0};  ///< connections that are told to come back later
   RateGauge rate;
 };
 
@@ -39,27 +41,37 @@ class LoadTable {
   std::array<Shard, kShards> shards_;
 };
 
-/// One connection's share of a load, for as long as it lives.
+/// One connection's place among those of a port or network, for as long as it lives.
 class LoadShare {
  public:
+  using Counter = std::atomic<unsigned> Load::*;
+
   LoadShare() = default;
-  explicit LoadShare(std::shared_ptr<Load> load) : load_(std::move(load)) {
-    number_ = load_->connections.fetch_add(1, std::memory_order_relaxed) + 1;
+  explicit LoadShare(std::shared_ptr<Load> load, Counter counter = &Load::connections)
+      : load_(std::move(load)), counter_(counter) {
+    others_ = ((*load_).*counter_).fetch_add(1, std::memory_order_relaxed);
   }
   LoadShare(LoadShare&& other) noexcept = default;
-  LoadShare& operator=(LoadShare&&) = delete;
+  LoadShare& operator=(LoadShare&& other) noexcept {
+    std::swap(load_, other.load_);
+    std::swap(counter_, other.counter_);
+    std::swap(others_, other.others_);
+    return *this;
+  }
   ~LoadShare() {
     if (load_) {
-      load_->connections.fetch_sub(1, std::memory_order_relaxed);
+      ((*load_).*counter_).fetch_sub(1, std::memory_order_relaxed);
     }
   }
-  /// How many connections there were, this one included, when it came.
-  [[nodiscard]] unsigned number() const { return number_; }
+  explicit operator bool() const { return load_ != nullptr; }
+  /// How many there were when it came.
+  [[nodiscard]] unsigned others() const { return others_; }
   [[nodiscard]] Load& load() const { return *load_; }
 
  private:
   std::shared_ptr<Load> load_;
-  unsigned number_ = 0;
+  Counter counter_ = &Load::connections;
+  unsigned others_ = 0;
 };
 
 }  // namespace metatap::proxy

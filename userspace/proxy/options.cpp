@@ -28,6 +28,7 @@ Result<ProxyOptions> ProxyOptions::from(const Config& config) {
                options.limits.write, 1, kLongest);
   read.seconds({kHaproxy, "timeout_http_request", "Within which a request must have arrived"},
                options.limits.request, 1, kLongest);
+  options.limits.head_within = options.limits.request;
   read.seconds({kHaproxy, "timeout_http_keep_alive", "How long a connection may be idle"},
                options.limits.idle, 1, kLongest);
 
@@ -42,6 +43,9 @@ Result<ProxyOptions> ProxyOptions::from(const Config& config) {
                options.max_connections_per_network, 1, 1'000'000);
   read.integer({"proxy", "max_connections_per_port", "Beyond it a port gets 503"},
                options.max_connections_per_port, 1, 1'000'000);
+  read.integer({"proxy", "max_connections_unknown",
+                "Beyond it addresses of a network that are no port's get 503"},
+               options.max_connections_unknown, 1, 1'000'000);
   read.integer({"proxy", "max_head", "The longest head of a request", "bytes"}, options.limits.head,
                512, 1L << 20U);
   read.integer({"proxy", "max_target", "The longest target of a request", "bytes"},

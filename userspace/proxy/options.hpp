@@ -28,6 +28,8 @@ struct ProxyOptions {
   unsigned workers = 1;
   unsigned max_connections_per_network = 1024;  ///< [proxy]; beyond it: 503
   unsigned max_connections_per_port = 64;       ///< [proxy]; beyond it: 503
+  /// [proxy]: of the addresses of one network or router that are no port's, together.
+  unsigned max_connections_unknown = 128;
   /// [proxy] neutron_agent: the upstream is Neutron's own agent, which reads a request with one
   /// read of 4096 bytes and closes: nothing but what it needs is sent, in one write.
   bool neutron_agent = false;

@@ -12,21 +12,12 @@
 #include "http/endpoint.hpp"
 #include "http/error_page.hpp"
 #include "http/response_writer.hpp"
+#include "http/turned_away.hpp"
 
 namespace metatap::proxy {
 namespace {
 
-/// So many connections beyond a cap still get an answer before the next ones are reset.
-constexpr unsigned kOverflow = 64;
-
 const Peer kOurselves{.in_process = true, .address = {}};
-
-Response busy(std::string_view detail) {
-  auto response = http::plain_response(503, detail);
-  response.headers.emplace_back("Retry-After", "1");
-  response.close = true;
-  return response;
-}
 
 /// Printable ASCII, which a header value and a request target are made of.
 bool is_printable(std::string_view text) {
@@ -62,12 +53,11 @@ std::string quoted(std::string_view text) {
 class ProxyStage::GuestSession final : public http::ClientHandler {
  public:
   GuestSession(std::shared_ptr<Shared> shared, WorkerCounters& counters, Caller caller,
-               LoadShare port, LoadShare network)
+               Admitted places)
       : shared_(std::move(shared)),
         counters_(counters),
         caller_(std::move(caller)),
-        port_(std::move(port)),
-        network_(std::move(network)) {
+        places_(std::move(places)) {
     const Origin& origin = *caller_.origin;
     add("Host", "169.254.169.254");
     add("X-Forwarded-For", caller_.address);
@@ -130,7 +120,7 @@ class ProxyStage::GuestSession final : public http::ClientHandler {
       return refuse_address(request);
     }
     const RateLimit& limit = shared_->options.rate_limit;
-    if (limit.enabled && !port_.load().rate.allow(limit, http::Deadlines::now())) {
+    if (limit.enabled && !places_.port.load().rate.allow(limit, http::Deadlines::now())) {
       ++counters_.rate_limited;
       return http::plain_response(429);
     }
@@ -140,14 +130,9 @@ class ProxyStage::GuestSession final : public http::ClientHandler {
 
   /// Neutron's agent goes by the address alone, and one that a guest chose may be another's.
   [[nodiscard]] Response refuse_address(const Request& request) const {
-    constexpr std::int64_t kTellAgain = 60'000;  // milliseconds
-    static thread_local std::int64_t told = -60'000;
-    const auto now = http::Deadlines::now();
-    if (now - told >= kTellAgain) {
-      told = now;
-      log::warn("port {} has no fixed address by which Neutron's agent could know it: 404",
-                caller_.origin->port_id);
-    }
+    shared_->without_address.warn(
+        "port {} has no fixed address by which Neutron's agent could know it: 404",
+        caller_.origin->port_id);
     return http::error_page(request, 404);
   }
 
@@ -190,7 +175,7 @@ class ProxyStage::GuestSession final : public http::ClientHandler {
   std::shared_ptr<Shared> shared_;
   WorkerCounters& counters_;
   Caller caller_;
-  LoadShare port_, network_;
+  const Admitted places_;
   Signature signature_{};
   std::array<Header, 6> headers_;
   std::size_t count_ = 0;
@@ -201,30 +186,20 @@ class ProxyStage::GuestSession final : public http::ClientHandler {
 
 thread_local unsigned ProxyStage::GuestSession::asked_ = 0;
 
-/// A connection too many: its first request is told to come back later.
-class ProxyStage::Overflow final : public http::ClientHandler {
+/// A connection too many.
+class ProxyStage::Refused final : public http::TurnedAway {
  public:
-  Overflow(std::shared_ptr<Shared> shared, WorkerCounters& counters, LoadShare port,
-           LoadShare network)
-      : shared_(std::move(shared)),
-        counters_(counters),
-        port_(std::move(port)),
-        network_(std::move(network)) {}
+  Refused(std::shared_ptr<Shared> shared, WorkerCounters& counters, Admitted places)
+      : shared_(std::move(shared)), counters_(counters), places_(std::move(places)) {}
 
-  [[nodiscard]] const Peer& peer() const override { return kOurselves; }
   void responded(const Request*, const Response& response) override {
     ++counters_.responses[std::min<std::size_t>(response.status, counters_.responses.size() - 1)];
   }
 
  private:
-  [[nodiscard]] std::optional<Response> handle(const Request&, boost::asio::io_context&,
-                                               Continuation&) override {
-    return busy("too many connections");
-  }
-
-  std::shared_ptr<Shared> shared_;
+  const std::shared_ptr<Shared> shared_;
   WorkerCounters& counters_;
-  LoadShare port_, network_;
+  const Admitted places_;
 };
 
 /// Finds out whose a connection from one listener is.
@@ -241,44 +216,49 @@ class ProxyStage::GuestAcceptor final : public http::Acceptor {
       ++counters.unidentified;
       return nullptr;
     }
-    const Origin& origin = *caller.origin;
-    const std::string& network = origin.network_id.empty() ? origin.router_id : origin.network_id;
-    LoadShare in_network(shared_->networks.at(network));
-    LoadShare in_port(shared_->ports.at(origin.port_id.empty() ? network + '/' + caller.address
-                                                               : origin.port_id));
-    const ProxyOptions& options = shared_->options;
-    const bool port_full = in_port.number() > options.max_connections_per_port;
-    const bool network_full = in_network.number() > options.max_connections_per_network;
-    if (port_full || network_full) {
-      ++(port_full ? counters.over_port_cap : counters.over_network_cap);
-      if (in_port.number() > options.max_connections_per_port + kOverflow ||
-          in_network.number() > options.max_connections_per_network + kOverflow) {
-        return nullptr;
-      }
-      return std::make_unique<Overflow>(shared_, counters, std::move(in_port),
-                                        std::move(in_network));
+    Admitted places = shared_->admission.admit(caller);
+    if (places.refusal == Refusal::none) {
+      return std::make_unique<GuestSession>(shared_, counters, std::move(caller),
+                                            std::move(places));
     }
-    return std::make_unique<GuestSession>(shared_, counters, std::move(caller), std::move(in_port),
-                                          std::move(in_network));
+    ++counter_of(places.refusal, counters);
+    if (!places.answered) {
+      return nullptr;
+    }
+    return std::make_unique<Refused>(shared_, counters, std::move(places));
   }
 
  private:
+  static http::Count& counter_of(Refusal refusal, WorkerCounters& counters) {
+    switch (refusal) {
+      case Refusal::port:
+        return counters.over_port_cap;
+      case Refusal::unknown:
+        return counters.over_unknown_cap;
+      case Refusal::network:
+        return counters.over_network_cap;
+      case Refusal::crowded:
+      case Refusal::none:
+        break;
+    }
+    return counters.over_fair_share;
+  }
+
   std::shared_ptr<Shared> shared_;
   std::shared_ptr<const CallerResolver> resolver_;
 };
 
 ProxyStage::Shared::Shared(Handler& its_next, ProxyOptions its_options,
-                           std::optional<PortTagKey> its_key, unsigned workers)
+                           std::optional<PortTagKey> its_key, const http::Workers& workers)
     : next(its_next),
       options(std::move(its_options)),
       key(std::move(its_key)),
-      ports(options.rate_limit),
-      networks(options.rate_limit),
-      counters(workers) {}
+      admission(options, workers.overload()),
+      counters(workers.size()) {}
 
 ProxyStage::ProxyStage(http::Workers& workers, Handler& next, ProxyOptions options,
                        std::optional<PortTagKey> key)
-    : shared_(std::make_shared<Shared>(next, std::move(options), std::move(key), workers.size())),
+    : shared_(std::make_shared<Shared>(next, std::move(options), std::move(key), workers)),
       server_(workers, shared_->options.limits) {}
 
 ProxyStage::~ProxyStage() = default;

@@ -7,13 +7,14 @@
 #include <string>
 #include <vector>
 
+#include "base/log_limit.hpp"
 #include "base/port_tag.hpp"
 #include "http/socket_server.hpp"
 #include "http/workers.hpp"
 #include "metatap/exchange.hpp"
 #include "metatap/origin.hpp"
+#include "proxy/admission.hpp"
 #include "proxy/counters.hpp"
-#include "proxy/load_table.hpp"
 #include "proxy/options.hpp"
 
 namespace metatap::proxy {
@@ -29,8 +30,8 @@ namespace metatap::proxy {
 /// nothing a guest writes can speak for another.
 ///
 /// A connection without an owner is reset. One whose owner is revoked is reset at its next request.
-/// More than max_connections_per_port of one port, or _per_network of one network, are answered
-/// 503 with Retry-After and closed, and far more are reset.
+/// A connection too many (admission.hpp) is answered 503 with Retry-After and closed, and of those
+/// that come all at once most are reset.
 ///
 /// Any thread may call. The workers and `next` must outlive the stage.
 class ProxyStage final : public GuestFrontend {
@@ -50,17 +51,18 @@ class ProxyStage final : public GuestFrontend {
 
  private:
   class GuestSession;
-  class Overflow;
+  class Refused;
   class GuestAcceptor;
   /// What all sessions share; lives as long as the last of them.
   struct Shared {
     Shared(Handler& its_next, ProxyOptions its_options, std::optional<PortTagKey> its_key,
-           unsigned workers);
+           const http::Workers& workers);
     Handler& next;
     const ProxyOptions options;
     const std::optional<PortTagKey> key;
-    LoadTable ports, networks;
+    Admission admission;
     std::vector<WorkerCounters> counters;
+    log::Limit without_address;
   };
 
   std::shared_ptr<Shared> shared_;

@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <mutex>
 #include <nlohmann/json.hpp>
@@ -311,6 +313,35 @@ TEST_F(Neutron, OneQuestionIsInFlightPerKey) {
   EXPECT_EQ(found, 20);
   EXPECT_EQ(cloud.asked(), 1U);
   EXPECT_EQ(cloud.sign_ins.size(), 1U);
+}
+
+TEST_F(Neutron, ANetworkWithManyAddressesLeavesQuestionsToOthers) {
+  open();
+  EXPECT_EQ(instance(one), "vm-1");
+  cloud.delay = 500ms;
+  boost::asio::io_context context{1};
+  std::vector<std::string> addresses;
+  for (int i = 0; i < 100; ++i) {
+    addresses.push_back("10.1.0." + std::to_string(i));
+  }
+  int done = 0, refused = 0;
+  std::string other;
+  const auto ask = [&](DirectoryQuery query) -> boost::asio::awaitable<void> {
+    const auto found = co_await directory->find(query, Freshness::cached);
+    ++done;
+    refused += !found && found.error().code == ErrorCode::unavailable ? 1 : 0;
+    other = found ? found->instance_id : other;
+  };
+  for (const std::string& address : addresses) {
+    boost::asio::co_spawn(context, ask({.network_id = "n1", .address = address}),
+                          boost::asio::detached);
+  }
+  boost::asio::co_spawn(context, ask({.network_id = "n2", .address = "10.0.0.1"}),
+                        boost::asio::detached);
+  while (done < 101 && context.run_one() > 0) {
+  }
+  EXPECT_EQ(other, "vm-2");
+  EXPECT_EQ(refused, 36) << "of 128 questions one network has half";
 }
 
 TEST_F(Neutron, WaitersOnOtherThreadsGoOnThere) {

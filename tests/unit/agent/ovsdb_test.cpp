@@ -1,9 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/local/stream_protocol.hpp>
+#include <boost/asio/write.hpp>
+#include <filesystem>
+#include <thread>
 
 #include "agent/ovn_feed.hpp"
 #include "agent/ovsdb_client.hpp"
+#include "agent/ovsdb_connection.hpp"
 #include "agent/ovsdb_value.hpp"
 
 namespace metatap::agent {
@@ -117,6 +126,50 @@ TEST(OvnOptions, AreNeutrons) {
   const auto defaults = OvnOptions::from(Config()).value();
   EXPECT_THAT(defaults.local.remotes, ElementsAre("unix:/var/run/openvswitch/db.sock"));
   EXPECT_TRUE(defaults.southbound.remotes.empty());
+}
+
+TEST(OvsdbConnection, EndsWhenTheServerSaysMoreThanThereIsMemoryFor) {
+  boost::asio::io_context context{1};
+  const auto overload = std::make_shared<http::Overload>(http::OverloadLimits{.memory = 1U << 20U});
+  boost::asio::make_service<http::OverloadShare>(context, overload, 1);
+  using Local = boost::asio::local::stream_protocol;
+  const auto path =
+      std::filesystem::temp_directory_path() / ("ovsdb-" + std::to_string(::getpid()) + ".sock");
+  std::filesystem::remove(path);
+  Local::acceptor acceptor(context, Local::endpoint(path.string()));
+  std::thread server([&] {
+    Local::socket peer(context);
+    acceptor.accept(peer);
+    boost::system::error_code error;
+    const std::string endless(64U << 10U, 'x');
+    boost::asio::write(peer, boost::asio::buffer(std::string("{\"a\": \"")), error);
+    for (int i = 0; i < 256 && !error; ++i) {
+      boost::asio::write(peer, boost::asio::buffer(endless), error);
+    }
+  });
+  OvsdbRemote remote;
+  remote.kind = OvsdbRemote::Kind::unix_socket;
+  remote.host = path.string();
+  Result<json> received = json();
+  {
+    const auto connection = std::make_shared<OvsdbConnection>(context, nullptr, OvsdbOptions{});
+    boost::asio::co_spawn(
+        context,
+        [&]() -> boost::asio::awaitable<void> {
+          const auto connected = co_await connection->connect(remote);
+          EXPECT_TRUE(connected);
+          received = co_await connection->receive();
+          EXPECT_LE(overload->usage().memory, 1U << 20U);
+          connection->close();
+        },
+        boost::asio::detached);
+    context.run();
+  }
+  server.join();
+  std::filesystem::remove(path);
+  ASSERT_FALSE(received);
+  EXPECT_THAT(received.error().message, HasSubstr("no memory left"));
+  EXPECT_EQ(overload->usage().memory, 0U);
 }
 
 }  // namespace

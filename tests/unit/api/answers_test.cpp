@@ -3,14 +3,18 @@
 #include <gmock/gmock.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <atomic>
 #include <boost/asio/post.hpp>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <thread>
 
 #include "api/errors.hpp"
 #include "api/health_check.hpp"
+#include "base/back_off.hpp"
 #include "http/server.hpp"
 #include "http/workers.hpp"
 #include "unit/api/fixture.hpp"
@@ -349,6 +353,9 @@ class Service : public Handler {
   std::optional<Response> handle(const Request& request, asio::io_context&,
                                  Continuation&) override {
     ++asked;
+    if (wait) {
+      wait();
+    }
     last_body = request.body;
     last_target = request.target;
     last_method = request.method;
@@ -365,6 +372,7 @@ class Service : public Handler {
   }
 
   std::atomic<int> asked = 0;
+  std::function<void()> wait;  ///< before it answers
   unsigned status = 200;
   std::string body = R"({"color": "blue"})", last_body, last_target, last_method, user_agent,
               content_type;
@@ -449,6 +457,96 @@ TEST(DynamicVendordata, AFailureIsAnEmptyObjectAndNotKept) {
   EXPECT_EQ(ask(*stage, Call::signed_for(kVendor2)).body.str(),
             R"({"static": {}, "up": {"color": "blue"}, "down": {}})");
   EXPECT_EQ(stage->stats().vendordata_asked, 4U);
+}
+
+TEST(DynamicVendordata, AFailingTargetIsNotAskedByEveryRequest) {
+  Service service;
+  service.status = 500;  // for this instance; others it may answer
+  const auto stage =
+      stage_of(inventory_of({sample_instance()}), dynamic_options({{"t", service.url("/")}}));
+  testing::internal::CaptureStderr();
+  for (int i = 0; i < 50; ++i) {
+    EXPECT_EQ(ask(*stage, Call::signed_for(kVendor2)).body.str(), R"({"static": {}, "t": {}})");
+  }
+  const auto log = testing::internal::GetCapturedStderr();
+  EXPECT_EQ(service.asked, BackOff::kPatience);
+  EXPECT_EQ(stage->stats().vendordata_spared, 50U - BackOff::kPatience);
+  EXPECT_EQ(std::count(log.begin(), log.end(), '\n'), 1) << log;
+  EXPECT_THAT(log, testing::HasSubstr("vendordata target t"));
+  // After its pause it is asked again.
+  service.status = 200;
+  std::this_thread::sleep_for(BackOff::kFirst);
+  EXPECT_EQ(ask(*stage, Call::signed_for(kVendor2)).body.str(),
+            R"({"static": {}, "t": {"color": "blue"}})");
+}
+
+TEST(DynamicVendordata, AFatalFailureStaysOneWithoutAQuestion) {
+  Service service;
+  service.body = "not json";
+  ApiOptions options = dynamic_options({{"t", service.url("/")}});
+  options.vendordata_dynamic_failure_fatal = true;
+  const auto stage = stage_of(inventory_of({sample_instance()}), options);
+  for (int i = 0; i < 10; ++i) {
+    EXPECT_EQ(ask(*stage, Call::signed_for(kVendor2)).status, 500U);
+  }
+  EXPECT_EQ(service.asked, BackOff::kPatience);
+}
+
+TEST(DynamicVendordata, ATargetThatCannotBeReachedIsLeftAloneByAllInstancesButNotForOnesSake) {
+  const auto id = [](int number) { return "inst-" + std::to_string(number); };
+  Inventory inventory;
+  add_network(inventory);
+  for (int i = 0; i < 10; ++i) {
+    Instance one = sample_instance();
+    one.uuid = id(i);
+    inventory.instances[one.uuid] = std::make_shared<const Instance>(one);
+  }
+  Service service;
+  service.status = 503;
+  const auto stage = stage_of(std::move(inventory), dynamic_options({{"t", service.url("/")}}));
+  const auto get = [&](int number) {
+    return ask(*stage, Call::signed_for(kVendor2, id(number))).body.str();
+  };
+  for (int i = 0; i < 10; ++i) {
+    get(0);
+  }
+  EXPECT_EQ(service.asked, BackOff::kPatience) << "one instance's failures are its own";
+  get(1);
+  EXPECT_EQ(service.asked, BackOff::kPatience + 1) << "they do not count for others";
+  for (int i = 2; i < 10; ++i) {
+    EXPECT_EQ(get(i), R"({"static": {}, "t": {}})");
+  }
+  EXPECT_EQ(service.asked, BackOff::kPatience + 2) << "three instances are enough";
+}
+
+TEST(DynamicVendordata, OneQuestionServesAllWhoAskMeanwhile) {
+  Service service;
+  std::atomic<bool> go = false;
+  service.wait = [&] {
+    while (!go) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+  };
+  const auto stage =
+      stage_of(inventory_of({sample_instance()}), dynamic_options({{"t", service.url("/")}}));
+  std::vector<std::jthread> guests;
+  std::atomic<int> served = 0;
+  for (int i = 0; i < 8; ++i) {
+    guests.emplace_back([&] {
+      served += ask(*stage, Call::signed_for(kVendor2)).body.str() ==
+                        R"({"static": {}, "t": {"color": "blue"}})"
+                    ? 1
+                    : 0;
+    });
+  }
+  for (int i = 0; i < 1000 && stage->stats().requests < 8; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));  // who comes late gets what is kept
+  go = true;
+  guests.clear();
+  EXPECT_EQ(served, 8);
+  EXPECT_EQ(service.asked, 1);
 }
 
 TEST(DynamicVendordata, OrderAndMergingAreNovas) {

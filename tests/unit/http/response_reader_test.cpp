@@ -33,7 +33,7 @@ Outcome read(ResponseReader& reader, std::string_view bytes, std::size_t step) {
   }
   outcome.left_over = !bytes.empty();
   outcome.keep_alive = reader.keep_alive();
-  outcome.body = reader.take_body();
+  outcome.body = reader.take_body().str();
   return outcome;
 }
 
@@ -204,6 +204,75 @@ TEST(ResponseReader, FindsHeadersInAnyCase) {
   read(reader, "HTTP/1.1 200 OK\r\nCONTENT-type:\t text/plain \r\nContent-Length: 0\r\n\r\n", 1000);
   EXPECT_EQ(reader.header("Content-Type"), "text/plain");
   EXPECT_EQ(reader.header("Retry-After"), std::nullopt);
+}
+
+/// Gives the reader `size` bytes, as they come from a socket; what it then says.
+State feed(ResponseReader& reader, std::size_t size) {
+  auto state = State::need_more;
+  while (size != 0 && state == State::need_more) {
+    const auto space = reader.space();
+    const auto step = std::min(size, space.size());
+    std::memset(space.data(), 'x', step);
+    size -= step;
+    state = reader.received(step);
+  }
+  return state;
+}
+
+void give(ResponseReader& reader, std::string_view text) {
+  std::memcpy(reader.space().data(), text.data(), text.size());
+  reader.received(text.size());
+}
+
+constexpr std::size_t kMebibyte = 1U << 20U;
+
+TEST(ResponseReader, HoldsWhatCameNotWhatIsAnnounced) {
+  const auto budget = std::make_shared<MemoryBudget>(64 * kMebibyte);
+  ResponseReader reader(64 * kMebibyte, budget);
+  reader.begin(false);
+  give(reader, "HTTP/1.1 200 OK\r\nContent-Length: 67108864\r\n\r\n");
+  EXPECT_EQ(budget->used(), 0U);
+  EXPECT_LE(reader.space().size(), MemoryShare::kFree);
+  std::size_t came = 0;
+  for (const std::size_t more : {std::size_t{1000}, kMebibyte, 4 * kMebibyte}) {
+    EXPECT_EQ(feed(reader, more), State::need_more);
+    came += more;
+    EXPECT_LE(budget->used(), 2 * came + MemoryShare::kFree);
+  }
+  EXPECT_EQ(feed(reader, 64 * kMebibyte - came), State::complete);
+  EXPECT_EQ(budget->used(), 64 * kMebibyte);
+}
+
+TEST(ResponseReader, CountsABodyUntilItsLastCopyHasGone) {
+  const auto budget = std::make_shared<MemoryBudget>(10 * kMebibyte);
+  ResponseReader reader(10 * kMebibyte, budget);
+  reader.begin(false);
+  give(reader, "HTTP/1.1 200 OK\r\nContent-Length: 1048576\r\n\r\n");
+  ASSERT_EQ(feed(reader, kMebibyte), State::complete);
+  {
+    const Body body = reader.take_body();
+    const Body copy = body;  // NOLINT(performance-unnecessary-copy-initialization)
+    reader.begin(false);
+    EXPECT_EQ(body.size(), kMebibyte);
+    EXPECT_EQ(budget->used(), kMebibyte);
+  }
+  EXPECT_EQ(budget->used(), 0U);
+}
+
+TEST(ResponseReader, FailsWhenThereIsNothingLeftOfTheBudget) {
+  for (const auto* framing : {"Content-Length: 1048576\r\n\r\n", "\r\n",
+                              "Transfer-Encoding: chunked\r\n\r\n100000\r\n"}) {
+    const auto budget = std::make_shared<MemoryBudget>(100'000);
+    ResponseReader reader(10 * kMebibyte, budget);
+    reader.begin(false);
+    give(reader, std::string("HTTP/1.1 200 OK\r\n") + framing);
+    EXPECT_EQ(feed(reader, kMebibyte), State::failed) << framing;
+    EXPECT_TRUE(reader.out_of_memory()) << framing;
+    EXPECT_LE(budget->used(), budget->limit());
+    EXPECT_EQ(budget->counts().memory_refused, 1U);
+    reader.begin(false);
+    EXPECT_EQ(budget->used(), 0U) << framing;
+  }
 }
 
 }  // namespace

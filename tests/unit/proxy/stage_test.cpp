@@ -322,10 +322,15 @@ TEST_P(ProxyTest, CapsThePortAndTheNetwork) {
 
   resolver_->set({origin(Path::tap, "port-2"), "10.0.0.6"});  // its neighbour is not hurt
   EXPECT_EQ(status_of(hold()), 200U);
+  EXPECT_EQ(status_of(hold()), 503U);  // but the last place is for one who has none
+  EXPECT_EQ(stage_->counters().over_fair_share, 1U);
+  resolver_->set({origin(Path::tap, "port-3"), "10.0.0.7"});
   EXPECT_EQ(status_of(hold()), 200U);
-  EXPECT_EQ(status_of(hold()), 503U);  // but the network has its share now
+  resolver_->set({origin(Path::tap, "port-4"), "10.0.0.8"});
+  EXPECT_EQ(status_of(hold()), 503U);  // and now the network has its share
   EXPECT_EQ(stage_->counters().over_port_cap, 1U);
   EXPECT_EQ(stage_->counters().over_network_cap, 1U);
+  resolver_->set({origin_, "10.0.0.5"});
   held.clear();
   EXPECT_TRUE(eventually([&] { return stage_->counters().open == 0; }));
   EXPECT_EQ(status_of(hold()), 200U);
@@ -335,6 +340,91 @@ TEST_P(ProxyTest, CapsThePortAndTheNetwork) {
     held.push_back(client());
   }
   EXPECT_TRUE(eventually([&] { return stage_->counters().open <= 5 + 64; }));
+}
+
+TEST_P(ProxyTest, PortsThatTakeAllTheyCanLeaveRoomForOneThatHasNone) {
+  ProxyOptions options;
+  options.max_connections_per_port = 64;
+  options.max_connections_per_network = 64;
+  start(options);
+  std::vector<Client> held;
+  const auto hold = [&](const std::string& port) {
+    resolver_->set({origin(Path::tap, port), "10.0.0.6"});
+    held.push_back(client());
+    held.back().send("GET / HTTP/1.1\r\n\r\n");
+    return status_of(held.back().read_response());
+  };
+  for (int greedy = 0; greedy < 7; ++greedy) {
+    for (int i = 0; i < 64 && hold("port-" + std::to_string(greedy)) == 200; ++i) {
+    }
+  }
+  EXPECT_GT(stage_->counters().over_fair_share, 0U);
+  // So do those that have been turned away and stay.
+  const auto seen = [&] {
+    const auto now = stage_->counters();
+    return now.connections + now.over_fair_share + now.over_port_cap + now.over_network_cap;
+  };
+  const auto before = seen();
+  for (int i = 0; i < 80; ++i) {
+    held.push_back(client());
+    held.back().send("GET / HT");
+  }
+  ASSERT_TRUE(eventually([&] { return seen() >= before + 80; }));
+  EXPECT_EQ(hold("a newcomer"), 200U);
+}
+
+TEST_P(ProxyTest, AddressesOfNoPortCountAsOneTogether) {
+  ProxyOptions options;
+  options.max_connections_unknown = 6;
+  options.max_connections_per_network = 64;
+  start(options);
+  std::vector<Client> held;
+  const auto hold = [&](const std::string& port, const std::string& address) {
+    resolver_->set({origin(Path::router, port), address});
+    held.push_back(client());
+    held.back().send("GET / HTTP/1.1\r\n\r\n");
+    return status_of(held.back().read_response());
+  };
+  int admitted = 0;
+  for (int i = 0; i < 40; ++i) {  // a guest without port security
+    admitted += hold("", "10.0.0." + std::to_string(i)) == 200 ? 1 : 0;
+  }
+  EXPECT_EQ(admitted, 6);
+  EXPECT_EQ(stage_->counters().over_unknown_cap, 34U);
+  EXPECT_EQ(hold("port-1", "10.0.1.1"), 200U);
+}
+
+TEST_P(ProxyTest, ANetworkLeavesRoomForOthersInTheProcess) {
+  ProxyOptions options;
+  start(options);
+  http::Workers few(1, {.connections = 32});
+  ProxyStage stage(few, *handler_, options);
+  few.start();
+  GuestListener listener;
+  listener.fd = std::move(*http::listen_tcp({"127.0.0.1", 0}));
+  const auto port = http::bound_port(listener.fd.get());
+  listener.resolver = resolver_;
+  stage.open(std::move(listener));
+  std::vector<Client> held;
+  const auto hold = [&](const std::string& network, int number) {
+    auto who = origin(Path::tap, network + std::to_string(number));
+    who->network_id = network;
+    resolver_->set({std::move(who), "10.0.0.6"});
+    held.push_back(Client::tcp(port));
+    held.back().send("GET / HT");
+  };
+  for (int i = 0; i < 20; ++i) {
+    hold("greedy", i);
+    ASSERT_TRUE(eventually([&] {
+      const auto now = stage.counters();
+      return now.connections + now.over_fair_share == static_cast<std::uint64_t>(i) + 1;
+    }));
+  }
+  EXPECT_LE(stage.counters().connections, 17U);
+  const auto before = stage.counters().connections;
+  hold("modest", 0);
+  EXPECT_TRUE(eventually([&] { return stage.counters().connections == before + 1; }));
+  stage.stop(0ms);
 }
 
 TEST_P(ProxyTest, LimitsTheRatePerPort) {

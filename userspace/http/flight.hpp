@@ -16,7 +16,7 @@
 #include <utility>
 #include <vector>
 
-namespace metatap::agent {
+namespace metatap::http {
 
 /// One answer that several coroutines wait for, each on its own executor. Thread-safe.
 template <class T>
@@ -64,4 +64,4 @@ class Flight {
   std::vector<std::function<void()>> waiters_;
 };
 
-}  // namespace metatap::agent
+}  // namespace metatap::http
