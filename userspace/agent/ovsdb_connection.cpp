@@ -38,7 +38,6 @@ OvsdbConnection::OvsdbConnection(asio::io_context& context, asio::ssl::context* 
       probe_(options.probe),
       share_(http::OverloadShare::of(context).memory()),
       socket_(context),
-      resolver_(context),
       watchdog_(context) {}
 
 asio::awaitable<Status> OvsdbConnection::connect(const OvsdbRemote& remote) {
@@ -47,12 +46,12 @@ asio::awaitable<Status> OvsdbConnection::connect(const OvsdbRemote& remote) {
   if (remote.kind == OvsdbRemote::Kind::unix_socket) {
     endpoints.emplace_back(asio::local::stream_protocol::endpoint(remote.host));
   } else {
-    auto [error, found] = co_await resolver_.async_resolve(remote.host, remote.port, kAwait);
-    if (error) {
-      co_return fail(ErrorCode::unavailable, "resolve the name: " + error.message());
+    auto found = co_await addresses_of(remote.host);
+    if (!found) {
+      co_return tl::make_unexpected(std::move(found.error()).in("resolve the name"));
     }
-    for (const auto& entry : found) {
-      endpoints.emplace_back(entry.endpoint());
+    for (const auto& address : *found) {
+      endpoints.emplace_back(asio::ip::tcp::endpoint(address, remote.port));
     }
   }
   error_code last = asio::error::host_not_found;
@@ -80,6 +79,15 @@ asio::awaitable<Status> OvsdbConnection::connect(const OvsdbRemote& remote) {
   }
   watch();
   co_return Status();
+}
+
+asio::awaitable<Result<http::Names::Addresses>> OvsdbConnection::addresses_of(
+    const std::string& host) {
+  error_code error;
+  if (const auto literal = asio::ip::make_address(host, error); !error) {
+    co_return http::Names::Addresses{literal};
+  }
+  co_return co_await http::Names::of(context_).find(host, connect_within_);
 }
 
 /// Until watch() takes the timer over.
@@ -115,7 +123,6 @@ void OvsdbConnection::watch() {
 void OvsdbConnection::close() {
   closed_ = true;
   error_code ignored;
-  resolver_.cancel();
   watchdog_.cancel();
   socket_.close(ignored);  // ends whatever is waited for
 }

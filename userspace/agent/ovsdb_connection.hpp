@@ -18,6 +18,7 @@
 
 #include "agent/ovsdb_remote.hpp"
 #include "agent/ovsdb_value.hpp"
+#include "http/names.hpp"
 #include "http/overload.hpp"
 #include "metatap/result.hpp"
 
@@ -43,6 +44,8 @@ class OvsdbConnection : public std::enable_shared_from_this<OvsdbConnection> {
                                               const nlohmann::json& id);
 
  private:
+  [[nodiscard]] boost::asio::awaitable<Result<http::Names::Addresses>> addresses_of(
+      const std::string& host);
   void close_unless_connected();
   void watch();
   boost::asio::awaitable<void> write();
@@ -53,7 +56,6 @@ class OvsdbConnection : public std::enable_shared_from_this<OvsdbConnection> {
   http::MemoryShare share_;  ///< of what has come and is not whole
   boost::asio::generic::stream_protocol::socket socket_;
   std::optional<boost::asio::ssl::stream<boost::asio::generic::stream_protocol::socket&>> tls_;
-  boost::asio::ip::tcp::resolver resolver_;
   boost::asio::steady_timer watchdog_;
   bool closed_ = false, writing_ = false;
   bool heard_ = true, asked_ = false;  ///< since the watchdog looked last; and what it did

@@ -2,6 +2,7 @@
 #include "agent/ovsdb_remote.hpp"
 
 #include <algorithm>
+#include <charconv>
 #include <string_view>
 #include <utility>
 
@@ -40,7 +41,10 @@ Result<OvsdbRemote> OvsdbRemote::parse(const std::string& text) {
   }
   remote.kind = kind == "ssl" ? Kind::ssl : Kind::tcp;
   remote.host = rest.substr(0, last);
-  remote.port = rest.substr(last + 1);
+  const auto* const end = rest.data() + rest.size();
+  if (std::from_chars(rest.data() + last + 1, end, remote.port).ptr != end || remote.port == 0) {
+    return wrong();
+  }
   if (remote.host.size() > 2 && remote.host.front() == '[' && remote.host.back() == ']') {
     remote.host = remote.host.substr(1, remote.host.size() - 2);
   }

@@ -27,7 +27,8 @@ struct OvsdbOptions {
 /// Where an OVSDB server listens.
 struct OvsdbRemote {
   enum class Kind : std::uint8_t { unix_socket, tcp, ssl } kind = Kind::tcp;
-  std::string text, host, port;  ///< host is the path of a UNIX socket
+  std::string text, host;  ///< host is the path of a UNIX socket
+  std::uint16_t port = 0;
 
   static Result<OvsdbRemote> parse(const std::string& text);
 };

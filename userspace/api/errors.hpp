@@ -20,4 +20,7 @@ inline constexpr std::string_view kUnknownErrorMessage =
 [[nodiscard]] Response error_response(const Request& request, unsigned status,
                                       std::string_view message = {});
 
+/// 503 with Retry-After: what cannot be answered now, but soon.
+[[nodiscard]] Response unavailable_response(const Request& request);
+
 }  // namespace metatap::api

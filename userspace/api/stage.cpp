@@ -342,13 +342,23 @@ ApiStage::Lookup ApiStage::by_signature(const Request& request) const {
   if (!valid) {
     return refuse(403, "Invalid proxy request signature.");
   }
-  if (!lookup.document || lookup.document->project_id() != *headers.tenant.value) {
+  if (!lookup.document) {
+    return {nullptr, {}, no_such_instance(request)};
+  }
+  if (lookup.document->project_id() != *headers.tenant.value) {
     return refuse(404);
   }
   if (headers.forwarded.value) {
     lookup.caller = *headers.forwarded.value;
   }
   return lookup;
+}
+
+Response ApiStage::no_such_instance(const Request& request) const {
+  if (!hooks_.inventory_known || hooks_.inventory_known()) {
+    return error_response(request, 404);
+  }
+  return unavailable_response(request);
 }
 
 ApiStage::Lookup ApiStage::by_address(const Request& request) const {
@@ -364,7 +374,7 @@ ApiStage::Lookup ApiStage::by_address(const Request& request) const {
   const auto table = addresses_->get();
   const auto owners = table->find(address);
   if (owners == table->end()) {
-    return refuse(404);
+    return {nullptr, {}, no_such_instance(request)};
   }
   if (owners->second.size() > 1) {
     return refuse(500, kUnknownErrorMessage);  // why is in the log: the others are not its affair
@@ -447,7 +457,7 @@ ApiStage::Outcome ApiStage::password(const Request& request, const DocumentPtr& 
 
 boost::asio::awaitable<Response> ApiStage::store_password(const Request& request,
                                                           DocumentPtr document) {
-  Status stored = fail(ErrorCode::unavailable, "this process has no store");
+  Status stored = fail(ErrorCode::unsupported, "this process has no store");
   if (hooks_.store_password) {
     stored = co_await hooks_.store_password(document->uuid(), std::string(request.body));
   }
@@ -462,6 +472,10 @@ boost::asio::awaitable<Response> ApiStage::store_password(const Request& request
     case ErrorCode::not_found:
       co_return error_response(request, 400,
                                fmt::format("Instance {} could not be found.", document->uuid()));
+    case ErrorCode::unavailable:
+    case ErrorCode::timeout:
+      log::warn("instance {}: password not stored: {}", document->uuid(), stored.error().message);
+      co_return unavailable_response(request);
     default:
       not_stored_.error("instance {}: password not stored: {}", document->uuid(),
                         stored.error().message);

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "api/static_vendordata.hpp"
 
-#include <fstream>
-#include <sstream>
-
+#include "base/file.hpp"
 #include "base/log.hpp"
 
 namespace metatap::api {
@@ -23,16 +21,11 @@ StaticVendordata::Stamp StaticVendordata::stamp() const {
 }
 
 Result<Json> StaticVendordata::read() const {
-  std::ifstream file(path_, std::ios::binary);
-  if (!file) {
-    return fail_errno(errno, "open");
+  const auto text = read_file(path_);
+  if (!text) {
+    return tl::make_unexpected(text.error());
   }
-  std::ostringstream text;
-  text << file.rdbuf();
-  if (file.bad() || text.fail()) {
-    return fail(ErrorCode::unavailable, "read: failed");
-  }
-  return Json::parse(text.str());
+  return Json::parse(*text);
 }
 
 void StaticVendordata::refresh() {

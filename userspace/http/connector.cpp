@@ -14,6 +14,9 @@
 #include <cstring>
 #include <vector>
 
+#include "base/log.hpp"
+#include "http/names.hpp"
+
 namespace metatap::http {
 namespace {
 
@@ -88,14 +91,14 @@ awaitable<UniqueFd> connect_tcp(asio::io_context& context, const TcpEndpoint& en
   if (const auto literal = asio::ip::make_address(endpoint.host, error); !error) {
     targets.emplace_back(literal, endpoint.port);
   } else {
-    asio::ip::tcp::resolver resolver(context);
-    const auto [failed, found] =
-        co_await resolver.async_resolve(endpoint.host, std::to_string(endpoint.port), kAwait);
-    if (failed) {
+    const std::chrono::milliseconds left(std::max<std::int64_t>(0, deadline - Deadlines::now()));
+    const auto found = co_await Names::of(context).find(endpoint.host, left);
+    if (!found) {
+      log::debug("upstream: {}", found.error().message);
       co_return UniqueFd();
     }
-    for (const auto& entry : found) {
-      targets.push_back(entry.endpoint());
+    for (const auto& address : *found) {
+      targets.emplace_back(address, endpoint.port);
     }
   }
   for (const auto& target : targets) {

@@ -5,7 +5,9 @@
 #include <optional>
 #include <string_view>
 
-/// What systemd is told (sd_notify(3)). Without a manager each call does nothing.
+/// What systemd is told (sd_notify(3)). Without a manager each call does nothing. Nobody waits for
+/// a manager that does not read: what it has no room for is lost, but for readiness, which is given
+/// five seconds.
 namespace metatap::sys {
 
 void notify_ready(std::string_view status);
