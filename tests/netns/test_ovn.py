@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import threading
 import time
+import uuid
 
 import mtlab
 import pytest
@@ -113,13 +114,9 @@ class Ovn:
         transact(self.local.remote, "Open_vSwitch",
                  {"op": "insert", "table": "Open_vSwitch",
                   "row": {"external_ids": table(**{"system-id": CHASSIS})}})
-        self.chassis = self.write(
-            {"op": "insert", "table": "Encap", "uuid-name": "e",
-             "row": {"type": "geneve", "ip": "192.0.2.1", "chassis_name": CHASSIS}},
-            {"op": "insert", "table": "Chassis",
-             "row": {"name": CHASSIS, "hostname": CHASSIS, "encaps": ["named-uuid", "e"]}},
-        )[1]["uuid"]
         self.networks = {}
+        self.sign_on()
+        self.write({"op": "insert", "table": "SB_Global", "row": {"nb_cfg": 1}})
 
     @property
     def remotes(self):
@@ -141,21 +138,60 @@ class Ovn:
                          "external_ids": table(name=f"neutron-{network_id}")}})[0]["uuid"]
         return self.networks[network_id]
 
-    def bind(self, guest):
-        """What ovn-northd and ovn-controller write when Neutron has a port for this guest."""
-        port = self.ports[guest.port_id]
-        datapath = self.network(port["network_id"])
+    def sign_on(self):
+        """What ovn-controller writes when it begins."""
         self.keys += 1
-        self.write({"op": "insert", "table": "Port_Binding", "row": {
-            "logical_port": guest.port_id, "datapath": datapath,
-            "chassis": self.chassis, "tunnel_key": self.keys,
-            "mac": f"{guest.mac} {guest.ip4} {guest.ip6}",
-            "external_ids": table(**{"neutron:device_id": guest.instance_id,
-                                     "neutron:project_id": port["project_id"]})}})
+        self.chassis = self.write(
+            {"op": "insert", "table": "Encap", "uuid-name": "e",
+             "row": {"type": "geneve", "ip": f"192.0.2.{self.keys}", "chassis_name": CHASSIS}},
+            {"op": "insert", "table": "Chassis", "uuid-name": "c",
+             "row": {"name": CHASSIS, "hostname": CHASSIS, "encaps": ["named-uuid", "e"]}},
+            {"op": "insert", "table": "Chassis_Private",
+             "row": {"name": CHASSIS, "chassis": ["named-uuid", "c"]}},
+        )[1]["uuid"]
+
+    def sign_off(self):
+        """What it does at an orderly end; the databases clear what pointed at the chassis."""
+        for name in ("Chassis", "Chassis_Private"):
+            self.write({"op": "delete", "table": name, "where": [["name", "==", CHASSIS]]})
+
+    def row_of(self, guest):
+        """A port as Neutron's ML2/OVN driver and ovn-northd fill it; nobody has bound it yet."""
+        port = self.ports[guest.port_id]
+        self.keys += 1
+        addresses = f"{guest.mac} {guest.ip4} {guest.ip6}"
+        return {
+            "logical_port": guest.port_id, "datapath": self.network(port["network_id"]),
+            "tunnel_key": self.keys,
+            "mac": ["set", [addresses, "00:00:5e:00:01:01"]],  # VRRP's sorts before the port's
+            "port_security": ["set", [addresses, "00:00:5e:00:01:01 203.0.113.1"]],
+            "options": table(**{"requested-chassis": CHASSIS, "mcast_flood_reports": "true"}),
+            "external_ids": table(**{
+                "name": guest.name, "neutron:port_name": guest.name,
+                "neutron:cidrs": f"{guest.ip4}/24 {guest.ip6}/64",
+                "neutron:device_id": guest.instance_id, "neutron:device_owner": "compute:nova",
+                "neutron:project_id": port["project_id"], "neutron:revision_number": "4",
+                "neutron:network_name": f"neutron-{port['network_id']}",
+                "neutron:security_group_ids": "", "neutron:vnic_type": "normal"})}
+
+    def bind(self, guest):
+        """What follows when Neutron has a port for this guest: ovn-controller binds it."""
+        self.write({"op": "insert", "table": "Port_Binding",
+                    "row": {**self.row_of(guest), "chassis": self.chassis}})
+
+    def claim(self, guest, chassis):
+        self.write({"op": "update", "table": "Port_Binding",
+                    "where": [["logical_port", "==", guest.port_id]], "row": {"chassis": chassis}})
 
     def unbind(self, guest):
         self.write({"op": "delete", "table": "Port_Binding",
                     "where": [["logical_port", "==", guest.port_id]]})
+
+    def agent_shown(self):
+        """What Neutron reads of the metadata agent of this host."""
+        rows = self.write({"op": "select", "table": "Chassis_Private",
+                           "where": [["name", "==", CHASSIS]]})[0]["rows"]
+        return dict(rows[0]["external_ids"][1]) if rows else {}
 
     def plug(self, guest, device=None):
         """What Nova and ovs-vswitchd write when the guest's tap is there."""
@@ -165,7 +201,8 @@ class Ovn:
             self.local.remote, "Open_vSwitch",
             {"op": "insert", "table": "Interface", "uuid-name": "i",
              "row": {"name": device, "ifindex": ifindex,
-                     "external_ids": table(**{"iface-id": guest.port_id})}},
+                     "external_ids": table(**{"iface-id": guest.port_id,
+                                              "attached-mac": guest.mac})}},
             {"op": "insert", "table": "Port", "uuid-name": "p",
              "row": {"name": device, "interfaces": ["named-uuid", "i"]}},
             {"op": "insert", "table": "Bridge", "uuid-name": "b",
@@ -193,11 +230,25 @@ def host(request, tmp_path_factory):
         ports = json.loads(lab.inventory_file.read_text())["ports"]
         lab.edit_inventory(lambda document: document.update(ports=[]))
         ovn = Ovn(tmp_path_factory.mktemp("ovn"), ports, getattr(request, "param", 1))
-        deployment = mtlab.Deployment(lab, config={
+        # Neutron's own file, as a deployment has it.
+        theirs = lab.state / "neutron_ovn_metadata_agent.ini"
+        theirs.write_text(f"""[DEFAULT]
+debug = False
+agent_down_time = 9
+nova_metadata_host = 192.0.2.10
+metadata_workers = 2
+[agent]
+root_helper = sudo neutron-rootwrap /etc/neutron/rootwrap.conf
+[ovs]
+ovsdb_connection = {ovn.local.remote}
+ovsdb_connection_timeout = 180
+[ovn]
+ovn_sb_connection = {ovn.remotes}
+ovsdb_probe_interval = 60000
+""")
+        deployment = mtlab.Deployment(lab, arguments=["--config-file", str(theirs)], config={
             "agent": {"directory": "ovn"},
-            "dataplane": {"devices": f"tap{lab.plan.tag}*,{nameless(lab)}"},
-            "ovs": {"ovsdb_connection": ovn.local.remote},
-            "ovn": {"ovn_sb_connection": ovn.remotes}}).start()
+            "dataplane": {"devices": f"tap{lab.plan.tag}*,{nameless(lab)}"}}).start()
         yield lab, ovn, deployment
     finally:
         if deployment:
@@ -275,3 +326,90 @@ def test_losing_the_leader_under_load_loses_no_request(host):
     assert len(answers) > 10 and set(answers) == {red.instance_id}
     status = json.loads(mtlab.metatap(deployment.admin_socket, "--json", "status").stdout)
     assert status["ovn"]["ports"] == 2
+
+
+def shown(deployment, *what):
+    return json.loads(mtlab.metatap(deployment.admin_socket, "--json", *what, check=False).stdout)
+
+
+def test_a_restart_of_ovn_controller_loses_no_request(host):
+    lab, ovn, _ = host
+    red = lab["red1"]
+    ovn.bind(red)
+    ovn.plug(red)
+    mtlab.wait_until(lambda: who(red) == red.instance_id, 5, "the tap is served")
+    answers, stop = [], threading.Event()
+
+    def ask():
+        while not stop.is_set():
+            answers.append(who(red))
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+
+    def some(number):
+        begin = len(answers)
+        mtlab.wait_until(lambda: len(answers) >= begin + number, 10, "guests go on asking")
+    try:
+        ovn.claim(red, ["set", []])
+        some(20)
+        ovn.claim(red, ovn.chassis)
+        ovn.sign_off()
+        some(20)
+        ovn.sign_on()
+        some(20)
+        ovn.claim(red, ovn.chassis)
+        some(20)
+    finally:
+        stop.set()
+        asking.join()
+    assert set(answers) == {red.instance_id}
+
+
+def test_neutron_sees_the_agent_alive(host):
+    _, ovn, _ = host
+    expected = uuid.uuid5(uuid.uuid5(uuid.UUID("d34bf9f6-da32-4871-9af8-15a4626b41ab"), CHASSIS),
+                          "metadata_agent")
+    mtlab.wait_until(lambda: ovn.agent_shown().get("neutron:ovn-metadata-sb-cfg") == "1", 5,
+                     "the agent is shown")
+    assert ovn.agent_shown()["neutron:ovn-metadata-id"] == str(expected)
+    ovn.write({"op": "update", "table": "SB_Global", "where": [], "row": {"nb_cfg": 2}})
+    mtlab.wait_until(lambda: ovn.agent_shown()["neutron:ovn-metadata-sb-cfg"] == "2", 10,
+                     "the question who is alive is answered")
+
+
+def test_what_an_operator_sees(host):
+    lab, ovn, deployment = host
+    red, blue = lab["red1"], lab["blue1"]
+    ovn.bind(red)
+    ovn.plug(red)
+    broken = ovn.row_of(blue)
+    broken["external_ids"] = table(**{"neutron:cidrs": f"{blue.ip4}/24"})
+    ovn.write({"op": "insert", "table": "Port_Binding", "row": {**broken, "chassis": ovn.chassis}})
+    mtlab.wait_until(lambda: who(red) == red.instance_id, 5, "the tap is served")
+    (row,) = shown(deployment, "ports")
+    assert (row["id"], row["ovn"], row["state"], row["name"]) == \
+        (red.port_id, "bound", "steered", red.name)
+    assert row["mac_address"] == red.mac
+    (skipped,) = shown(deployment, "status")["ovn"]["skipped"]
+    assert (skipped["port"], skipped["reason"]) == (blue.port_id, "no_owner")
+    assert any(finding["subject"] == f"port {blue.port_id}" for finding in shown(deployment, "doctor"))
+
+    # What neutron-ovn-metadata-agent has left: named, and left alone.
+    network = ovn.ports[red.port_id]["network_id"]
+    old = f"ovnmeta-{network}"
+    subprocess.run(["ip", "netns", "add", old], check=True)
+    try:
+        (left,) = [finding for finding in shown(deployment, "doctor") if finding["subject"] == old]
+        assert "removable" in left["advice"] and f"tap{network[:10]}0" in left["advice"]
+        ovn.write({"op": "update", "table": "Port_Binding",
+                   "where": [["logical_port", "==", blue.port_id]],
+                   "row": {"type": "external", "datapath": ovn.network(network),
+                           "external_ids": table(**{"neutron:device_id": blue.instance_id,
+                                                    "neutron:cidrs": f"{blue.ip4}/24"})}})
+        mtlab.wait_until(lambda: len(shown(deployment, "ports")) == 2, 5, "the external port is known")
+        (left,) = [finding for finding in shown(deployment, "doctor") if finding["subject"] == old]
+        assert left["advice"].startswith("keep it")
+    finally:
+        subprocess.run(["ip", "netns", "delete", old], check=True)
+    assert who(red) == red.instance_id

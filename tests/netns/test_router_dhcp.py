@@ -37,6 +37,26 @@ def test_ipv6_on_the_link(networks, name):
     assert (status, body) == (200, f"{name}.novalocal")
 
 
+def test_ipv6_needs_no_ipv6_subnet(make_lab):
+    """fe80::a9fe:a9fe is asked on the link; that the network has IPv4 alone does not matter."""
+    lab = make_lab("dhcp")
+
+    def without_v6(document):
+        document["subnets"] = [s for s in document["subnets"] if s["ip_version"] == 4]
+        for port in document["ports"]:
+            port["fixed_ips"] = [f for f in port["fixed_ips"] if ":" not in f["ip_address"]]
+    lab.edit_inventory(without_v6)
+    daemon = routerkit.daemon_of(lab).start()
+    try:
+        routerkit.wait_steered(lab, 3)
+        for name, own in (("onlink", "fe80::4444"), ("routed", "fe80::4545")):
+            assert lab[name].get(HOSTNAME).text == f"{name}.novalocal"
+            status, body = lab[name].run("link_local_get", HOSTNAME, own, module="routerload")
+            assert (status, body) == (200, f"{name}.novalocal")
+    finally:
+        daemon.stop()
+
+
 def test_dnsmasq_gives_the_route(networks, tmp_path):
     """A real DHCP client: address and option 121 from the namespace's dnsmasq."""
     lab, _ = networks

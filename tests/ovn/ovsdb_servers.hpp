@@ -105,9 +105,10 @@ class OvsdbServer {
   OvsdbServer(const OvsdbServer&) = delete;
   OvsdbServer& operator=(const OvsdbServer&) = delete;
 
+  /// `schema_name`: one that is installed, or a path.
   bool create(const std::string& schema_name) {
-    return finish({"/usr/bin/ovsdb-tool", "create", base_ + ".db", schema(schema_name)->string()},
-                  base_ + ".log") == 0;
+    const auto path = schema_name.starts_with('/') ? schema_name : schema(schema_name)->string();
+    return finish({"/usr/bin/ovsdb-tool", "create", base_ + ".db", path}, base_ + ".log") == 0;
   }
   bool create_cluster(const std::string& schema_name) {
     return finish({"/usr/bin/ovsdb-tool", "create-cluster", base_ + ".db",
@@ -147,6 +148,11 @@ class OvsdbServer {
   [[nodiscard]] std::string raft() const { return "unix:" + base_ + ".raft"; }
   [[nodiscard]] bool running() const { return pid_ > 0; }
   [[nodiscard]] pid_t pid() const { return pid_; }
+
+  /// Makes the database one of that schema, as ovn-ctl does at an upgrade.
+  [[nodiscard]] bool convert(const std::string& path) const {
+    return finish({"/usr/bin/ovsdb-client", "convert", remote(), path}, base_ + ".log") == 0;
+  }
 
   /// What `ovs-appctl` says.
   [[nodiscard]] std::string control(const std::string& command) const {

@@ -214,8 +214,9 @@ class Commands {
     app.add_subcommand("status", "what runs here and how it is")->callback([this] {
       exit_ = terminal_.ask("GET", "/v1/status", sections_of);
     });
-    app.add_subcommand("ports", "the ports of the inventory and how each is served")
-        ->callback([this] { exit_ = terminal_.ask("GET", "/v1/ports", short_ports); });
+    app.add_subcommand("ports", "the ports of this host and how each is served")->callback([this] {
+      exit_ = terminal_.ask("GET", "/v1/ports", short_ports);
+    });
     app.add_subcommand("doctor", "looks for what is wrong")->callback([this] {
       exit_ = doctor(terminal_);
     });

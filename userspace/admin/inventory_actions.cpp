@@ -61,9 +61,10 @@ std::string device_of(const Port& port) {
   return port.device ? *port.device : "tap" + port.id.substr(0, kIdInDevice);
 }
 
-Json ports_json(const Registry& registry, const Inventory& inventory) {
+/// The ports of `served`, which may know nothing of instances, with their names in `inventory`.
+Json ports_json(const Registry& registry, const Inventory& served, const Inventory& inventory) {
   Json rows = Json::array();
-  for (const auto& [id, port] : inventory.ports) {
+  for (const auto& [id, port] : served.ports) {
     Json addresses = Json::array();
     for (const auto& fixed : port->fixed_ips) {
       addresses.push_back(fixed.ip_address);
@@ -180,7 +181,8 @@ Result<std::shared_ptr<const Instance>> find_instance(const Inventory& inventory
   return only;
 }
 
-void register_inventory(Registry& registry, InventoryService& inventory, Settled settled) {
+void register_inventory(Registry& registry, InventoryService& inventory, Settled settled,
+                        ServedPorts ports) {
   registry.add_status("inventory", [&inventory] { return state_json(inventory); });
   registry.add_health("database", [&inventory]() -> std::string {
     const auto health = inventory.state().store;
@@ -230,9 +232,11 @@ void register_inventory(Registry& registry, InventoryService& inventory, Settled
     return findings;
   });
 
-  registry.add_json_action("GET", "/v1/ports", [&](const Call&) -> Result<Json> {
-    return ports_json(registry, *inventory.current());
-  });
+  registry.add_json_action("GET", "/v1/ports",
+                           [&registry, &inventory, ports](const Call&) -> Result<Json> {
+                             const auto known = inventory.current();
+                             return ports_json(registry, ports ? *ports() : *known, *known);
+                           });
   registry.add_action("GET", "/v1/inventory", [&inventory](Call) -> asio::awaitable<Response> {
     return [](InventoryService& service) -> asio::awaitable<Response> {
       Response response;

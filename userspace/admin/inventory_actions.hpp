@@ -3,6 +3,7 @@
 
 #include <boost/asio/awaitable.hpp>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -16,10 +17,14 @@ namespace metatap::admin {
 /// sentence for each device or namespace.
 using Settled = std::function<boost::asio::awaitable<std::vector<std::string>>()>;
 
+/// Whose ports are served: the inventory's, or those that somebody else tells of.
+using ServedPorts = std::function<std::shared_ptr<const Inventory>()>;
+
 /// What an operator can see of the inventory and do with it: the sections and actions under
 /// /v1/inventory, /v1/ports and /v1/instances. Both outlive the server that serves the registry.
-/// A change is answered after `settled`; null: at once.
-void register_inventory(Registry& registry, InventoryService& inventory, Settled settled = nullptr);
+/// A change is answered after `settled`; null: at once. `ports` null: the inventory's.
+void register_inventory(Registry& registry, InventoryService& inventory, Settled settled = nullptr,
+                        ServedPorts ports = nullptr);
 
 /// GET /v1/config: the settings that were read, secrets masked, each with file and line.
 void register_config(Registry& registry, const Config& config);

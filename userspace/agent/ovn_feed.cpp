@@ -2,18 +2,16 @@
 #include "agent/ovn_feed.hpp"
 
 #include <algorithm>
-#include <charconv>
+#include <utility>
 
-#include "agent/place.hpp"
 #include "base/log.hpp"
-#include "base/option_reader.hpp"
 
 namespace metatap::agent {
 namespace {
 
 using nlohmann::json;
 
-constexpr std::string_view kNeutronPrefix = "neutron-";
+constexpr std::string_view kDefaultBridge = "br-int";
 
 json no_rows() {
   return json::array({false});
@@ -23,19 +21,8 @@ json uuid_value(const std::string& uuid) {
   return json::array({"uuid", uuid});
 }
 
-std::vector<std::string> words(std::string_view text) {
-  std::vector<std::string> all;
-  while (!text.empty()) {
-    const auto end = text.find(' ');
-    if (end != 0) {
-      all.emplace_back(text.substr(0, end));
-    }
-    if (end == std::string_view::npos) {
-      break;
-    }
-    text.remove_prefix(end + 1);
-  }
-  return all;
+json clause(std::string_view column, std::string_view function, json value) {
+  return json::array({column, function, std::move(value)});
 }
 
 std::vector<std::string> comma_separated(const std::string& text) {
@@ -51,45 +38,42 @@ std::vector<std::string> comma_separated(const std::string& text) {
   return all;
 }
 
-/// The network Neutron named the datapath after; empty if it named it not.
-std::string network_of(const OvsdbRow& datapath) {
-  auto name = ovsdb_entry(datapath, "external_ids", "name").value_or("");
-  if (name.starts_with(kNeutronPrefix)) {
-    name.erase(0, kNeutronPrefix.size());
-  }
-  return name;
+std::map<std::string, OvsdbMonitor> southbound_tables() {
+  std::map<std::string, OvsdbMonitor> tables;
+  tables["Chassis"] = {{"name"}, no_rows()};
+  tables["Chassis_Private"] = {{"name", "external_ids"}, no_rows(), true};
+  tables["SB_Global"] = {{"nb_cfg"}, no_rows(), true};
+  tables["Port_Binding"] = {{"logical_port", "type", "chassis", "additional_chassis",
+                             "requested_chassis", "requested_additional_chassis", "mac",
+                             "port_security", "datapath", "external_ids", "parent_port", "tag"},
+                            no_rows()};
+  tables["Datapath_Binding"] = {{"external_ids"}, no_rows()};
+  return tables;
+}
+
+/// A guest's port, or what stands in for one that has no device here. Patches, routers' and virtual
+/// ports, and the metadata port itself are not: a virtual port is an address of its parent.
+bool is_guest(const OvsdbRow& row) {
+  const auto type = ovsdb_text(row, "type").value_or("");
+  return type.empty() || type == "external";
+}
+
+bool includes(const std::vector<std::string>& all, const std::string& one) {
+  return std::ranges::find(all, one) != all.end();
 }
 
 }  // namespace
 
-Result<OvnOptions> OvnOptions::from(const Config& config) {
-  OvnOptions options;
-  OptionReader read(config);
-  std::string local = "unix:/var/run/openvswitch/db.sock";
-  std::string southbound;
-  read.text({"ovs", "ovsdb_connection", "The host's Open vSwitch database: unix:, tcp: or ssl:"},
-            local);
-  read.text({"ovs", "ssl_key_file", "Private key for ssl:"}, options.local.private_key);
-  read.text({"ovs", "ssl_cert_file", "Certificate for ssl:"}, options.local.certificate);
-  read.text({"ovs", "ssl_ca_cert_file", "CA certificates for ssl:"}, options.local.ca_cert);
-  read.text({"ovn", "ovn_sb_connection",
-             "Members of OVN's southbound database; empty: as external_ids:ovn-remote has them"},
-            southbound);
-  read.text({"ovn", "ovn_sb_private_key", "Private key for ssl:"}, options.southbound.private_key);
-  read.text({"ovn", "ovn_sb_certificate", "Certificate for ssl:"}, options.southbound.certificate);
-  read.text({"ovn", "ovn_sb_ca_cert", "CA certificates for ssl:"}, options.southbound.ca_cert);
-  read.milliseconds(
-      {"ovn", "ovsdb_probe_interval", "A silent server is asked for a sign of life after so long"},
-      options.local.probe, 1'000, 3'600'000);
-  if (!read.status()) {
-    return tl::make_unexpected(read.status().error());
+std::string_view name_of(OvnFeed::Standing standing) {
+  switch (standing) {
+    case OvnFeed::Standing::bound:
+      return "bound";
+    case OvnFeed::Standing::additional:
+      return "additional";
+    case OvnFeed::Standing::unbound:
+      return "unbound";
   }
-  options.southbound.probe = options.local.probe;
-  options.local.remotes = comma_separated(local);
-  options.local.database = "Open_vSwitch";
-  options.southbound.remotes = comma_separated(southbound);
-  options.southbound.database = "OVN_Southbound";
-  return options;
+  return "";
 }
 
 OvnFeed::OvnFeed(boost::asio::io_context& context, OvnOptions options)
@@ -122,6 +106,13 @@ void OvnFeed::start() {
   local_->start();
 }
 
+void OvnFeed::report() {
+  reporting_ = options_.report;
+  if (heartbeat_ && reporting_) {
+    heartbeat_->look(bridge_);
+  }
+}
+
 void OvnFeed::wait_until_ready(std::chrono::milliseconds limit) {
   const auto end = std::chrono::steady_clock::now() + limit;
   while (!ready_ && std::chrono::steady_clock::now() < end) {
@@ -144,7 +135,21 @@ OvnFeed::Health OvnFeed::health() const {
           .chassis = chassis_,
           .registered = !chassis_uuid_.empty(),
           .ports = inventory_->ports.size(),
-          .skipped = skipped_};
+          .skipped = skipped_,
+          .report = heartbeat_ ? heartbeat_->health() : OvnHeartbeat::Health()};
+}
+
+std::optional<OvnFeed::PortFacts> OvnFeed::facts(std::string_view port) const {
+  const auto* row = row_of(port);
+  const auto known = inventory_->ports.find(port);
+  if (row == nullptr || known == inventory_->ports.end()) {
+    return std::nullopt;
+  }
+  const auto parent = ovsdb_text(*row, "parent_port").value_or("");
+  const auto standing = standing_of(*row, tap_of(parent.empty() ? port : parent));
+  return PortFacts{.name = ovsdb_entry(*row, "external_ids", "neutron:port_name").value_or(""),
+                   .standing = standing.value_or(Standing::unbound),
+                   .external = ovsdb_text(*row, "type") == "external"};
 }
 
 void OvnFeed::local_changed(const OvsdbClient::Changes& changes) {
@@ -157,14 +162,18 @@ void OvnFeed::local_changed(const OvsdbClient::Changes& changes) {
   const auto& own = local_->rows("Open_vSwitch");
   if (!own.empty()) {
     const auto& row = own.begin()->second;
+    const auto bridge = ovsdb_entry(row, "external_ids", "ovn-bridge").value_or("");
+    bridge_ = bridge.empty() ? kDefaultBridge : bridge;
     if (auto name = ovsdb_entry(row, "external_ids", "system-id"); name && *name != chassis_) {
       chassis_ = std::move(*name);
+      heartbeat_.reset();
       log::info("ovn: this chassis is {}", chassis_);
     }
     if (options_.southbound.remotes.empty()) {
       auto remotes = comma_separated(ovsdb_entry(row, "external_ids", "ovn-remote").value_or(""));
       if (!remotes.empty() && remotes != remotes_) {
         remotes_ = std::move(remotes);
+        heartbeat_.reset();
         southbound_.reset();
         rebuild_ = true;
       }
@@ -176,80 +185,82 @@ void OvnFeed::local_changed(const OvsdbClient::Changes& changes) {
 }
 
 void OvnFeed::connect_southbound() {
-  if (southbound_ || remotes_.empty() || chassis_.empty()) {
+  if (remotes_.empty() || chassis_.empty()) {
     return;
   }
-  auto options = options_.southbound;
-  options.remotes = remotes_;
-  std::map<std::string, OvsdbMonitor> tables;
-  tables["Chassis"].columns = {"name"};
-  tables["Chassis"].where = no_rows();
-  tables["Port_Binding"].columns = {"logical_port",       "type",        "chassis",
-                                    "additional_chassis", "mac",         "datapath",
-                                    "external_ids",       "parent_port", "tag"};
-  tables["Port_Binding"].where = no_rows();
-  tables["Datapath_Binding"].columns = {"external_ids"};
-  tables["Datapath_Binding"].where = no_rows();
-  auto client = OvsdbClient::create(
-      context_, std::move(options), std::move(tables),
-      [this](const OvsdbClient::Changes& changes) { southbound_changed(changes); });
-  if (!client) {
-    log::error("ovn: external_ids:ovn-remote: {}", client.error().message);
-    return;
+  if (!southbound_) {
+    auto options = options_.southbound;
+    options.remotes = remotes_;
+    auto client = OvsdbClient::create(
+        context_, std::move(options), southbound_tables(),
+        [this](const OvsdbClient::Changes& changes) { southbound_changed(changes); });
+    if (!client) {
+      log::error("ovn: external_ids:ovn-remote: {}", client.error().message);
+      return;
+    }
+    southbound_ = std::move(*client);
+    choose_rows();
+    southbound_->start();
   }
-  southbound_ = std::move(*client);
-  choose_rows();
-  southbound_->start();
+  if (!heartbeat_) {
+    heartbeat_ =
+        std::make_shared<OvnHeartbeat>(context_, *southbound_, chassis_, options_.report_within);
+  }
+  if (reporting_) {
+    heartbeat_->look(bridge_);
+  }
 }
 
-/// Asks for the rows that concern this chassis, and no others. A narrower question follows from
-/// the answer to a wider one: our name, then our ports, then their networks.
+/// Asks for the rows that concern this host, and no others. A narrower question follows from the
+/// answer to a wider one: our name, then our ports, then their networks.
 void OvnFeed::choose_rows() {
   if (!southbound_) {
     return;
   }
-  southbound_->where("Chassis", json::array({json::array({"name", "==", chassis_})}));
-  chassis_uuid_.clear();
-  for (const auto& [uuid, row] : southbound_->rows("Chassis")) {
+  const auto by_name = json::array({clause("name", "==", chassis_)});
+  southbound_->where("Chassis", by_name);
+  if (options_.report) {
+    southbound_->where("Chassis_Private", by_name);
+    southbound_->where("SB_Global", json::array({true}));
+  }
+  std::string uuid;
+  for (const auto& [row_uuid, row] : southbound_->rows("Chassis")) {
     if (ovsdb_text(row, "name") == chassis_) {
-      chassis_uuid_ = uuid;
+      uuid = row_uuid;
     }
   }
-  if (chassis_uuid_.empty()) {
-    southbound_->where("Port_Binding", no_rows());
-  } else {
-    const auto uuid = uuid_value(chassis_uuid_);
-    southbound_->where("Port_Binding",
-                       json::array({json::array({"chassis", "==", uuid}),
-                                    json::array({"additional_chassis", "includes", uuid})}));
+  if (uuid != std::exchange(chassis_uuid_, uuid)) {
+    rebuild_ = true;
   }
+  southbound_->where("Port_Binding", clauses_for_ports());
   json networks = json::array();
   for (const auto& [datapath, rows] : datapath_rows_) {
-    networks.push_back(json::array({"_uuid", "==", uuid_value(datapath)}));
+    networks.push_back(clause("_uuid", "==", uuid_value(datapath)));
   }
   southbound_->where("Datapath_Binding", networks.empty() ? no_rows() : networks);
 }
 
+/// What is bound to this chassis; and what is plugged in here, whoever it is bound to: so its row
+/// is still seen when ovn-controller lets go of it, and is gone only when Neutron has deleted it.
+json OvnFeed::clauses_for_ports() const {
+  json clauses = json::array();
+  if (!chassis_uuid_.empty()) {
+    const auto uuid = uuid_value(chassis_uuid_);
+    clauses.push_back(clause("chassis", "==", uuid));
+    clauses.push_back(clause("additional_chassis", "includes", uuid));
+  }
+  for (const auto& [port, rows] : tap_rows_) {
+    clauses.push_back(clause("logical_port", "==", port));
+    clauses.push_back(clause("parent_port", "==", port));
+  }
+  return clauses.empty() ? no_rows() : clauses;
+}
+
 void OvnFeed::southbound_changed(const OvsdbClient::Changes& changes) {
   Names touched;
-  const auto known_as = chassis_uuid_;
   choose_rows();
-  if (chassis_uuid_.empty()) {
-    // Nobody here: ovn-controller has not registered this chassis yet, or it is being replaced.
-    rebuild_ = true;
-    return;
-  }
-  if (rebuild_ || known_as != chassis_uuid_) {
-    rebuild_ = false;
-    while (!bindings_.empty()) {
-      forget_binding(std::string(bindings_.begin()->first), touched);
-    }
-    for (const auto& [uuid, row] : southbound_->rows("Port_Binding")) {
-      note_binding(uuid, touched);
-    }
-    for (const auto& [id, port] : inventory_->ports) {
-      touched.insert(id);
-    }
+  if (std::exchange(rebuild_, false)) {
+    note_everything(touched);
   }
   for (const auto& [table, uuid] : changes) {
     if (table == "Port_Binding") {
@@ -260,6 +271,21 @@ void OvnFeed::southbound_changed(const OvsdbClient::Changes& changes) {
   }
   choose_rows();
   commit(std::move(touched));
+  if (heartbeat_ && reporting_) {
+    heartbeat_->look(bridge_);
+  }
+}
+
+void OvnFeed::note_everything(Names& touched) {
+  while (!bindings_.empty()) {
+    forget_binding(std::string(bindings_.begin()->first), touched);
+  }
+  for (const auto& [uuid, row] : southbound_->rows("Port_Binding")) {
+    note_binding(uuid, touched);
+  }
+  for (const auto& [id, port] : inventory_->ports) {
+    touched.insert(id);
+  }
 }
 
 void OvnFeed::note_interface(const std::string& uuid, Names& touched) {
@@ -285,11 +311,13 @@ void OvnFeed::note_interface(const std::string& uuid, Names& touched) {
   }
   touch(*port, touched);
   tap_rows_[*port].insert(uuid);
-  taps_[uuid] = {std::move(*port), std::move(*name),
-                 ovsdb_integer(row->second, "ifindex").value_or(0) > 0};
+  taps_[uuid] = {.port = std::move(*port),
+                 .name = std::move(*name),
+                 .guest_mac = ovsdb_entry(row->second, "external_ids", "attached-mac").value_or(""),
+                 .present = ovsdb_integer(row->second, "ifindex").value_or(0) > 0};
 }
 
-/// A port and those whose device follows from its.
+/// A port and those who depend on it: its subports.
 void OvnFeed::touch(const std::string& port, Names& touched) const {
   touched.insert(port);
   if (const auto children = children_.find(port); children != children_.end()) {
@@ -304,7 +332,7 @@ void OvnFeed::forget_binding(const std::string& uuid, Names& touched) {
   }
   const auto old = std::move(found->second);
   bindings_.erase(found);
-  touched.insert(old.port);
+  touch(old.port, touched);
   const auto leave = [](auto& map, const std::string& key, const std::string& member) {
     if (const auto group = map.find(key); group != map.end()) {
       group->second.erase(member);
@@ -325,22 +353,17 @@ void OvnFeed::note_binding(const std::string& uuid, Names& touched) {
   skipped_.erase("Port_Binding " + uuid);
   const auto& rows = southbound_->rows("Port_Binding");
   const auto row = rows.find(uuid);
-  if (row == rows.end() || !bound_here(row->second)) {
+  if (row == rows.end() || !is_guest(row->second)) {
     return;
-  }
-  const bool guest = !row->second.contains("type") || ovsdb_text(row->second, "type") == "" ||
-                     ovsdb_text(row->second, "type") == "external";
-  if (!guest) {
-    return;  // patches, tunnels and the metadata port itself: not guests
   }
   Binding binding{.port = ovsdb_text(row->second, "logical_port").value_or(""),
                   .datapath = ovsdb_uuid(row->second, "datapath").value_or(""),
                   .parent = ovsdb_text(row->second, "parent_port").value_or("")};
   if (binding.port.empty()) {
-    skipped_["Port_Binding " + uuid] = "it has no logical_port";
+    skipped_["Port_Binding " + uuid] = {OvnSkipped::Reason::name, "it has no logical_port"};
     return;
   }
-  touched.insert(binding.port);
+  touch(binding.port, touched);
   port_rows_[binding.port] = uuid;
   if (!binding.datapath.empty()) {
     datapath_rows_[binding.datapath].insert(uuid);
@@ -359,23 +382,43 @@ void OvnFeed::note_datapath(const std::string& uuid, Names& touched) {
   }
 }
 
-bool OvnFeed::bound_here(const OvsdbRow& row) const {
-  if (chassis_uuid_.empty()) {
-    return false;
+std::optional<OvnFeed::Standing> OvnFeed::standing_of(const OvsdbRow& row,
+                                                      const OvnTap* tap) const {
+  const auto chassis = ovsdb_uuid(row, "chassis");
+  if (!chassis_uuid_.empty()) {
+    if (chassis == chassis_uuid_) {
+      return Standing::bound;
+    }
+    if (includes(ovsdb_uuids(row, "additional_chassis"), chassis_uuid_)) {
+      return Standing::additional;
+    }
   }
-  if (ovsdb_uuid(row, "chassis") == chassis_uuid_) {
-    return true;
+  const auto requested = ovsdb_uuid(row, "requested_chassis");
+  const bool for_another =
+      requested && requested != chassis_uuid_ &&
+      !includes(ovsdb_uuids(row, "requested_additional_chassis"), chassis_uuid_);
+  if (chassis || for_another || tap == nullptr || !tap->present) {
+    return std::nullopt;
   }
-  const auto additional = ovsdb_uuids(row, "additional_chassis");
-  return std::ranges::find(additional, chassis_uuid_) != additional.end();
+  return Standing::unbound;
 }
 
-const OvnFeed::Tap* OvnFeed::tap_of(std::string_view port) const {
+const OvsdbRow* OvnFeed::row_of(std::string_view port) const {
+  const auto uuid = port_rows_.find(port);
+  if (uuid == port_rows_.end() || !southbound_) {
+    return nullptr;
+  }
+  const auto& rows = southbound_->rows("Port_Binding");
+  const auto row = rows.find(uuid->second);
+  return row == rows.end() ? nullptr : &row->second;
+}
+
+const OvnTap* OvnFeed::tap_of(std::string_view port) const {
   const auto rows = tap_rows_.find(port);
   if (rows == tap_rows_.end()) {
     return nullptr;
   }
-  const Tap* best = nullptr;
+  const OvnTap* best = nullptr;
   for (const auto& row : rows->second) {
     const auto& tap = taps_.find(row)->second;
     // Two interfaces may carry one port for a moment; the device that exists is the one.
@@ -386,76 +429,48 @@ const OvnFeed::Tap* OvnFeed::tap_of(std::string_view port) const {
   return best;
 }
 
-/// The port of a Port_Binding row; null when its network is not known yet.
-Result<std::shared_ptr<const Port>> OvnFeed::port_of(const std::string& uuid) const {
-  const auto& rows = southbound_->rows("Port_Binding");
-  const auto found = rows.find(uuid);
-  if (found == rows.end()) {
-    return std::shared_ptr<const Port>();
+/// Null: it is not here, or cannot be read.
+std::shared_ptr<const Port> OvnFeed::port_of(const std::string& id) {
+  const auto was_skipped = skipped_.extract(id);
+  const auto* row = row_of(id);
+  if (row == nullptr) {
+    return nullptr;
   }
-  const auto& row = found->second;
-  const auto& binding = bindings_.find(uuid)->second;
-  if (binding.datapath.empty()) {
-    return fail(ErrorCode::invalid, "it has no datapath");
+  const auto& binding = bindings_.at(port_rows_.at(id));
+  const bool is_subport = !binding.parent.empty();
+  const auto* tap = tap_of(is_subport ? binding.parent : id);
+  if (!standing_of(*row, tap)) {
+    return nullptr;
   }
+  static const OvsdbRow kNoDatapath;
   const auto& datapaths = southbound_->rows("Datapath_Binding");
   const auto datapath = datapaths.find(binding.datapath);
-  if (datapath == datapaths.end()) {
-    return std::shared_ptr<const Port>();
+  auto port = ovn_port({.binding = *row,
+                        .datapath = datapath == datapaths.end() ? kNoDatapath : datapath->second,
+                        .parent = is_subport ? row_of(binding.parent) : nullptr,
+                        .tap = tap});
+  if (port) {
+    return std::make_shared<const Port>(std::move(*port));
   }
-  auto port = std::make_shared<Port>();
-  port->id = binding.port;
-  port->network_id = network_of(datapath->second);
-  if (port->network_id.empty()) {
-    return fail(ErrorCode::invalid, "its Datapath_Binding has no external_ids:name");
+  if (!was_skipped || was_skipped.mapped() != port.error()) {
+    log::warn("ovn: Port_Binding {} is left out: {}", id, port.error().text);
   }
-  port->device_id = ovsdb_entry(row, "external_ids", "neutron:device_id").value_or("");
-  port->project_id = ovsdb_entry(row, "external_ids", "neutron:project_id").value_or("");
-  port->device_owner = ovsdb_entry(row, "external_ids", "neutron:device_owner").value_or("");
-  if (port->device_id.empty()) {
-    return fail(ErrorCode::invalid, "it has no external_ids:neutron:device_id");
-  }
-  const auto macs = ovsdb_texts(row, "mac");
-  const auto first = macs.empty() ? std::vector<std::string>() : words(macs.front());
-  const auto mac = first.empty() ? std::nullopt : Locator::of_mac(first.front());
-  if (!mac) {
-    return fail(ErrorCode::invalid, macs.empty() ? "its mac column is empty"
-                                                 : "its mac column begins with '" + macs.front() +
-                                                       "', not with an address");
-  }
-  port->mac_address = mac->str();
-  for (std::size_t at = 1; at < first.size(); ++at) {
-    if (const auto address = Locator::of_fixed_ip(first[at])) {
-      port->fixed_ips.push_back({.subnet_id = {}, .ip_address = address->str()});
-    }
-  }
-  for (std::size_t at = 1; at < macs.size(); ++at) {
-    const auto pair = words(macs[at]);
-    const auto pair_mac = pair.empty() ? std::nullopt : Locator::of_mac(pair.front());
-    for (std::size_t which = 1; pair_mac && which < pair.size(); ++which) {
-      port->allowed_address_pairs.push_back({pair[which], pair_mac->str()});
-    }
-  }
-  if (!binding.parent.empty()) {
-    const auto tag = ovsdb_integer(row, "tag");
-    if (!tag || *tag < 1 || *tag > 4094) {
-      return fail(ErrorCode::invalid, "it has a parent_port but no usable tag");
-    }
-    port->vlan = static_cast<int>(*tag);
-  }
-  if (const auto* tap = tap_of(binding.parent.empty() ? binding.port : binding.parent)) {
-    port->device = tap->name;
-  }
-  return std::shared_ptr<const Port>(std::move(port));
+  skipped_[id] = std::move(port.error());
+  return nullptr;
 }
 
 void OvnFeed::commit(Names touched) {
   pending_.merge(touched);
-  if (rebuild_ || !southbound_ || !southbound_->settled() || chassis_uuid_.empty()) {
+  if (rebuild_ || !southbound_ || !southbound_->settled()) {
     return;  // what we know stays until we know all of what follows it
   }
-  touched = std::exchange(pending_, {});
-  const bool first = !std::exchange(ready_, true);
+  publish(std::exchange(pending_, {}));
+}
+
+void OvnFeed::publish(const Names& touched) {
+  // Whether an absent port is indeed absent is not known before ovn-controller has registered us.
+  const bool first = !ready_ && !chassis_uuid_.empty();
+  ready_ = ready_ || first;
   if (touched.empty() && !first) {
     return;
   }
@@ -474,19 +489,7 @@ void OvnFeed::commit(Names touched) {
     }
   };
   for (const auto& id : touched) {
-    std::shared_ptr<const Port> port;
-    const auto was_skipped = skipped_.extract(id);
-    if (const auto row = port_rows_.find(id); row != port_rows_.end()) {
-      auto made = port_of(row->second);
-      if (made) {
-        port = std::move(*made);
-      } else {
-        if (!was_skipped || was_skipped.mapped() != made.error().message) {
-          log::warn("ovn: Port_Binding {} is left out: {}", id, made.error().message);
-        }
-        skipped_[id] = made.error().message;
-      }
-    }
+    auto port = port_of(id);
     if (port && !after->networks.contains(port->network_id)) {
       auto network = std::make_shared<Network>();
       network->id = port->network_id;

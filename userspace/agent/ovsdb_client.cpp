@@ -6,6 +6,7 @@
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <random>
@@ -22,6 +23,7 @@ using nlohmann::json;
 constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 constexpr std::string_view kMonitorId = "metatap";
 constexpr std::string_view kServerMonitorId = "metatap-server";
+constexpr std::string_view kUnknownMethod = "unknown method";  ///< as ovsdb-server says it
 
 std::string describe(const json& error) {
   if (error.is_object()) {
@@ -70,6 +72,7 @@ class OvsdbClient::Impl : public std::enable_shared_from_this<Impl> {
   void stop() {
     stopping_ = true;
     changed_ = nullptr;
+    transactions_.clear();
     pause_.cancel();
     if (connection_) {
       connection_->close();
@@ -82,9 +85,30 @@ class OvsdbClient::Impl : public std::enable_shared_from_this<Impl> {
     }
   }
 
+  void transact(json operations, Committed committed) {
+    if (!health_.connected) {
+      asio::post(context_, [self = shared_from_this(), committed = std::move(committed)] {
+        if (!self->stopping_) {
+          committed(fail(ErrorCode::unavailable, "the database is not connected"));
+        }
+      });
+      return;
+    }
+    operations.insert(operations.begin(), options_.database);
+    transactions_.emplace(++last_id_, std::move(committed));
+    connection_->send(OvsdbConnection::request("transact", std::move(operations), last_id_));
+  }
+
   const OvsdbRows& rows(std::string_view table) const { return copy_.rows(table); }
-  const Health& health() const { return health_; }
-  bool settled() const { return health_.complete && pending_conditions_.empty(); }
+  Health health() const {
+    auto health = health_;
+    health.rows = copy_.size();
+    return health;
+  }
+  /// What a lost connection still owed us, the next one begins with.
+  bool settled() const {
+    return health_.complete && (!health_.connected || pending_conditions_.empty());
+  }
 
  private:
   /// Connects to one member after the other, for ever.
@@ -100,6 +124,7 @@ class OvsdbClient::Impl : public std::enable_shared_from_this<Impl> {
       if (stopping_) {
         co_return;
       }
+      give_up_transactions(ended.error());
       const bool was_useful = health_.connections != connections;
       const bool news = health_.connected || health_.last_error != ended.error().message;
       health_.connected = false;
@@ -174,7 +199,8 @@ class OvsdbClient::Impl : public std::enable_shared_from_this<Impl> {
   /// The rows we want, as they are now; their changes follow.
   asio::awaitable<Result<json>> ask_for_rows() {
     auto contents = co_await call("monitor_cond", question_for_rows(true));
-    if (!contents && refused_) {
+    // Any other refusal is no reason to ask for the whole cloud's rows.
+    if (!contents && refused_ && contents.error().message.starts_with(kUnknownMethod)) {
       contents = co_await call("monitor", question_for_rows(false));
     }
     co_return contents;
@@ -259,8 +285,11 @@ class OvsdbClient::Impl : public std::enable_shared_from_this<Impl> {
     return {};
   }
 
-  /// A reply that no call() waits for: to a change of conditions.
+  /// A reply that no call() waits for: to a transaction or a change of conditions.
   Status dispatch_reply(const json& message) {
+    if (finish_transaction(message)) {
+      return {};
+    }
     if (const auto* error = error_in(message)) {
       return fail(ErrorCode::invalid, "the server refuses: " + describe(*error));
     }
@@ -271,6 +300,39 @@ class OvsdbClient::Impl : public std::enable_shared_from_this<Impl> {
       publish({});
     }
     return {};
+  }
+
+  bool finish_transaction(const json& message) {
+    const auto id = message.find("id");
+    if (id == message.end() || !id->is_number_integer()) {
+      return false;
+    }
+    auto transaction = transactions_.extract(id->get<std::int64_t>());
+    if (!transaction) {
+      return false;
+    }
+    transaction.mapped()(results_of(message));
+    return true;
+  }
+
+  /// The results of a transaction's operations, or the first error among them.
+  static Result<json> results_of(const json& message) {
+    if (const auto* error = error_in(message)) {
+      return fail(ErrorCode::denied, describe(*error));
+    }
+    auto results = message.value("result", json::array());
+    for (const auto& result : results) {
+      if (result.is_object() && error_in(result) != nullptr) {
+        return fail(ErrorCode::denied, describe(result));
+      }
+    }
+    return results;
+  }
+
+  void give_up_transactions(const Error& why) {
+    for (auto& [id, committed] : std::exchange(transactions_, {})) {
+      committed(fail(ErrorCode::unavailable, why.message));
+    }
   }
 
   void publish(const Changes& changes) {
@@ -290,6 +352,7 @@ class OvsdbClient::Impl : public std::enable_shared_from_this<Impl> {
   OvsdbCopy copy_;
   OvsdbServerState server_;
   std::set<std::int64_t> pending_conditions_;  ///< requests without a reply yet
+  std::map<std::int64_t, Committed> transactions_;
   Health health_;
   std::int64_t last_id_ = 0;
   bool refused_ = false, stopping_ = false;
@@ -332,10 +395,13 @@ void OvsdbClient::where(const std::string& table, nlohmann::json condition) {
 const OvsdbRows& OvsdbClient::rows(std::string_view table) const {
   return impl_->rows(table);
 }
+void OvsdbClient::transact(nlohmann::json operations, Committed committed) {
+  impl_->transact(std::move(operations), std::move(committed));
+}
 bool OvsdbClient::settled() const {
   return impl_->settled();
 }
-const OvsdbClient::Health& OvsdbClient::health() const {
+OvsdbClient::Health OvsdbClient::health() const {
   return impl_->health();
 }
 

@@ -35,7 +35,10 @@ class OvsdbClient {
     std::string remote;      ///< the one we talk to, or tried last
     std::string last_error;  ///< why the last connection ended
     std::uint64_t connections = 0, updates = 0;
+    std::size_t rows = 0;  ///< in the copy
   };
+  /// What became of a transaction: the results of its operations, none of them an error.
+  using Committed = std::function<void(Result<nlohmann::json>)>;
 
   /// Checks the remotes and reads the key files. `changed` is called after each consistent batch,
   /// the first time when the copy is complete.
@@ -51,11 +54,16 @@ class OvsdbClient {
   void start();
   /// Asks for other rows from now on.
   void where(const std::string& table, nlohmann::json condition);
+  /// Has the server run these operations, all or none (RFC 7047, 4.1.3). `committed` is called
+  /// once, later: with ErrorCode::unavailable when the connection is or gets lost (what became of
+  /// the transaction is not known then), ErrorCode::denied when the server refuses. Not called when
+  /// this ends first.
+  void transact(nlohmann::json operations, Committed committed);
 
   [[nodiscard]] const OvsdbRows& rows(std::string_view table) const;
   /// The rows are those of the conditions set last: no change of them is on its way.
   [[nodiscard]] bool settled() const;
-  [[nodiscard]] const Health& health() const;
+  [[nodiscard]] Health health() const;
 
  private:
   class Impl;

@@ -100,8 +100,13 @@ void OvsdbConnection::close_unless_connected() {
   });
 }
 
-/// Asks for a sign of life after one silent interval, gives up after two.
+/// Asks for a sign of life after one silent interval, gives up after two. Without an interval a
+/// server may be silent for ever.
 void OvsdbConnection::watch() {
+  if (probe_ == std::chrono::milliseconds::zero()) {
+    watchdog_.cancel();
+    return;
+  }
   watchdog_.expires_after(probe_);
   watchdog_.async_wait([self = shared_from_this()](error_code error) {
     if (error || self->closed_) {

@@ -53,12 +53,36 @@ bool OvsdbCopy::set_condition(const std::string& table, json condition) {
 }
 
 std::optional<json> OvsdbCopy::take_condition(const std::string& table) {
-  const auto& wanted = tables_.at(table).where;
-  if (!conditional_ || told_conditions_[table] == wanted) {
+  if (!conditional_ || !columns_.contains(table)) {
+    return std::nullopt;
+  }
+  auto wanted = known_clauses(table);
+  if (told_conditions_[table] == wanted) {
     return std::nullopt;
   }
   told_conditions_[table] = wanted;
   return wanted;
+}
+
+json OvsdbCopy::known_clauses(const std::string& table) const {
+  const auto& columns = columns_.at(table);
+  json known = json::array();
+  for (const auto& clause : tables_.at(table).where) {
+    // A clause is a boolean or [column, function, value].
+    if (!clause.is_array() || clause.empty() || clause[0] == "_uuid" ||
+        (clause[0].is_string() && columns.contains(clause[0].get_ref<const std::string&>()))) {
+      known.push_back(clause);
+    }
+  }
+  return known.empty() ? json::array({false}) : known;
+}
+
+std::size_t OvsdbCopy::size() const {
+  std::size_t rows = 0;
+  for (const auto& [table, present] : data_) {
+    rows += present.size();
+  }
+  return rows;
 }
 
 Status OvsdbCopy::learn(const json& schema) {
@@ -69,9 +93,13 @@ Status OvsdbCopy::learn(const json& schema) {
   columns_.clear();
   for (const auto& [table, monitor] : tables_) {
     const auto found = tables->find(table);
+    if (found == tables->end() && monitor.optional) {
+      continue;
+    }
     if (found == tables->end() || !found->contains("columns")) {
       return fail(ErrorCode::invalid, "the database has no table " + table);
     }
+    columns_[table];
     for (const auto& column : monitor.columns) {
       if (const auto known = (*found)["columns"].find(column);
           known != (*found)["columns"].end() && known->contains("type")) {
@@ -86,17 +114,15 @@ json OvsdbCopy::requests(bool conditional) {
   conditional_ = conditional;
   told_conditions_.clear();
   json all = json::object();
-  for (const auto& [table, monitor] : tables_) {
+  for (const auto& [table, known] : columns_) {
     json columns = json::array();
-    if (const auto known = columns_.find(table); known != columns_.end()) {
-      for (const auto& [column, kind] : known->second) {
-        columns.push_back(column);
-      }
+    for (const auto& [column, kind] : known) {
+      columns.push_back(column);
     }
     json request = {{"columns", columns}};
     if (conditional_) {
-      request["where"] = monitor.where;
-      told_conditions_[table] = monitor.where;
+      request["where"] = known_clauses(table);
+      told_conditions_[table] = request["where"];
     }
     all[table] = json::array({request});
   }

@@ -16,12 +16,13 @@
 /// What of an OVSDB database is asked for, and the copy that is kept of it. No network here.
 namespace metatap::agent {
 
-/// What to monitor in one table. `where` is a list of conditions, any of which selects a row
+/// What to monitor in one table. `where` is a list of clauses, any of which selects a row
 /// (RFC 7047, 5.1); [true] selects all and [false] none. Columns the server's schema lacks are
-/// left out.
+/// left out, and so is each clause about one; the other clauses stay.
 struct OvsdbMonitor {
   std::vector<std::string> columns;
   nlohmann::json where = nlohmann::json::array({true});
+  bool optional = false;  ///< a schema without the table will do: it has no rows then
 };
 
 /// Table and row uuid of all that was added, changed or removed.
@@ -38,6 +39,8 @@ class OvsdbCopy {
   bool set_condition(const std::string& table, nlohmann::json condition);
   /// The condition to tell the server, where it believes in another: it is taken as told then.
   [[nodiscard]] std::optional<nlohmann::json> take_condition(const std::string& table);
+  /// How many rows there are in all tables together.
+  [[nodiscard]] std::size_t size() const;
 
   /// Which of the columns we want there are, and how their changes are told.
   Status learn(const nlohmann::json& schema);
@@ -52,6 +55,8 @@ class OvsdbCopy {
  private:
   using Data = std::map<std::string, OvsdbRows, std::less<>>;
 
+  /// Those clauses of a table's condition that its schema knows the columns of.
+  [[nodiscard]] nlohmann::json known_clauses(const std::string& table) const;
   /// How one row changes, as told to a monitor with conditions.
   void change_row(const std::string& table, const std::string& uuid, const nlohmann::json& change);
 

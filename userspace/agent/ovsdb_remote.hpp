@@ -20,6 +20,7 @@ struct OvsdbOptions {
   bool leader_only = false;                       ///< leave a member that is not the leader
   std::chrono::milliseconds connect{10'000};
   /// Without a word for that long the server is asked for a sign of life; after twice, given up.
+  /// 0: never asked.
   std::chrono::milliseconds probe{60'000};
   std::chrono::milliseconds first_back_off{100}, longest_back_off{8'000};
 };

@@ -396,13 +396,15 @@ Status Daemon::Impl::start_dataplane() {
 }
 
 Status Daemon::Impl::start_admin() {
-  admin::register_inventory(registry, *inventory,
-                            [this]() -> asio::awaitable<std::vector<std::string>> {
-                              if (reconciler) {
-                                co_return co_await done(reconciler->queue);
-                              }
-                              co_return std::vector<std::string>();
-                            });
+  admin::register_inventory(
+      registry, *inventory,
+      [this]() -> asio::awaitable<std::vector<std::string>> {
+        if (reconciler) {
+          co_return co_await done(reconciler->queue);
+        }
+        co_return std::vector<std::string>();
+      },
+      [this] { return ovn ? ovn->inventory() : inventory->current(); });
   admin::register_config(registry, config);
   show(registry, *workers->overload());
   if (tap) {
@@ -502,6 +504,9 @@ Status Daemon::Impl::start() {
   config.note_unread();
   if (auto status = start_admin(); !status) {
     return status;
+  }
+  if (ovn && options.agent) {
+    ovn->report();
   }
   if (api) {
     keep_refreshing();

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "apps/views.hpp"
 
+#include <map>
 #include <string>
+
+#include "dataplane/old_path.hpp"
 
 namespace metatap::apps {
 namespace {
@@ -101,6 +104,69 @@ std::vector<admin::Finding> router_findings(const dataplane::RouterDataPlane& ro
                             std::to_string(router.progress().served) +
                             " were searched for Neutron's own path",
                         ""});
+  }
+  return findings;
+}
+
+Json ovn_status(const agent::OvnFeed::Health& health) {
+  const auto database = [](const agent::OvsdbClient::Health& its) {
+    return Json{{"remote", its.remote},           {"connected", its.connected},
+                {"connections", its.connections}, {"rows", its.rows},
+                {"updates", its.updates},         {"last_error", its.last_error}};
+  };
+  Json skipped = Json::array();
+  for (const auto& [port, why] : health.skipped) {
+    skipped.push_back(
+        {{"port", port}, {"reason", std::string(name_of(why.reason))}, {"detail", why.text}});
+  }
+  return Json{{"chassis", health.chassis},
+              {"registered", health.registered},
+              {"ports", health.ports},
+              {"local", database(health.local)},
+              {"southbound", database(health.southbound)},
+              {"agent_id", health.report.agent_id},
+              {"reported", health.report.shown ? Json(*health.report.shown) : Json()},
+              {"report_error", health.report.last_error},
+              {"skipped", skipped}};
+}
+
+/// Ports that cannot be served as they are in OVN, and what neutron-ovn-metadata-agent has left.
+std::vector<admin::Finding> ovn_findings(const agent::OvnFeed& ovn) {
+  using Severity = admin::Finding::Severity;
+  const auto health = ovn.health();
+  std::vector<admin::Finding> findings;
+  for (const auto& [port, why] : health.skipped) {
+    findings.push_back({Severity::warning, "port " + port, "OVN's row is left out: " + why.text,
+                        "neutron-ovn-db-sync-util writes it anew"});
+  }
+  if (!health.report.last_error.empty()) {
+    findings.push_back({Severity::warning, "ovn",
+                        "Neutron takes the metadata agent for dead: " + health.report.last_error,
+                        "the southbound database must let this chassis write Chassis_Private"});
+  }
+  // Guests without a device here are still served by what the old agent left, if anybody does.
+  std::map<std::string, std::string> needed;
+  for (const auto& [id, port] : ovn.inventory()->ports) {
+    if (const auto facts = ovn.facts(id); facts && facts->external) {
+      needed[port->network_id] = id;
+      findings.push_back({Severity::warning, "port " + id,
+                          "its guest has no tap on any host (SR-IOV): it is not steered",
+                          "give the guest a config drive"});
+    }
+  }
+  for (const auto& left : dataplane::ovn_namespaces()) {
+    const auto user = needed.find(left.network_id);
+    std::string what = "left by neutron-ovn-metadata-agent";
+    for (const auto& process : left.processes) {
+      what += ", " + process;
+    }
+    findings.push_back(
+        {Severity::ok, left.name, what,
+         user != needed.end()
+             ? "keep it: port " + user->second + ", which has no tap, may be served by it"
+             : "removable once that agent is stopped and disabled: end what runs in it, then ip "
+               "netns delete " +
+                   left.name + " and ovs-vsctl del-port " + left.device});
   }
   return findings;
 }
@@ -215,35 +281,37 @@ void show(admin::Registry& registry, const dataplane::RouterDataPlane& router) {
 }
 
 void show(admin::Registry& registry, const agent::OvnFeed& ovn) {
-  const auto database = [](const agent::OvsdbClient::Health& health) {
-    return Json{{"remote", health.remote},
-                {"connected", health.connected},
-                {"connections", health.connections},
-                {"updates", health.updates},
-                {"last_error", health.last_error}};
-  };
-  registry.add_status("ovn", [&ovn, database] {
-    const auto health = ovn.health();
-    Json skipped = Json::array();
-    for (const auto& [port, reason] : health.skipped) {
-      skipped.push_back({{"port", port}, {"reason", reason}});
-    }
-    return Json{{"chassis", health.chassis},
-                {"registered", health.registered},
-                {"ports", health.ports},
-                {"local", database(health.local)},
-                {"southbound", database(health.southbound)},
-                {"skipped", skipped}};
-  });
+  registry.add_status("ovn", [&ovn] { return ovn_status(ovn.health()); });
   registry.add_metrics([&ovn](Metrics& metrics) {
     const auto health = ovn.health();
-    metrics.gauge("ovn_ports", "Ports bound to this chassis", {},
-                  static_cast<double>(health.ports));
-    metrics.gauge("ovn_ports_skipped", "Rows left out because they lack something", {},
-                  static_cast<double>(health.skipped.size()));
+    metrics.gauge("ovn_ports", "Ports of this host", {}, static_cast<double>(health.ports));
+    metrics.gauge("ovn_rows", "Rows of the southbound database that are followed", {},
+                  static_cast<double>(health.southbound.rows));
+    std::map<std::string_view, std::size_t> skipped;
+    for (const auto reason : agent::OvnSkipped::kReasons) {
+      skipped[name_of(reason)];
+    }
+    for (const auto& [port, why] : health.skipped) {
+      ++skipped[name_of(why.reason)];
+    }
+    for (const auto& [reason, count] : skipped) {
+      metrics.gauge("ovn_ports_skipped", "Rows left out because they lack something",
+                    {{"reason", std::string(reason)}}, static_cast<double>(count));
+    }
     metrics.gauge("ovn_connected", "1 while both databases are connected", {},
                   health.local.connected && health.southbound.connected ? 1 : 0);
+    metrics.gauge("ovn_reported", "1 while Neutron is shown that the metadata agent is alive", {},
+                  health.report.shown && health.report.last_error.empty() ? 1 : 0);
   });
+  registry.add_port_facts([&ovn](const Port& port) {
+    Json row = Json::object();
+    if (const auto facts = ovn.facts(port.id)) {
+      row["name"] = facts->name;
+      row["ovn"] = facts->external ? "external" : name_of(facts->standing);
+    }
+    return row;
+  });
+  registry.add_findings([&ovn] { return ovn_findings(ovn); });
   registry.add_health("ovn", [&ovn] {
     const auto health = ovn.health();
     if (!health.local.connected) {

@@ -95,7 +95,7 @@ class BpfSteering final : public Steering {
     if (auto opened = open_listener(place, metadata_v4(), {inner_v4(), 0, filter}); !opened) {
       return opened;
     }
-    const bool v6 = std::ranges::any_of(plan.devices, &RouterDevice::v6) &&
+    const bool v6 = std::ranges::any_of(plan.devices, &RouterDevice::v6) && !place.without_v6 &&
                     !place.listeners.contains(listener_name(place, metadata_v6(), 0));
     if (v6) {
       auto opened = journal_.add_local_route(place.cookie, inside.netlink, inside.lo, inner_v6());
@@ -103,7 +103,7 @@ class BpfSteering final : public Steering {
         opened = open_listener(place, metadata_v6(), {inner_v6(), 0, filter});
       }
       if (!opened) {
-        log::warn("{}: no IPv6: {}", place.name, opened.error().message);
+        say_without_v6(place, opened.error());
       }
     }
     // Neutron gives the address to the DHCP port only where its own proxy runs.

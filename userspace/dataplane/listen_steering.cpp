@@ -35,12 +35,12 @@ class ListenSteering final : public Steering {
       return opened;
     }
     for (const auto& device : plan.devices) {
-      if (!device.v6) {
+      if (!device.v6 || place.without_v6) {
         continue;
       }
       if (const auto opened = open_listener(place, metadata_v6(), {metadata_v6(), device.ifindex});
           !opened) {
-        log::warn("{}: {}: no IPv6: {}", place.name, device.name, opened.error().message);
+        say_without_v6(place, opened.error());
       }
     }
     return {};

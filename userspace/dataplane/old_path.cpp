@@ -14,6 +14,8 @@
 #include <memory>
 #include <sstream>
 
+#include "sys/netns.hpp"
+
 namespace metatap::dataplane {
 namespace {
 
@@ -115,6 +117,33 @@ std::multimap<ino_t, pid_t> haproxies() {
     struct stat info{};
     if (::stat((it->path() / "ns/net").c_str(), &info) == 0) {
       found.emplace(info.st_ino, pid);
+    }
+  }
+  return found;
+}
+
+std::vector<OvnNamespace> ovn_namespaces() {
+  constexpr std::string_view kPrefix = "ovnmeta-";
+  constexpr std::size_t kIdInDevice = 10;  // Neutron's rule: of the network's id, then 0 or 1
+  const auto names = sys::NetNamespace::names();
+  std::vector<OvnNamespace> found;
+  for (const auto& name : names.value_or(std::vector<std::string>())) {
+    if (name.starts_with(kPrefix)) {
+      auto id = name.substr(kPrefix.size());
+      auto device = fmt::format("tap{}0", id.substr(0, kIdInDevice));
+      found.push_back({name, std::move(id), std::move(device), {}});
+    }
+  }
+  if (found.empty()) {
+    return found;
+  }
+  const auto running = haproxies();
+  for (auto& place : found) {
+    if (const auto opened = sys::NetNamespace::open(place.name)) {
+      const auto [first, last] = running.equal_range(opened->id().inode);
+      for (auto one = first; one != last; ++one) {
+        place.processes.push_back(fmt::format("haproxy, pid {}", one->second));
+      }
     }
   }
   return found;

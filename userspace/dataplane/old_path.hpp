@@ -27,6 +27,16 @@ struct OldPath {
   [[nodiscard]] std::string advice() const;
 };
 
+/// A namespace in which neutron-ovn-metadata-agent serves a network.
+struct OvnNamespace {
+  std::string name;  ///< "ovnmeta-" and the network's id
+  std::string network_id;
+  std::string device;  ///< the end of its veth pair that is in Open vSwitch's bridge
+  std::vector<std::string> processes;  ///< "haproxy, pid 4711"
+};
+/// All there are on this host.
+[[nodiscard]] std::vector<OvnNamespace> ovn_namespaces();
+
 /// haproxy processes by the inode of their network namespace.
 [[nodiscard]] std::multimap<ino_t, pid_t> haproxies();
 

@@ -43,7 +43,8 @@ struct Place {
   std::uint64_t cookie = 0;  ///< 0: not looked into yet
   std::int32_t nsid = -1;
   PlaceState state = PlaceState::appearing;
-  std::string error;  ///< denied, failed
+  std::string error;        ///< denied, failed
+  bool without_v6 = false;  ///< there is no IPv6 in it, which was said
 
   SlotNumbers retired;  ///< nobody's, but sockets in there may bear them
   std::optional<BindingSite<mt_device_key>> device_site;  ///< with BPF

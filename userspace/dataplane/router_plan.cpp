@@ -161,6 +161,12 @@ Named port_named(const PortIndex& index, std::string_view device) {
   return named;
 }
 
+/// Where the MTU is too small for it, the kernel has no IPv6 on a device (RFC 8200, 5).
+bool carries_v6(const sys::Link& link) {
+  constexpr unsigned kLeastMtu = 1280;
+  return link.mtu == 0 || link.mtu >= kLeastMtu;
+}
+
 /// Known, and not told to be left alone?
 PlaceState state_of(const Inventory& inventory, const PlaceName& place) {
   if (place.path == Path::dhcp) {
@@ -218,7 +224,7 @@ PlacePlan plan_place(const PortIndex& index, const PlaceName& place,
     const auto network = inventory.networks.find(device.network_id);
     device.enabled =
         enabled && (network == inventory.networks.end() || network->second->admin_state_up);
-    device.v6 = index.has_v6(device.network_id);
+    device.v6 = carries_v6(link) && (place.path == Path::dhcp || index.has_v6(device.network_id));
     device.sources = sources_of(index, device.network_id);
     plan.devices.push_back(std::move(device));
   }

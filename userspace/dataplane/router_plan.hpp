@@ -67,7 +67,9 @@ struct RouterDevice {
   std::string port_id;  ///< of the device itself; may be empty for a DHCP device
   std::string network_id, router_id;
   bool enabled = true;  ///< admin_state_up of network and device port
-  bool v6 = false;      ///< the network has an IPv6 subnet
+  /// Guests may ask fe80::a9fe:a9fe: the network has an IPv6 subnet, or they are on the link of a
+  /// DHCP server, where that address needs none; and the device can carry IPv6.
+  bool v6 = false;
   std::vector<RouterSource> sources;
   bool operator==(const RouterDevice&) const = default;
 };

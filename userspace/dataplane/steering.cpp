@@ -48,6 +48,12 @@ void Steering::close_listeners(Place& place) {
   }
 }
 
+void Steering::say_without_v6(Place& place, const Error& why) {
+  if (!std::exchange(place.without_v6, true)) {
+    log::warn("{}: no IPv6, its guests reach 169.254.169.254 only: {}", place.name, why.message);
+  }
+}
+
 Status Steering::add_metadata_addresses(Place& place, const Inside& inside, const PlacePlan& plan) {
   const auto addresses = inside.netlink.addresses();
   if (!addresses) {
@@ -69,13 +75,13 @@ Status Steering::add_metadata_addresses(Place& place, const Inside& inside, cons
     }
   }
   for (const auto& device : plan.devices) {
-    if (!device.v6 || has(metadata_v6(), device.ifindex)) {
+    if (!device.v6 || place.without_v6 || has(metadata_v6(), device.ifindex)) {
       continue;
     }
     const auto link = std::ranges::find(inside.links, device.ifindex, &sys::Link::index);
     if (auto added = journal_.add_address(place.cookie, inside.netlink, *link, metadata_v6());
         !added) {
-      log::warn("{}: {}: no IPv6 on-link: {}", place.name, device.name, added.error().message);
+      say_without_v6(place, added.error());
     }
   }
   return {};

@@ -76,6 +76,8 @@ class Steering {
   /// An on-link guest asks by ARP or ND for the metadata address: somebody there must have it.
   [[nodiscard]] Status add_metadata_addresses(Place& place, const Inside& inside,
                                               const PlacePlan& plan);
+  /// Says it once, and does not try again.
+  static void say_without_v6(Place& place, const Error& why);
   /// What a listener needs once it is bound, before it is given away.
   [[nodiscard]] virtual Status name_listener(const Place& /*place*/, int /*fd*/) { return {}; }
 

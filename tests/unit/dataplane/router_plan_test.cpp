@@ -98,6 +98,18 @@ TEST(RouterPlan, ServesTheGuestsBehindARoutersPort) {
   EXPECT_THAT(device.sources[0].addresses, ElementsAre(*Address::parse("10.0.0.10")));
 }
 
+TEST(RouterPlan, BehindADhcpServerIpv6NeedsNoSubnet) {
+  auto found = links({"lo", "tapcccccccc-cc"});
+  const auto index = index_of(sample());
+  ASSERT_FALSE(index.has_v6(kNet));
+  ASSERT_EQ(plan_place(index, kDhcpPlace, found).devices.size(), 1U);
+  EXPECT_TRUE(plan_place(index, kDhcpPlace, found).devices[0].v6);
+  found.back().mtu = 1280;
+  EXPECT_TRUE(plan_place(index, kDhcpPlace, found).devices[0].v6);
+  found.back().mtu = 1279;
+  EXPECT_FALSE(plan_place(index, kDhcpPlace, found).devices[0].v6) << "too small for IPv6";
+}
+
 TEST(RouterPlan, UnknownRouterOrNetworkIsNotServed) {
   const auto index = index_of(sample());
   EXPECT_EQ(plan_place(index, {Path::router, "nobody"}, {}).state, PlaceState::unknown);
