@@ -176,7 +176,6 @@ struct Daemon::Impl {
   [[nodiscard]] bool port_tag_crosses_a_socket() const;
   [[nodiscard]] Result<std::optional<PortTagKey>> port_tag_key() const;
   Status start();
-  void start_workers();
   Status start_inventory();
   Status start_api();
   Status start_ovn();
@@ -242,22 +241,6 @@ Result<std::optional<PortTagKey>> Daemon::Impl::port_tag_key() const {
   return PortTagKey::open(port_tag_options).map([](PortTagKey key) {
     return std::optional(std::move(key));
   });
-}
-
-/// With as much as the descriptors allow, and the control thread's reading counted as well.
-void Daemon::Impl::start_workers() {
-  const auto descriptors = sys::raise_descriptor_limit();
-  const auto limits = overload_limits.within(descriptors);
-  if (limits.connections < overload_limits.connections ||
-      limits.requests < overload_limits.requests) {
-    log::warn(
-        "only {} descriptors may be open (LimitNOFILE): {} connections and {} requests in flight "
-        "instead of {} and {}",
-        descriptors, limits.connections, limits.requests, overload_limits.connections,
-        overload_limits.requests);
-  }
-  workers = std::make_unique<http::Workers>(proxy_options.workers, limits);
-  asio::make_service<http::OverloadShare>(control, workers->overload(), workers->size());
 }
 
 Status Daemon::Impl::start_inventory() {
@@ -476,7 +459,10 @@ Status Daemon::Impl::start() {
   // systemd makes it where it starts us. What cannot be made is told by whoever writes there.
   std::error_code told_later;
   std::filesystem::create_directories(run_path, told_later);
-  start_workers();
+  workers = std::make_unique<http::Workers>(proxy_options.workers,
+                                            overload_limits.within(sys::raise_descriptor_limit()));
+  // What the control thread reads counts as well.
+  asio::make_service<http::OverloadShare>(control, workers->overload(), workers->size());
   if (auto status = start_inventory(); !status) {
     return status;
   }

@@ -44,6 +44,12 @@ OverloadLimits OverloadLimits::within(std::size_t descriptors) const {
   const std::size_t available = descriptors - std::min(descriptors / 4, kMostDescriptorsKept);
   fitting.requests = std::max<std::size_t>(1, std::min(requests, available / 4));
   fitting.connections = std::max<std::size_t>(1, std::min(connections, available - available / 4));
+  if (fitting.connections < connections || fitting.requests < requests) {
+    log::warn(
+        "only {} descriptors may be open (RLIMIT_NOFILE): {} connections and {} requests in flight "
+        "instead of {} and {}",
+        descriptors, fitting.connections, fitting.requests, connections, requests);
+  }
   return fitting;
 }
 

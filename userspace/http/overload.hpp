@@ -26,7 +26,7 @@ struct OverloadLimits {
   static Result<OverloadLimits> from(const Config& config);
   /// These, or as much of them as so many descriptors allow: a quarter (at most 16 384) is left to
   /// listeners, BPF, files, databases and the operator, and a request in flight may take one for
-  /// its way to the next process.
+  /// its way to the next process. The log says so where it is less.
   [[nodiscard]] OverloadLimits within(std::size_t descriptors) const;
 };
 
