@@ -16,6 +16,7 @@
 #include "api/layout.hpp"
 #include "api/options.hpp"
 #include "api/pool.hpp"
+#include "api/provider_index.hpp"
 #include "api/registry.hpp"
 #include "api/static_vendordata.hpp"
 #include "api/stats.hpp"
@@ -25,6 +26,8 @@
 #include "metatap/result.hpp"
 
 namespace metatap::api {
+
+struct AuthHeaders;
 
 /// What the stage needs from its surroundings.
 struct ApiHooks {
@@ -100,6 +103,8 @@ class ApiStage final : public Handler {
 
   [[nodiscard]] Outcome route(const Request& request);
   [[nodiscard]] Lookup by_signature(const Request& request) const;
+  /// Load-balancer mode: signed is who asks on behalf of guests, not the guest.
+  [[nodiscard]] Lookup by_provider(const Request& request, const AuthHeaders& headers) const;
   [[nodiscard]] Lookup by_address(const Request& request) const;
   [[nodiscard]] Outcome serve(const Request& request, const DocumentPtr& document,
                               const Target& target, std::string_view caller);
@@ -116,6 +121,7 @@ class ApiStage final : public Handler {
   ApiOptions options_;
   ApiHooks hooks_;
   InventoryIndex index_;
+  ProviderIndex providers_;
   StaticVendordata static_vendordata_;
   std::unique_ptr<DynamicVendordata> dynamic_vendordata_;  ///< null: no such provider
   LayoutCache layouts_;
