@@ -36,6 +36,8 @@ struct Subnet {
   std::vector<std::string> dns_nameservers;
   std::vector<HostRoute> host_routes;
   std::optional<std::string> ipv6_address_mode;
+  /// Metadata providers (edges such as NSX's) that ask for this subnet's guests.
+  std::vector<std::string> advanced_service_providers;
   bool operator==(const Subnet&) const = default;
 };
 

@@ -9,6 +9,7 @@
 #include <charconv>
 #include <thread>
 
+#include "api/auth_headers.hpp"
 #include "api/errors.hpp"
 #include "api/path.hpp"
 #include "api/random_seed.hpp"
@@ -25,51 +26,6 @@ namespace {
 using Kind = Target::Kind;
 
 constexpr std::size_t kMaxPassword = 1020;
-
-/// The headers that say who asks, found in one pass.
-struct AuthHeaders {
-  struct Field {
-    std::optional<std::string_view> value;
-    unsigned count = 0;
-    void take(std::string_view text) {
-      if (++count == 1) {
-        value = text;
-      }
-    }
-  };
-  Field instance, tenant, signature, forwarded, provider;
-
-  explicit AuthHeaders(std::span<const Header> headers) {
-    for (const Header& header : headers) {
-      switch (header.name.size()) {
-        case 11:
-          pick(header, "X-Tenant-ID", tenant);
-          break;
-        case 13:
-          pick(header, "X-Instance-ID", instance);
-          break;
-        case 15:
-          pick(header, "X-Forwarded-For", forwarded);
-          break;
-        case 19:
-          pick(header, "X-Metadata-Provider", provider);
-          break;
-        case 23:
-          pick(header, "X-Instance-ID-Signature", signature);
-          break;
-        default:
-          break;
-      }
-    }
-  }
-
- private:
-  static void pick(const Header& header, std::string_view name, Field& field) {
-    if (header.name == name || iequals(header.name, name)) {
-      field.take(header.value);
-    }
-  }
-};
 
 /// An address in its one canonical spelling, IPv4-mapped ones as IPv4; empty for what is none.
 std::string canonical_address(std::string_view text) {
@@ -136,6 +92,7 @@ ApiStage::ApiStage(ApiOptions options, ApiHooks hooks, std::unique_ptr<DynamicVe
     : options_(std::move(options)),
       hooks_(std::move(hooks)),
       index_(std::move(inventory)),
+      providers_(index_.inventory()),
       static_vendordata_(options_.static_vendordata() ? options_.vendordata_jsonfile_path : ""),
       dynamic_vendordata_(std::move(dynamic)),
       layouts_(options_.openstack_versions()),
@@ -234,6 +191,7 @@ void ApiStage::apply(const InventoryChange& change) {
   if (addresses_ && !change.ports.empty()) {
     index_addresses();
   }
+  providers_.apply(change);
 }
 
 Response ApiStage::counted(Response response) {
@@ -310,7 +268,7 @@ ApiStage::Lookup ApiStage::by_signature(const Request& request) const {
     return Lookup{nullptr, {}, error_response(request, status, message)};
   };
   if (headers.provider.value && !headers.provider.value->empty()) {
-    return refuse(400, "X-Metadata-Provider is not supported by this metadata service.");
+    return by_provider(request, headers);
   }
   if (!headers.instance.value) {
     return refuse(400, "X-Instance-ID header is missing from request.");
@@ -355,10 +313,47 @@ ApiStage::Lookup ApiStage::by_signature(const Request& request) const {
 }
 
 Response ApiStage::no_such_instance(const Request& request) const {
-  if (!hooks_.inventory_known || hooks_.inventory_known()) {
-    return error_response(request, 404);
+  return inventory_known() ? error_response(request, 404) : unavailable_response(request);
+}
+
+ApiStage::Lookup ApiStage::by_provider(const Request& request, const AuthHeaders& headers) const {
+  const auto refuse = [&](unsigned status, std::string_view message) {
+    return Lookup{nullptr, {}, error_response(request, status, message)};
+  };
+  if (!headers.forwarded.value) {
+    return refuse(400, "X-Forwarded-For is missing from request.");
   }
-  return unavailable_response(request);
+  if (headers.provider.count > 1) {
+    return refuse(400, "Multiple X-Metadata-Provider headers found within request.");
+  }
+  if (headers.provider_signature.count > 1) {
+    return refuse(400, "Multiple X-Metadata-Provider-Signature headers found within request.");
+  }
+  const auto provider = *headers.provider.value;
+  if (!same_signature(headers.provider_signature.value.value_or(""),
+                      sign(options_.metadata_proxy_shared_secret, provider))) {
+    return refuse(403, "Invalid proxy request signature.");
+  }
+  // The front may have appended itself: the first address is the guest's, as it stands there.
+  const auto address = headers.forwarded.value->substr(0, headers.forwarded.value->find(','));
+  if (!inventory_known()) {
+    return {nullptr, {}, unavailable_response(request)};
+  }
+  const auto found = providers_.find(provider, address);
+  if (!found.provider) {
+    return refuse(400, fmt::format("Could not find any subnets for provider {}", provider));
+  }
+  if (found.owners.size() != 1) {
+    return refuse(400,
+                  fmt::format("Expected a single port matching provider {} and IP {}. Found {}.",
+                              provider, address, found.owners.size()));
+  }
+  const auto& owner = found.owners.front();
+  Lookup lookup{registry_.find(owner.instance_id), std::string(address), {}};
+  if (!lookup.document || lookup.document->project_id() != owner.project_id) {
+    return refuse(404, {});
+  }
+  return lookup;
 }
 
 ApiStage::Lookup ApiStage::by_address(const Request& request) const {

@@ -16,6 +16,7 @@
 #include "api/layout.hpp"
 #include "api/options.hpp"
 #include "api/pool.hpp"
+#include "api/provider_index.hpp"
 #include "api/registry.hpp"
 #include "api/static_vendordata.hpp"
 #include "api/stats.hpp"
@@ -26,6 +27,8 @@
 #include "metatap/result.hpp"
 
 namespace metatap::api {
+
+struct AuthHeaders;
 
 /// What the stage needs from its surroundings.
 struct ApiHooks {
@@ -105,7 +108,12 @@ class ApiStage final : public Handler {
 
   [[nodiscard]] Outcome route(const Request& request);
   [[nodiscard]] Lookup by_signature(const Request& request) const;
+  /// Load-balancer mode: signed is who asks on behalf of guests, not the guest.
+  [[nodiscard]] Lookup by_provider(const Request& request, const AuthHeaders& headers) const;
   [[nodiscard]] Lookup by_address(const Request& request) const;
+  [[nodiscard]] bool inventory_known() const {
+    return !hooks_.inventory_known || hooks_.inventory_known();
+  }
   /// 404, or 503 while nobody knows better.
   [[nodiscard]] Response no_such_instance(const Request& request) const;
   [[nodiscard]] Outcome serve(const Request& request, const DocumentPtr& document,
@@ -123,6 +131,7 @@ class ApiStage final : public Handler {
   ApiOptions options_;
   ApiHooks hooks_;
   InventoryIndex index_;
+  ProviderIndex providers_;
   StaticVendordata static_vendordata_;
   std::unique_ptr<DynamicVendordata> dynamic_vendordata_;  ///< null: no such provider
   LayoutCache layouts_;

@@ -378,6 +378,7 @@ std::shared_ptr<Subnet> read_subnet(const Node& node) {
       mode->refuse("only an IPv6 subnet has one");
     }
   }
+  subnet->advanced_service_providers = texts_of(in, "advanced_service_providers");
   in.done();
   return subnet;
 }

@@ -69,6 +69,7 @@ Json to_json(const Subnet& subnet) {
     return Json{{"destination", route.destination}, {"nexthop", route.nexthop}};
   });
   to.maybe("ipv6_address_mode", subnet.ipv6_address_mode);
+  to.list("advanced_service_providers", Json(subnet.advanced_service_providers));
   return std::move(to.out);
 }
 

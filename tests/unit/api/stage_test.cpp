@@ -133,15 +133,6 @@ TEST_F(HandlerTest, OtherSpellingsAreNotHeadersOfOurs) {
   EXPECT_EQ(call.answer(*stage_).body.str(), "web-1.novalocal");
 }
 
-TEST_F(HandlerTest, ProviderModeIsRefused) {
-  Call call = Call::signed_for("/latest");
-  call.with("X-Metadata-Provider", "nsx");
-  EXPECT_EQ(call.answer(*stage_).status, 400U);
-  Call empty = Call::signed_for("/latest");
-  empty.with("X-Metadata-Provider", "");
-  EXPECT_EQ(empty.answer(*stage_).status, 200U);
-}
-
 TEST(Start, AnEmptySecretIsRefusedAtStart) {
   ApiOptions options;
   const auto stage = ApiStage::create(options, std::make_shared<const Inventory>());

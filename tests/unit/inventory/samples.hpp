@@ -16,7 +16,7 @@ inline constexpr std::string_view kSample = R"({
    "gateway_ip": "10.70.0.1", "enable_dhcp": true, "dns_nameservers": ["10.70.0.2"],
    "host_routes": [{"destination": "192.0.2.0/24", "nexthop": "10.70.3.254"}]},
   {"id": "s-6", "network_id": "n-1", "cidr": "fd00:70::/64", "ip_version": 6, "gateway_ip": null,
-   "ipv6_address_mode": "slaac"}],
+   "ipv6_address_mode": "slaac", "advanced_service_providers": ["edge-1"]}],
  "routers": [{"id": "r-1", "name": "edge", "project_id": "t-1"}],
  "ports": [
   {"id": "p-1", "network_id": "n-1", "mac_address": "FA:16:3E:00:00:1F", "device_id": "i-1",
