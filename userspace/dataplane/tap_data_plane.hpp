@@ -16,7 +16,7 @@
 #include "dataplane/core.hpp"
 #include "dataplane/guest_macs.hpp"
 #include "dataplane/hooks.hpp"
-#include "dataplane/metadata_namespace.hpp"
+#include "dataplane/namespace_keeper.hpp"
 #include "dataplane/place.hpp"
 #include "dataplane/slot_status.hpp"
 #include "dataplane/tap_plan.hpp"
@@ -56,8 +56,8 @@ struct ChainStatus {
   std::string problem;  ///< a sentence
 };
 
-/// Steers the guests behind taps of this namespace: keeps the metadata namespace, follows devices
-/// and inventory, and hands listening sockets to the proxy. Events and changes only put devices
+/// Steers the guests behind taps of this namespace: follows devices and inventory, and has the
+/// metadata namespace kept, whose listening sockets the proxy gets. Events and changes only put devices
 /// into the work queue, where each has its turn; but identity goes with a device at once.
 /// Control thread only.
 class TapDataPlane {
@@ -81,6 +81,7 @@ class TapDataPlane {
   [[nodiscard]] std::vector<DeviceStatus> devices() const;
   [[nodiscard]] std::vector<SlotStatus> slots() const;
   [[nodiscard]] std::vector<ReasonStatus> reasons() const;
+  [[nodiscard]] const NamespaceHealth& namespace_health() const { return keeper_.health(); }
   /// Our own device included.
   [[nodiscard]] std::vector<ChainStatus> disturbed_chains() const;
   /// Where things are, for the log and `metatap status`.
@@ -96,8 +97,6 @@ class TapDataPlane {
     Binding<mt_port_key> binding;
   };
 
-  Status make_namespace();
-  Status open_listeners();
   // Devices.
   void wait_for_links();
   void wait_for_tick();
@@ -121,9 +120,7 @@ class TapDataPlane {
 
   std::shared_ptr<Core> core_;
   Reconciler& reconciler_;
-  GuestFrontend& frontend_;
-  std::optional<MetadataNamespace> namespace_;
-  std::optional<Hooks> return_path_;
+  NamespaceKeeper keeper_;
   std::optional<sys::Netlink> netlink_;
   std::optional<sys::LinkMonitor> monitor_;
   boost::asio::posix::stream_descriptor readable_;
@@ -140,7 +137,6 @@ class TapDataPlane {
   std::map<unsigned, Hooks> hooks_;            ///< by ifindex
   std::map<std::string, std::string> errors_;  ///< by device, as of its last turn
   std::set<TapPoint> foreign_;                 ///< told in the log
-  std::vector<std::string> listeners_;
   WorkQueue::Lane devices_;  ///< names
   WorkQueue::Lane chains_;   ///< names of devices whose filters changed
   WorkQueue::Lane sockets_;  ///< of retired numbers

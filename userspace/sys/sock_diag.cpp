@@ -95,8 +95,12 @@ Result<SockDiag> SockDiag::open() {
   return SockDiag(*std::move(socket));
 }
 
-Status SockDiag::list(int family, const Address* local, std::vector<TcpSocket>& found) {
+Status SockDiag::list(int family, const Address* local, std::vector<TcpSocket>& found,
+                      Which which) {
   Request request(SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, family);
+  if (which == Which::listening) {
+    request.body->idiag_states = 1U << TCP_LISTEN;
+  }
   if (local != nullptr) {
     put_filter(request.header, *local);
   }
@@ -126,6 +130,17 @@ Result<std::vector<TcpSocket>> SockDiag::tcp_sockets(std::vector<Address> local)
   }
   if (!done) {
     return tl::make_unexpected(std::move(done.error()));
+  }
+  return found;
+}
+
+Result<std::vector<TcpSocket>> SockDiag::listeners() {
+  std::vector<TcpSocket> found;
+  for (const int family : {AF_INET, AF_INET6}) {
+    if (auto done = list(family, nullptr, found, Which::listening);
+        !done && (family == AF_INET || done.error().code != ErrorCode::not_found)) {
+      return tl::make_unexpected(std::move(done.error()));
+    }
   }
   return found;
 }
