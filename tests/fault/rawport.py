@@ -46,9 +46,14 @@ class RawPort:
                 "device_id": self.instance, "device_owner": "compute:nova",
                 "fixed_ips": [{"subnet_id": self.network.subnet4, "ip_address": self.address}]}
 
-    def plug(self):
-        labkit.ip_batch([f"link add {self.device} type veth peer name eth0 address {self.mac}"
-                         f" netns {self.netns}",
+    @property
+    def ifindex(self):
+        return socket.if_nametoindex(self.device)
+
+    def plug(self, ifindex=None):
+        number = f" index {ifindex}" if ifindex else ""
+        labkit.ip_batch([f"link add {self.device}{number} type veth peer name eth0"
+                         f" address {self.mac} netns {self.netns}",
                          f"link set {self.device} addrgenmode none up"])
         labkit.ip_batch(["link set eth0 addrgenmode none up"], self.netns)
 

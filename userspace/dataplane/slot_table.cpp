@@ -197,7 +197,14 @@ std::optional<Address> SlotTable::address_of(const Alias& alias, int family) con
 }
 
 Status SlotTable::write(std::uint32_t slot, const mt_slot& row) const {
-  return maps_ == nullptr ? Status() : maps_->slots.put(slot, row);
+  if (maps_ == nullptr) {
+    return {};
+  }
+  if (auto led = row.kind == MT_KIND_TAP ? maps_->taps.put(slot, row.ifindex) : Status(); !led) {
+    return led;
+  }
+  auto written = maps_->slots.put(slot, row);
+  return written && row.kind == MT_KIND_FREE ? maps_->taps.erase(slot).map([](bool) {}) : written;
 }
 
 Status SlotTable::clear_counters(std::uint32_t slot) const {

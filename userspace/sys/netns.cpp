@@ -197,9 +197,9 @@ bool NetNamespace::has_name() const {
 
 Status NetNamespace::restore_name() const {
   if (const auto named = open(name_)) {
-    return named->id() == id_ ? Status()
-                              : fail(ErrorCode::conflict,
-                                     "another namespace has the name " + name_ + " by now");
+    return named->id() == id_
+               ? Status()
+               : fail(ErrorCode::conflict, "another namespace has the name " + name_ + " by now");
   }
   return among_mounts_of_the_host([&]() -> Status {
     auto entered = enter();
