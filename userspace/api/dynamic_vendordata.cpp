@@ -4,8 +4,6 @@
 #include <fmt/format.h>
 
 #include <boost/asio/as_tuple.hpp>
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
@@ -13,6 +11,7 @@
 
 #include "base/log.hpp"
 #include "http/coroutine.hpp"
+#include "http/spawn.hpp"
 #include "http/upstream.hpp"
 
 namespace metatap::api {
@@ -194,7 +193,7 @@ asio::awaitable<Result<Json>> DynamicVendordata::ask(std::shared_ptr<const Insta
   round->answers.assign(targets_.size(), Json::object());
   round->done.expires_at(std::chrono::steady_clock::time_point::max());
   for (std::size_t i = 0; i < targets_.size(); ++i) {
-    asio::co_spawn(
+    http::spawn(
         executor,
         [](DynamicVendordata& self, std::shared_ptr<Round> shared, std::size_t index,
            std::string body) -> asio::awaitable<void> {
@@ -203,7 +202,13 @@ asio::awaitable<Result<Json>> DynamicVendordata::ask(std::shared_ptr<const Insta
             shared->done.cancel();
           }
         }(*this, round, i, text),
-        asio::detached);
+        "vendordata target " + targets_[i].name,
+        [round, i](Error why) {
+          round->answers[i] = tl::make_unexpected(std::move(why));
+          if (--round->open == 0) {
+            round->done.cancel();
+          }
+        });
   }
   while (round->open > 0) {
     (void)co_await round->done.async_wait(asio::as_tuple(asio::use_awaitable));

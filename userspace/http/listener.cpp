@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <chrono>
 #include <coroutine>
+#include <new>
 #include <utility>
 
 #include "http/shard.hpp"
@@ -74,7 +75,12 @@ bool Listener::accept_batch(const std::shared_ptr<Listener>& self, Shard& shard)
     UniqueFd fd(::accept4(self->fd_.get(), reinterpret_cast<sockaddr*>(&peer), &size,
                           SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (fd) {
-      shard.accepted(self, std::move(fd), peer);
+      try {
+        shard.accepted(self, std::move(fd), peer);
+      } catch (const std::bad_alloc&) {
+        shard.accept_failed(self->name, ENOMEM);
+        return false;
+      }
     } else if (errno == EAGAIN) {
       return true;
     } else if (errno != EINTR && errno != ECONNABORTED) {
