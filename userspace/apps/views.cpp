@@ -147,12 +147,9 @@ void show(admin::Registry& registry, const dataplane::TapDataPlane& tap) {
       }
     }
     const auto& space = tap.namespace_health();
-    return Json{{"where", tap.where()},
-                {"problem", space.problem},
-                {"repairs", space.repairs},
-                {"last_repair", space.last_repair},
-                {"devices", devices},
-                {"reasons", reasons}};
+    return Json{{"where", tap.where()},     {"problem", space.problem},
+                {"repairs", space.repairs}, {"last_repair", space.last_repair},
+                {"devices", devices},       {"reasons", reasons}};
   });
   registry.add_health("taps", [&tap] { return tap.namespace_health().problem; });
   registry.add_metrics([&tap](Metrics& metrics) {
@@ -206,6 +203,7 @@ void show(admin::Registry& registry, const dataplane::RouterDataPlane& router) {
                 {"places", places},
                 {"devices", devices}};
   });
+  registry.add_health("routers", [&router] { return router.problem(); });
   registry.add_findings([&router] { return router_findings(router); });
   registry.add_metrics([&router](Metrics& metrics) {
     const auto progress = router.progress();

@@ -145,6 +145,23 @@ Result<std::vector<TcpSocket>> SockDiag::listeners() {
   return found;
 }
 
+Result<bool> SockDiag::listens(const Address& local, std::uint16_t port, unsigned ifindex) {
+  Request request(SOCK_DIAG_BY_FAMILY, NLM_F_ACK, local.family);
+  auto& id = request.body->id;
+  id.idiag_sport = htons(port);
+  std::memcpy(id.idiag_src, local.bytes.data(), local.size());
+  id.idiag_if = ifindex;
+  std::ranges::fill(id.idiag_cookie, INET_DIAG_NOCOOKIE);
+  bool found = false;
+  auto done = socket_.dump(request.header, "look up a listener", [&](const nlmsghdr* message) {
+    found = found || (message->nlmsg_type == SOCK_DIAG_BY_FAMILY && to_socket(message).listening());
+  });
+  if (!done && done.error().code != ErrorCode::not_found) {
+    return tl::make_unexpected(std::move(done.error()));
+  }
+  return found;
+}
+
 Status SockDiag::destroy(const TcpSocket& socket) {
   Request request(SOCK_DESTROY, 0, socket.local.family);
   auto& id = request.body->id;
