@@ -64,6 +64,7 @@ libseccomp2
 lintian
 man-db
 mtools
+openssl
 openvswitch-common
 postgresql
 procps

@@ -16,6 +16,7 @@
 
 #include "base/log.hpp"
 #include "metatap/abi/abi.h"
+#include "sys/lock.hpp"
 #include "sys/sysctl.hpp"
 
 namespace metatap::dataplane {
@@ -56,6 +57,13 @@ constexpr Setting kV6[] = {
     {"net/ipv6/conf/metadata/autoconf", "0"},      {"net/ipv6/conf/metadata/accept_redirects", "0"},
     {"net/ipv6/conf/metadata/addr_gen_mode", "1"},
 };
+
+std::string in_use(std::string_view name) {
+  return fmt::format(
+      "somebody listens in {}: is another metatapd with the same [dataplane] "
+      "namespace running?",
+      name);
+}
 
 /// One thing that must be so in the namespace or at its door: how it is made so, and how one sees
 /// whether it is. In this order, because one rests on another.
@@ -116,16 +124,16 @@ Duty neighbour(sys::Netlink& netlink, const Address& gateway, unsigned ifindex) 
 
 /// All aliases are behind that neighbour, and answers to them leave by the pair.
 Duty way_back(sys::Netlink& netlink, const sys::Route& route) {
-  return {fmt::format("answers to {}/{} do not take their way", route.destination.text(),
-                      route.prefix),
-          [&netlink, route] {
-            auto anybody = route.destination;
-            anybody.bytes[anybody.size() - 1] = 1;
-            const auto way = netlink.route_to(anybody);
-            return way && !way->local && way->ifindex == route.ifindex &&
-                   way->gateway == route.gateway && way->mtu == route.mtu;
-          },
-          [&netlink, route] { return netlink.add_route(route); }};
+  return {
+      fmt::format("answers to {}/{} do not take their way", route.destination.text(), route.prefix),
+      [&netlink, route] {
+        auto anybody = route.destination;
+        anybody.bytes[anybody.size() - 1] = 1;
+        const auto way = netlink.route_to(anybody);
+        return way && !way->local && way->ifindex == route.ifindex &&
+               way->gateway == route.gateway && way->mtu == route.mtu;
+      },
+      [&netlink, route] { return netlink.add_route(route); }};
 }
 
 std::vector<Duty> duties_outside(sys::Netlink& netlink, const std::string& name, unsigned ifindex) {
@@ -219,12 +227,15 @@ std::string MetadataNamespace::host_device_of(std::string_view name) {
 }
 
 Result<MetadataNamespace> MetadataNamespace::create(std::string_view name) {
-  if (auto gone = discard_leftover(name); !gone) {
+  if (auto gone = discard(name); !gone) {
     return tl::make_unexpected(std::move(gone.error()).in("metadata namespace"));
   }
   auto ns = sys::NetNamespace::create_named(name);
   if (!ns) {
     return tl::make_unexpected(std::move(ns.error()).in("metadata namespace"));
+  }
+  if (!sys::lock(ns->fd())) {
+    return fail(ErrorCode::conflict, in_use(name));
   }
   MetadataNamespace made(*std::move(ns));
   made.host_device_ = host_device_of(name);
@@ -237,10 +248,13 @@ Result<MetadataNamespace> MetadataNamespace::create(std::string_view name) {
   return made;
 }
 
-Status MetadataNamespace::discard_leftover(std::string_view name) {
+Status MetadataNamespace::discard(std::string_view name) {
   auto old = sys::NetNamespace::open(name);
   if (!old) {
     return {};
+  }
+  if (!sys::lock(old->fd())) {
+    return fail(ErrorCode::conflict, in_use(name));
   }
   const auto alive = old->run([]() -> Result<bool> {
     auto diag = sys::SockDiag::open();
@@ -256,9 +270,7 @@ Status MetadataNamespace::discard_leftover(std::string_view name) {
     log::warn("metadata namespace: {}; whether another process serves {} is not known",
               alive.error().message, name);
   } else if (*alive) {
-    return fail(ErrorCode::conflict, fmt::format("somebody listens in {}: is another metatapd with "
-                                                 "the same [dataplane] namespace running?",
-                                                 name));
+    return fail(ErrorCode::conflict, in_use(name));
   }
   // In this order: with the pair gone nothing leaves the namespace any more, not even a reset.
   auto removed = remove_named(name);

@@ -26,6 +26,9 @@ class MetadataNamespace {
   /// that those were for may have another owner now. ErrorCode::conflict: somebody listens in it.
   static Result<MetadataNamespace> create(std::string_view name);
 
+  /// Cuts off and takes away what an earlier process left. ErrorCode::conflict: somebody listens.
+  static Status discard(std::string_view name);
+
   struct Upkeep {
     std::vector<std::string> found;  ///< what was not as create() had made it
     std::vector<std::string> left;   ///< what could not be put right, and why
@@ -64,7 +67,6 @@ class MetadataNamespace {
 
  private:
   explicit MetadataNamespace(sys::NetNamespace ns) : namespace_(std::move(ns)) {}
-  static Status discard_leftover(std::string_view name);
   static Status remove_named(std::string_view name);
   Status make_veth();
   Status configure();

@@ -142,6 +142,19 @@ void NamespaceKeeper::close_listeners() {
   }
 }
 
+void NamespaceKeeper::turn_away() {
+  running_ = false;  // nothing is to be put right any more
+  lane_.clear();
+  auto config = core_->programs->config();
+  if (!config) {
+    return;
+  }
+  config->flags |= MT_CONFIG_AWAY;
+  if (const auto written = core_->programs->set_config(*config); !written) {
+    log::warn("metadata namespace: {}", written.error().message);
+  }
+}
+
 void NamespaceKeeper::stop(bool keep) {
   running_ = false;
   tick_.cancel();
@@ -157,6 +170,9 @@ void NamespaceKeeper::stop(bool keep) {
   }
   return_path_.reset();
   if (namespace_ && !keep) {
+    if (auto nowhere = lead_nowhere(); !nowhere) {
+      log::warn("metadata namespace: {}", nowhere.error().message);
+    }
     if (auto removed = namespace_->remove(); !removed) {
       log::warn("tap data plane: {}", removed.error().message);
     }
@@ -181,7 +197,9 @@ void NamespaceKeeper::device_gone(unsigned ifindex) {
     log::warn("metadata namespace: {}", nowhere.error().message);
   }
   return_path_.reset();
-  lane_.add(namespace_->name());
+  if (running_) {
+    lane_.add(namespace_->name());
+  }
 }
 
 // ---- upkeep ----

@@ -46,6 +46,8 @@ class NamespaceKeeper {
   Status start();
   /// Closes the listeners; open connections end.
   void close_listeners();
+  /// The gate takes no new connection from now on; the listeners still accept what it has taken.
+  void turn_away();
   /// `keep`: the namespace and the way back stay for the next process to find.
   void stop(bool keep);
 

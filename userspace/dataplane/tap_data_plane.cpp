@@ -110,6 +110,10 @@ Status TapDataPlane::start(std::shared_ptr<const Inventory> inventory) {
   return {};
 }
 
+void TapDataPlane::turn_away() {
+  keeper_.turn_away();
+}
+
 void TapDataPlane::stop(Leave leave) {
   running_ = false;
   tick_.cancel();
@@ -122,7 +126,7 @@ void TapDataPlane::stop(Leave leave) {
   }
   monitor_.reset();
   keeper_.close_listeners();
-  if (leave == Leave::steering) {
+  if (leave != Leave::nothing) {
     for (auto& [point, tap] : taps_) {
       tap.binding.keep();
     }
@@ -130,7 +134,7 @@ void TapDataPlane::stop(Leave leave) {
       hooks.keep();
     }
   }
-  const auto soon = reconciler_.expedite_for(leave == Leave::steering ? 0 : hooks_.size());
+  const auto soon = reconciler_.expedite_for(leave == Leave::nothing ? hooks_.size() : 0);
   taps_.clear();
   hooks_.clear();
   keeper_.stop(leave == Leave::steering);
@@ -273,8 +277,7 @@ void TapDataPlane::device_gone(unsigned ifindex, bool renamed) {
 TapDevice TapDataPlane::device_of(const std::string& name) const {
   TapDevice device;
   const auto found = ifindex_of_.find(name);
-  if (found != ifindex_of_.end() && core_->options.may_steer(name) &&
-      !keeper_.owns(name)) {
+  if (found != ifindex_of_.end() && core_->options.may_steer(name) && !keeper_.owns(name)) {
     device.ifindex = found->second;
     device.given_mac = guest_macs_.given(device.ifindex);
   }

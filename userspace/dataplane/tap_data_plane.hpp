@@ -27,14 +27,6 @@
 
 namespace metatap::dataplane {
 
-/// What becomes of programs and rows when the process ends.
-enum class Leave : bool {
-  nothing,  ///< detach, take down the namespace, unpin
-  steering  ///< leave programs and maps for the next process, which knows by them who is who;
-            ///< packets are treated as `when_down` says until it listens. Open connections end:
-            ///< the namespace stays only until that process makes its own
-};
-
 /// One device as `metatap status` shows it. A trunk has one for each VLAN of a port.
 struct DeviceStatus {
   std::string name;
@@ -57,8 +49,8 @@ struct ChainStatus {
 };
 
 /// Steers the guests behind taps of this namespace: follows devices and inventory, and has the
-/// metadata namespace kept, whose listening sockets the proxy gets. Events and changes only put devices
-/// into the work queue, where each has its turn; but identity goes with a device at once.
+/// metadata namespace kept, whose listening sockets the proxy gets. Events and changes only put
+/// devices into the work queue, where each has its turn; but identity goes with a device at once.
 /// Control thread only.
 class TapDataPlane {
  public:
@@ -76,6 +68,9 @@ class TapDataPlane {
   Status start(std::shared_ptr<const Inventory> inventory);
   /// Notes what a change concerns; it is done when the queue is (WorkQueue::when_done).
   void apply(const InventoryChange& change);
+  /// New connections go where they go while nobody listens; those that are open stay. To be called
+  /// before the proxy finishes its last requests; stop() comes after that.
+  void turn_away();
   void stop(Leave leave = Leave::nothing);
 
   [[nodiscard]] std::vector<DeviceStatus> devices() const;
@@ -137,9 +132,9 @@ class TapDataPlane {
   std::map<unsigned, Hooks> hooks_;            ///< by ifindex
   std::map<std::string, std::string> errors_;  ///< by device, as of its last turn
   std::set<TapPoint> foreign_;                 ///< told in the log
-  WorkQueue::Lane devices_;  ///< names
-  WorkQueue::Lane chains_;   ///< names of devices whose filters changed
-  WorkQueue::Lane sockets_;  ///< of retired numbers
+  WorkQueue::Lane devices_;                    ///< names
+  WorkQueue::Lane chains_;                     ///< names of devices whose filters changed
+  WorkQueue::Lane sockets_;                    ///< of retired numbers
 };
 
 }  // namespace metatap::dataplane

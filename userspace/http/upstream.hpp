@@ -58,6 +58,9 @@ class Upstream : public Handler {
   ~Upstream() override;
 
   [[nodiscard]] Counters counters() const;
+  /// Reads the TLS files again, for connections from now on; those that rest go on with what they
+  /// were made with. What cannot be read changes nothing.
+  [[nodiscard]] Status reload_tls();
 
   struct Impl;
 

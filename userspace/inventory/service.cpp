@@ -166,6 +166,13 @@ class InventoryService::Impl : public std::enable_shared_from_this<InventoryServ
 
   [[nodiscard]] const asio::any_io_executor& control() const { return control_; }
 
+  void read_file_again() {
+    if (options_.file) {
+      looked_ = false;
+      look();
+    }
+  }
+
  private:
   /// Commits what `change` makes of the present state. Should another host have changed the
   /// database meanwhile, it is made again, of that.
@@ -406,6 +413,10 @@ Status InventoryService::start() {
 }
 void InventoryService::stop() {
   impl_->stop();
+}
+
+void InventoryService::read_file_again() {
+  impl_->read_file_again();
 }
 
 std::shared_ptr<const Inventory> InventoryService::current() const {

@@ -52,6 +52,9 @@ class InventoryService {
   /// Stops watching; nothing is called back any more.
   void stop();
 
+  /// Reads the file now, whether or not it seems to be the one that was read last.
+  void read_file_again();
+
   /// The state to serve; never null. Any thread.
   [[nodiscard]] std::shared_ptr<const Inventory> current() const;
 
