@@ -50,6 +50,18 @@ struct {
 	__type(value, __u32);
 } mt_ports SEC(".maps");
 
+/*
+ * Tap mode: slot to its device. The kernel itself takes a device out when it goes, also while no
+ * daemon runs: whoever has its number afterwards gets none of its answers. Not pinned: the kernel
+ * changes such a map's flags, and an older libbpf would not know it again.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_DEVMAP);
+	__uint(max_entries, MT_SLOTS);
+	__type(key, __u32);
+	__type(value, __u32);
+} mt_taps SEC(".maps");
+
 /* Tap mode: address, or further MAC, of a port to its alias' index: who may ask. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

@@ -15,13 +15,14 @@
 
 #define MT_PREFIX_LEN 8 /* of an IPv6 address, in bytes */
 
-/* Null: the number is nobody's, or has another owner by now. */
+/* Null: the number is nobody's, or has another owner by now, or its device is gone. */
 static __always_inline struct mt_slot *guest_of(const struct mt_alias_key *alias)
 {
-	struct mt_slot *row = slot_row(alias->slot, MT_KIND_TAP);
+	__u32 slot = alias->slot;
+	struct mt_slot *row = slot_row(slot, MT_KIND_TAP);
 
 	if (!row || row->generation != alias->generation || !row->ifindex ||
-	    row->flags & MT_SLOT_DISABLED)
+	    row->flags & MT_SLOT_DISABLED || !bpf_map_lookup_elem(&mt_taps, &slot))
 		return 0;
 	return row;
 }

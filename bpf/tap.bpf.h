@@ -105,7 +105,7 @@ static __always_inline int ask_gate(struct __sk_buff *skb, const struct mt_confi
 	if (!(cfg->flags & MT_CONFIG_GATE) || packet->protocol != IPPROTO_TCP || !packet->first)
 		return MT_GO_ON;
 	if (packet->syn) {
-		if (has_listener(skb, cfg->nsid))
+		if (!(cfg->flags & MT_CONFIG_AWAY) && has_listener(skb, cfg->nsid))
 			return MT_GO_ON;
 		has_connection(skb, cfg->nsid, alias, &packet->tcp, v4);
 		return nobody_listens(skb, who);

@@ -65,6 +65,7 @@ libseccomp2
 lintian
 man-db
 mtools
+openssl
 openvswitch-common
 postgresql
 procps

@@ -273,6 +273,9 @@ class Kernel {
         ::bpf_map_update_elem(core_->programs->map("mt_counters"), &slot, &no_traffic, BPF_ANY), 0);
     const mt_port_key key{device_, vlan, 0};
     ASSERT_EQ(::bpf_map_update_elem(core_->programs->map("mt_slots"), &slot, &row, BPF_ANY), 0);
+    const std::uint32_t any_device = 1;  // what counts is that there is one
+    ASSERT_EQ(::bpf_map_update_elem(core_->programs->map("mt_taps"), &slot, &any_device, BPF_ANY),
+              0);
     ASSERT_EQ(::bpf_map_update_elem(core_->programs->map("mt_ports"), &key, &slot, BPF_ANY), 0);
   }
 

@@ -2,6 +2,7 @@
 """A guest that is this test, and a port for it: every frame that comes out of it is made here, every frame that
 comes to it is seen here. No kernel of a guest's helps, answers or hides anything."""
 
+import socket
 import threading
 import time
 
@@ -82,8 +83,13 @@ class RawPort(RawGuest):
                 "device_id": self.instance, "device_owner": "compute:nova",
                 "fixed_ips": [{"subnet_id": self.network.subnet4, "ip_address": self.address}]}
 
-    def plug(self):
-        labkit.ip_batch([f"link add {self.device} type veth peer name eth0 address {self.mac}"
+    @property
+    def ifindex(self):
+        return socket.if_nametoindex(self.device)
+
+    def plug(self, ifindex=None):
+        number = f" index {ifindex}" if ifindex else ""
+        labkit.ip_batch([f"link add {self.device}{number} type veth peer name eth0 address {self.mac}"
                          f" netns {self.netns}",
                          f"link set {self.device} addrgenmode none up"])
         labkit.ip_batch(["link set eth0 addrgenmode none up"], self.netns)

@@ -100,6 +100,24 @@ def test_killed_and_the_device_goes_while_nobody_runs(ports):
     b.open(40001, 15)  # the one number is free again at the daemon's next look
 
 
+def test_killed_and_another_device_gets_the_very_ifindex(ports):
+    """Nobody runs: what is left of the connection still speaks, and its device's number is B's."""
+    a, b, deploy = ports
+    daemon = deploy()
+    a.plug()
+    a.ask(40000)
+    ifindex = a.ifindex
+    daemon.data_plane.stop(signal.SIGKILL)
+    a.unplug()
+    b.plug(ifindex)
+    heard = b.receive(LONGER_THAN_RETRIES)
+    assert not heard
+    counted = daemon.reasons()
+    assert counted["return_stale"] > 0, counted
+    daemon.data_plane.start()
+    serves(b, 40001, b"of B")
+
+
 @pytest.mark.parametrize("slots", [32, 17])
 def test_killed_and_started_with_other_maps(ports, slots):
     """With `slots` changed the pinned maps are discarded: nothing may rest on them."""

@@ -168,6 +168,13 @@ def test_the_layering_rules_bite():
     assert not forbidden("proxy", "http/server.hpp")
 
 
+def test_no_coroutine_ends_in_silence():
+    """Asio's `detached` drops what is thrown; http/spawn.hpp does not."""
+    wrong = [str(path.relative_to(ROOT)) for path in filter(in_c, tracked("userspace/*"))
+             if re.search(r"asio/detached\.hpp|\basio::detached\b", path.read_text())]
+    assert not wrong, "\n".join(wrong)
+
+
 SHELL = tracked("*.sh", ".ci/run", "packaging/debian/p*", "*.bash-completion")
 
 

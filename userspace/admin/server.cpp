@@ -68,7 +68,9 @@ class AdminServer::Impl final : public http::CoroutineHandler {
 
   Status start() {
     return server_.listen(
-        http::UnixEndpoint{options_.socket, options_.mode, options_.user, options_.group});
+        // Processes of a split deployment may share a directory; the last one started answers
+        // there.
+        http::UnixEndpoint{options_.socket, options_.mode, options_.user, options_.group, true});
   }
   void stop() { server_.stop(std::chrono::seconds(1)); }
 

@@ -3,8 +3,6 @@
 
 #include <algorithm>
 #include <array>
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <mutex>
 #include <optional>
@@ -16,6 +14,7 @@
 #include "base/fair_share.hpp"
 #include "base/log.hpp"
 #include "http/flight.hpp"
+#include "http/spawn.hpp"
 
 namespace metatap::agent {
 namespace {
@@ -101,7 +100,10 @@ class NeutronDirectory::Impl : public std::enable_shared_from_this<Impl> {
                                    .router_id = std::string(query.router_id),
                                    .locator = Locator::of_address(query.address)},
                           flight, std::move(place));
-        asio::co_spawn(co_await asio::this_coro::executor, std::move(task), asio::detached);
+        http::spawn(co_await asio::this_coro::executor, std::move(task), "neutron",
+                    [self = shared_from_this(), key, flight](Error why) {
+                      self->land(key, *flight, tl::make_unexpected(std::move(why)));
+                    });
       }
       if (flight) {
         answer = co_await flight->wait();
@@ -208,12 +210,16 @@ class NeutronDirectory::Impl : public std::enable_shared_from_this<Impl> {
       self->failed_with(answer.error());
       answer = fail(ErrorCode::unavailable, std::move(answer.error().message));
     }
+    self->land(key, *flight, std::move(answer));
+  }
+
+  void land(const std::string& key, AnswerFlight& flight, Result<Identity> answer) {
     {
-      auto& shard = self->shard_of(key);
+      auto& shard = shard_of(key);
       const std::scoped_lock lock(shard.mutex);
       shard.flights.erase(key);
     }
-    flight->land(std::move(answer));
+    flight.land(std::move(answer));
   }
 
   static void want_fields(NeutronClient::Query& query) {

@@ -4,8 +4,6 @@
 #include <algorithm>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/awaitable.hpp>
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
@@ -13,6 +11,7 @@
 
 #include "agent/ovsdb_connection.hpp"
 #include "base/log.hpp"
+#include "http/spawn.hpp"
 
 namespace metatap::agent {
 namespace {
@@ -25,11 +24,20 @@ constexpr std::string_view kMonitorId = "metatap";
 constexpr std::string_view kServerMonitorId = "metatap-server";
 constexpr std::string_view kUnknownMethod = "unknown method";  ///< as ovsdb-server says it
 
+std::string described(const json& value) {
+  return value.is_string() ? value.get<std::string>()
+                           : value.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
 std::string describe(const json& error) {
   if (error.is_object()) {
-    return error.value("error", "?") + " (" + error.value("details", "no details") + ")";
+    const auto part = [&](const char* name, const char* otherwise) {
+      const auto found = error.find(name);
+      return found == error.end() ? otherwise : described(*found);
+    };
+    return part("error", "?") + " (" + part("details", "no details") + ")";
   }
-  return error.is_string() ? error.get<std::string>() : error.dump();
+  return described(error);
 }
 
 /// The error a reply carries, or nullptr.
@@ -66,7 +74,8 @@ class OvsdbClient::Impl : public std::enable_shared_from_this<Impl> {
   }
 
   void start() {
-    asio::co_spawn(context_, [self = shared_from_this()] { return self->run(); }, asio::detached);
+    http::spawn(context_.get_executor(), run(shared_from_this()), "ovsdb " + options_.database,
+                [self = shared_from_this()](Error why) { self->ended(std::move(why)); });
   }
 
   void stop() {
@@ -112,33 +121,52 @@ class OvsdbClient::Impl : public std::enable_shared_from_this<Impl> {
 
  private:
   /// Connects to one member after the other, for ever.
-  asio::awaitable<void> run() {
-    auto back_off = options_.first_back_off;
-    for (std::size_t next = 0; !stopping_; ++next) {
-      const auto& remote = remotes_[next % remotes_.size()];
-      health_.remote = remote.text;
-      const auto connections = health_.connections;
-      connection_ = std::make_shared<OvsdbConnection>(context_, tls_.get(), options_);
-      const auto ended = co_await session(remote);
-      connection_->close();
-      if (stopping_) {
+  static asio::awaitable<void> run(std::shared_ptr<Impl> self) {
+    auto back_off = self->options_.first_back_off;
+    for (std::size_t next = 0; !self->stopping_; ++next) {
+      const auto& remotes = self->remotes_;
+      const auto began = std::chrono::steady_clock::now();
+      const auto ended = co_await self->guarded_session(remotes[next % remotes.size()]);
+      if (self->stopping_) {
         co_return;
       }
-      give_up_transactions(ended.error());
-      const bool was_useful = health_.connections != connections;
-      const bool news = health_.connected || health_.last_error != ended.error().message;
-      health_.connected = false;
-      health_.last_error = ended.error().message;
-      if (news) {
-        log::warn("ovsdb {}: {}: {}", options_.database, remote.text, health_.last_error);
+      const bool was_useful = self->health_.connected;
+      self->give_up_transactions(ended.error());
+      self->ended(ended.error());
+      // One that connects well and then says what cannot be understood is no use either.
+      if (was_useful && std::chrono::steady_clock::now() - began > back_off) {
+        back_off = self->options_.first_back_off;
+      } else if ((next + 1) % remotes.size() == 0) {
+        back_off = std::min(back_off * 2, self->options_.longest_back_off);
       }
-      if (was_useful) {
-        back_off = options_.first_back_off;
-      } else if ((next + 1) % remotes_.size() == 0) {
-        back_off = std::min(back_off * 2, options_.longest_back_off);
-      }
-      pause_.expires_after(back_off);
-      co_await pause_.async_wait(kAwait);
+      self->pause_.expires_after(back_off);
+      co_await self->pause_.async_wait(kAwait);
+    }
+  }
+
+  /// A session that throws has ended. What its batch should have made of the copy is not known
+  /// then: the next one tells of all rows.
+  asio::awaitable<Status> guarded_session(const OvsdbRemote& remote) {
+    health_.remote = remote.text;
+    connection_ = std::make_shared<OvsdbConnection>(context_, tls_.get(), options_);
+    Status ended;
+    try {
+      ended = co_await session(remote);
+    } catch (...) {
+      ended =
+          tl::make_unexpected(http::thrown("ovsdb " + options_.database, std::current_exception()));
+      tell_all_ = true;
+    }
+    connection_->close();
+    co_return ended;
+  }
+
+  void ended(const Error& why) {
+    const bool news = health_.connected || health_.last_error != why.message;
+    health_.connected = false;
+    health_.last_error = why.message;
+    if (news) {
+      log::warn("ovsdb {}: {}: {}", options_.database, health_.remote, health_.last_error);
     }
   }
 
@@ -154,7 +182,14 @@ class OvsdbClient::Impl : public std::enable_shared_from_this<Impl> {
     if (!contents) {
       co_return tl::make_unexpected(Error(contents.error()).in("monitor"));
     }
-    const auto changes = copy_.replace(*contents);
+    if (auto sound = check_updates(*contents); !sound) {
+      co_return sound;
+    }
+    auto changes = tell_all_ ? copy_.every_row() : Changes();
+    changes.merge(copy_.replace(*contents));
+    if (tell_all_) {
+      changes.merge(copy_.every_row());
+    }
     ++health_.connections;
     health_.connected = true;
     health_.complete = true;
@@ -164,6 +199,7 @@ class OvsdbClient::Impl : public std::enable_shared_from_this<Impl> {
     }
     log::info("ovsdb {}: connected to {}", options_.database, remote.text);
     publish(changes);
+    tell_all_ = false;
 
     for (;;) {
       const auto message = co_await connection_->receive();
@@ -269,9 +305,14 @@ class OvsdbClient::Impl : public std::enable_shared_from_this<Impl> {
     if (name == "monitor_canceled") {
       return fail(ErrorCode::unavailable, "the server dropped the database");
     }
-    if ((name != "update" && name != "update2") || params == message.end() || !params->is_array() ||
-        params->size() != 2) {
+    if (name != "update" && name != "update2") {
       return {};
+    }
+    if (params == message.end() || !params->is_array() || params->size() != 2) {
+      return fail(ErrorCode::invalid, "the server sends an update without its two parts");
+    }
+    if (auto sound = check_updates((*params)[1]); !sound) {
+      return sound;
     }
     if ((*params)[0] == kServerMonitorId) {
       server_.update((*params)[1]);
@@ -356,6 +397,7 @@ class OvsdbClient::Impl : public std::enable_shared_from_this<Impl> {
   Health health_;
   std::int64_t last_id_ = 0;
   bool refused_ = false, stopping_ = false;
+  bool tell_all_ = false;  ///< whoever follows the copy may not have followed it to its end
 };
 
 Result<std::unique_ptr<OvsdbClient>> OvsdbClient::create(asio::io_context& context,

@@ -3,9 +3,7 @@
 
 #include <algorithm>
 #include <boost/asio/as_tuple.hpp>
-#include <boost/asio/co_spawn.hpp>
 #include <boost/asio/connect.hpp>
-#include <boost/asio/detached.hpp>
 #include <boost/asio/local/stream_protocol.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
@@ -13,6 +11,8 @@
 #include <tuple>
 #include <utility>
 #include <vector>
+
+#include "http/spawn.hpp"
 
 namespace metatap::agent {
 namespace {
@@ -136,26 +136,29 @@ void OvsdbConnection::send(const json& message) {
   outgoing_.push_back(message.dump(-1, ' ', false, json::error_handler_t::replace));
   if (!writing_) {
     writing_ = true;
-    asio::co_spawn(context_, [self = shared_from_this()] { return self->write(); }, asio::detached);
+    http::spawn(context_.get_executor(), write(shared_from_this()), "ovsdb",
+                [self = shared_from_this()](const Error&) { self->close(); });
   }
 }
 
-asio::awaitable<void> OvsdbConnection::write() {
-  while (!closed_ && !outgoing_.empty()) {
-    const auto text = std::move(outgoing_.front());
-    outgoing_.pop_front();
+asio::awaitable<void> OvsdbConnection::write(std::shared_ptr<OvsdbConnection> self) {
+  while (!self->closed_ && !self->outgoing_.empty()) {
+    const auto text = std::move(self->outgoing_.front());
+    self->outgoing_.pop_front();
     error_code error;
     std::size_t written = 0;
-    if (tls_) {
-      std::tie(error, written) = co_await asio::async_write(*tls_, asio::buffer(text), kAwait);
+    if (self->tls_) {
+      std::tie(error, written) =
+          co_await asio::async_write(*self->tls_, asio::buffer(text), kAwait);
     } else {
-      std::tie(error, written) = co_await asio::async_write(socket_, asio::buffer(text), kAwait);
+      std::tie(error, written) =
+          co_await asio::async_write(self->socket_, asio::buffer(text), kAwait);
     }
     if (error) {
-      close();  // the reader notices
+      self->close();  // the reader notices
     }
   }
-  writing_ = false;
+  self->writing_ = false;
 }
 
 asio::awaitable<Result<json>> OvsdbConnection::receive() {

@@ -48,7 +48,7 @@ class OvsdbConnection : public std::enable_shared_from_this<OvsdbConnection> {
       const std::string& host);
   void close_unless_connected();
   void watch();
-  boost::asio::awaitable<void> write();
+  static boost::asio::awaitable<void> write(std::shared_ptr<OvsdbConnection> self);
 
   boost::asio::io_context& context_;
   boost::asio::ssl::context* tls_context_;

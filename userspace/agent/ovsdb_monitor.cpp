@@ -31,6 +31,31 @@ void compare(const std::string& table, const OvsdbRows& before, const OvsdbRows&
 
 }  // namespace
 
+Status check_updates(const json& updates) {
+  const auto wrong = [](const std::string& what) {
+    return fail(ErrorCode::invalid, "the server's update is malformed: " + what);
+  };
+  if (!updates.is_object()) {
+    return wrong("no tables");
+  }
+  for (const auto& [table, rows] : updates.items()) {
+    if (!rows.is_object()) {
+      return wrong(table + " has no rows");
+    }
+    for (const auto& [uuid, row] : rows.items()) {
+      if (!row.is_object()) {
+        return wrong("a row of " + table + " is none");
+      }
+      for (const auto& [kind, columns] : row.items()) {
+        if (!columns.is_object() && !columns.is_null()) {
+          return wrong("a row of " + table + " has no columns");
+        }
+      }
+    }
+  }
+  return {};
+}
+
 OvsdbCopy::OvsdbCopy(std::map<std::string, OvsdbMonitor> tables) : tables_(std::move(tables)) {
   for (const auto& [table, monitor] : tables_) {
     data_[table];
@@ -152,6 +177,16 @@ OvsdbChanges OvsdbCopy::replace(const json& contents) {
   }
   data_ = std::move(fresh);
   return changes;
+}
+
+OvsdbChanges OvsdbCopy::every_row() const {
+  OvsdbChanges all;
+  for (const auto& [table, rows] : data_) {
+    for (const auto& [uuid, row] : rows) {
+      all.emplace(table, uuid);
+    }
+  }
+  return all;
 }
 
 OvsdbChanges OvsdbCopy::update(const json& updates) {

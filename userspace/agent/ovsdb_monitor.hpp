@@ -28,6 +28,9 @@ struct OvsdbMonitor {
 /// Table and row uuid of all that was added, changed or removed.
 using OvsdbChanges = std::set<std::pair<std::string, std::string>>;
 
+/// Does a server's update, or its first answer, have the shape of one: tables of rows of changes?
+[[nodiscard]] Status check_updates(const nlohmann::json& updates);
+
 class OvsdbCopy {
  public:
   explicit OvsdbCopy(std::map<std::string, OvsdbMonitor> tables);
@@ -49,6 +52,8 @@ class OvsdbCopy {
   [[nodiscard]] nlohmann::json requests(bool conditional);
   /// Makes the copy what the reply to a monitor request says.
   [[nodiscard]] OvsdbChanges replace(const nlohmann::json& contents);
+  /// As if all had changed.
+  [[nodiscard]] OvsdbChanges every_row() const;
   /// Follows an update.
   [[nodiscard]] OvsdbChanges update(const nlohmann::json& updates);
 

@@ -4,17 +4,15 @@
 #include <fmt/format.h>
 
 #include <boost/asio/as_tuple.hpp>
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
-#include <exception>
 
 #include "base/log.hpp"
 #include "base/log_limit.hpp"
 #include "http/coroutine.hpp"
 #include "http/gate.hpp"
+#include "http/spawn.hpp"
 #include "http/upstream.hpp"
 
 namespace metatap::api {
@@ -304,21 +302,22 @@ asio::awaitable<DynamicVendordata::Answer> DynamicVendordata::ask_all(
   round->answers.assign(targets_.size(), Json::object());
   round->done.expires_at(std::chrono::steady_clock::time_point::max());
   for (std::size_t i = 0; i < targets_.size(); ++i) {
-    asio::co_spawn(
+    http::spawn(
         executor,
         [](DynamicVendordata& self, std::shared_ptr<Round> shared, std::size_t index,
            std::shared_ptr<const Instance> whose, std::string body) -> asio::awaitable<void> {
-          try {
-            shared->answers[index] =
-                co_await self.targets_[index]->ask(self.counters_, *whose, body);
-          } catch (const std::exception& error) {
-            shared->answers[index] = fail(ErrorCode::internal, error.what());
-          }
+          shared->answers[index] = co_await self.targets_[index]->ask(self.counters_, *whose, body);
           if (--shared->open == 0) {
             shared->done.cancel();
           }
         }(*this, round, i, instance, text),
-        asio::detached);
+        "vendordata target " + targets_[i]->name,
+        [round, i](Error why) {
+          round->answers[i] = tl::make_unexpected(std::move(why));
+          if (--round->open == 0) {
+            round->done.cancel();
+          }
+        });
   }
   while (round->open > 0) {
     (void)co_await round->done.async_wait(asio::as_tuple(asio::use_awaitable));

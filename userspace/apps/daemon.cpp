@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "apps/daemon.hpp"
 
-#include <boost/algorithm/string/split.hpp>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/io_context.hpp>
@@ -12,6 +11,7 @@
 #include <chrono>
 #include <csignal>
 #include <string>
+#include <utility>
 
 #include "admin/inventory_actions.hpp"
 #include "admin/registry.hpp"
@@ -28,11 +28,15 @@
 #include "api/options.hpp"
 #include "api/stage.hpp"
 #include "apps/config_drive_action.hpp"
+#include "apps/drain.hpp"
 #include "apps/preflight.hpp"
+#include "apps/reload.hpp"
+#include "apps/run_directory.hpp"
 #include "apps/shared_secret.hpp"
 #include "apps/views.hpp"
 #include "base/config.hpp"
 #include "base/log.hpp"
+#include "base/log_level.hpp"
 #include "base/option_reader.hpp"
 #include "base/port_tag.hpp"
 #include "dataplane/core.hpp"
@@ -57,7 +61,7 @@ using namespace std::chrono_literals;
 namespace {
 
 constexpr auto kServing = "serving";
-constexpr auto kDrain = 5s;         ///< how long running requests may take to finish at the end
+constexpr auto kArrival = 50ms;     ///< handshakes that have begun are over by then, and accepted
 constexpr auto kPortsWithin = 5s;   ///< how long the start waits for OVN to name the ports
 constexpr auto kRefreshEvery = 2s;  ///< files that are only looked at now and then
 
@@ -92,50 +96,25 @@ Status read(const Config& config, Options& into) {
 
 }  // namespace
 
-Status DaemonOptions::set_stages(std::string_view list) {
-  dataplane = proxy = agent = api = false;
-  std::vector<std::string> words;
-  boost::algorithm::split(words, list, [](char c) { return c == ','; });
-  for (const auto& word : words) {
-    if (word == "dataplane") {
-      dataplane = true;
-    } else if (word == "proxy") {
-      proxy = true;
-    } else if (word == "agent") {
-      agent = true;
-    } else if (word == "api") {
-      api = true;
-    } else {
-      return fail(ErrorCode::invalid,
-                  "--stages: '" + word + "' is no stage; there are dataplane, proxy, agent, api");
-    }
-  }
-  if (dataplane != proxy) {
-    return fail(ErrorCode::invalid,
-                "--stages: dataplane and proxy run in one process, because the listening sockets "
-                "and the connections' identities pass between them in memory");
-  }
-  if (proxy && !agent && api) {
-    return fail(ErrorCode::invalid,
-                "--stages: api here and agent elsewhere would have the proxy's requests leave and "
-                "come back; run dataplane,proxy in one process and api in another");
-  }
-  return {};
-}
-
 /// Members are in the order of their dependence: each may use those above it and is destroyed
 /// before them.
 struct Daemon::Impl {
   Impl(DaemonOptions its_options, Config its_config)
       : options(std::move(its_options)),
         config(std::move(its_config)),
+        reload(config),
         signals(control),
         refresh(control),
-        watchdog(control) {}
+        watchdog(control),
+        drain(control) {}
 
   const DaemonOptions options;
   const Config config;
   std::filesystem::path run_path = "/run/metatap";
+  std::chrono::seconds drain_time{5};
+  bool debug = false;
+  Reload reload;
+  RunDirectory run_directory;
   InventoryOptions inventory_options;
   api::ApiOptions api_options;
   agent::AgentOptions agent_options;
@@ -149,6 +128,8 @@ struct Daemon::Impl {
   asio::io_context control{1};
   asio::signal_set signals;
   asio::steady_timer refresh, watchdog;
+  Drain drain;
+  bool stopping = false;
   std::unique_ptr<http::Workers> workers;
   std::unique_ptr<InventoryService> inventory;
 
@@ -189,12 +170,18 @@ struct Daemon::Impl {
   void keep_refreshing();
   void keep_telling_the_watchdog(std::chrono::microseconds interval);
   void obey_signals();
+  void reload_all();
+  void toggle_debug();
   void stop();
 };
 
 Status Daemon::Impl::read_options() {
   OptionReader own(config);
   own.text({"DEFAULT", "run_path", "Sockets and what lives until the next start"}, run_path);
+  own.seconds({"DEFAULT", "drain_time", "How long requests in progress may take at the end", "",
+               Takes::reload},
+              drain_time, 0, 3600);
+  own.boolean({"DEFAULT", "debug", "Write debug lines", "", Takes::reload}, debug);
   if (!own.status()) {
     return own.status();
   }
@@ -272,6 +259,7 @@ Status Daemon::Impl::start_api() {
   auto limits = http::limits_between_stages();
   limits.connections = api_options.max_connections;
   api_server = std::make_unique<http::Server>(*workers, *health_check, limits);
+  drain.add(*api_server);
   return api_server->listen(
       http::TcpEndpoint{api_options.metadata_listen, api_options.metadata_listen_port});
 }
@@ -337,6 +325,7 @@ Status Daemon::Impl::start_agent() {
   auto limits = http::limits_between_stages();
   limits.connections = agent_options.max_connections;
   agent_server = std::make_unique<http::Server>(*workers, *agent, limits);
+  drain.add(*agent_server);
   return agent_server->listen(agent::proxy_socket(agent_options));
 }
 
@@ -355,6 +344,7 @@ Status Daemon::Impl::start_proxy() {
     return tl::make_unexpected(std::move(key.error()));
   }
   proxy = std::make_unique<proxy::ProxyStage>(*workers, *next, proxy_options, std::move(*key));
+  drain.add(*proxy);
   return {};
 }
 
@@ -456,9 +446,9 @@ void Daemon::Impl::follow_inventory() {
 }
 
 Status Daemon::Impl::start() {
-  // systemd makes it where it starts us. What cannot be made is told by whoever writes there.
-  std::error_code told_later;
-  std::filesystem::create_directories(run_path, told_later);
+  if (auto claimed = run_directory.claim(run_path, options); !claimed) {
+    return claimed;
+  }
   workers = std::make_unique<http::Workers>(proxy_options.workers,
                                             overload_limits.within(sys::raise_descriptor_limit()));
   // What the control thread reads counts as well.
@@ -528,45 +518,73 @@ void Daemon::Impl::obey_signals() {
     if (error) {
       return;
     }
-    if (number == SIGHUP) {
-      log::info("SIGHUP: files are looked at again; a changed option takes a restart");
-      if (api) {
-        api->refresh();
-      }
+    if (number == SIGHUP || number == SIGUSR1) {
+      number == SIGHUP ? reload_all() : toggle_debug();
       obey_signals();
       return;
     }
-    log::info("stopping: {}", number == SIGINT ? "SIGINT" : "SIGTERM");
+    const auto* const name = number == SIGINT ? "SIGINT" : "SIGTERM";
+    if (std::exchange(stopping, true)) {
+      log::info("{} again: requests in progress are cut off", name);
+      drain.hurry();
+      control.stop();
+      return;
+    }
+    log::info("stopping: {}", name);
     control.stop();
+    obey_signals();
   });
 }
 
-/// From the guests' side inwards: nothing new comes in, what is under way finishes.
+void Daemon::Impl::reload_all() {
+  auto read = Daemon::build(options);
+  reload.config(read.map([](const auto& daemon) { return daemon->impl_->config; }), [&] {
+    drain_time = (*read)->impl_->drain_time;
+    log::set_debug((*read)->impl_->debug);
+  });
+  inventory->read_file_again();
+  for (const auto& [stage, upstream] :
+       {std::pair("agent's TLS files", &to_agent), std::pair("API's TLS files", &to_api)}) {
+    if (*upstream) {
+      reload.file(stage, (*upstream)->reload_tls());
+    }
+  }
+  if (api) {
+    api->refresh();
+  }
+}
+
+void Daemon::Impl::toggle_debug() {
+  log::set_debug(!log::debugging());
+  log::info("SIGUSR1: debug lines are {}", log::debugging() ? "written" : "not written any more");
+}
+
+/// From the guests' side inwards: nothing new comes in, what is under way finishes; then the
+/// sockets go, and what led to them.
 void Daemon::Impl::stop() {
   sys::notify_stopping();
-  if (admin) {
-    admin->stop();
+  if (tap) {
+    tap->turn_away();
   }
   if (router) {
     router->turn_away();
   }
+  // A start that failed has let nobody in.
+  const auto cut_off = stopping ? drain.run(core ? kArrival : 0ms, drain_time) : drain.run({}, {});
+  if (cut_off != 0) {
+    log::warn("{} connections were cut off in the middle of a request", cut_off);
+  }
+  if (admin) {
+    admin->stop();
+  }
   if (tap) {
-    tap->stop();
-  }
-  if (core && core->programs) {
-    core->programs->unpin();
-  }
-  if (proxy) {
-    proxy->stop(kDrain);
+    tap->stop(core->at_the_end());
   }
   if (router) {
     router->stop();
   }
-  if (agent_server) {
-    agent_server->stop(kDrain);
-  }
-  if (api_server) {
-    api_server->stop(kDrain);
+  if (core) {
+    core->end();
   }
   if (inventory) {
     inventory->stop();
@@ -599,8 +617,12 @@ Result<std::unique_ptr<Daemon>> Daemon::build(const DaemonOptions& options) {
 
 Status Daemon::run() {
   auto& impl = *impl_;
-  for (const int number : {SIGINT, SIGTERM, SIGHUP}) {
+  for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGUSR1}) {
     impl.signals.add(number);
+  }
+  std::signal(SIGUSR2, SIG_IGN);
+  if (impl.debug) {
+    log::set_debug(true);
   }
   impl.obey_signals();
   std::signal(SIGPIPE, SIG_IGN);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "apps/daemon.hpp"
+#include "apps/uninstall.hpp"
 #include "apps/version.hpp"
 #include "base/log.hpp"
 
@@ -30,7 +31,7 @@ int main(int argc, char** argv) {
   std::string stages = "dataplane,proxy,agent,api";
   std::string steering = "bpf";
   std::string level = "info";
-  bool check = false;
+  bool check = false, uninstall = false;
   app.add_option("--config-file", files, "INI file, oslo.config's dialect; may be repeated")
       ->check(CLI::ExistingFile);
   app.add_option("--config-dir", directory, "directory of *.conf files, read after the files")
@@ -46,6 +47,8 @@ int main(int argc, char** argv) {
       ->check(CLI::IsMember({"debug", "info", "warning", "error"}))
       ->capture_default_str();
   app.add_flag("--check", check, "read and check the configuration, then exit");
+  app.add_flag("--uninstall", uninstall,
+               "take away what a daemon of this configuration has left on the host, then exit");
   app.set_version_flag("--version", metatap::apps::version_of("metatapd"));
   CLI11_PARSE(app, argc, argv);
 
@@ -64,6 +67,13 @@ int main(int argc, char** argv) {
     if (const auto parsed = options.set_stages(stages); !parsed) {
       metatap::log::error("{}", parsed.error().message);
       return kExitConfig;
+    }
+    if (uninstall) {
+      if (const auto done = metatap::apps::uninstall(options); !done) {
+        metatap::log::error("{}", done.error().message);
+        return kExitFailure;
+      }
+      return 0;
     }
     auto daemon = Daemon::build(options);
     if (!daemon) {

@@ -219,14 +219,21 @@ void show(admin::Registry& registry, const dataplane::TapDataPlane& tap) {
             {{"reason", reason.name}, {"outcome", reason.outcome}, {"packets", reason.packets}});
       }
     }
-    return Json{{"where", tap.where()}, {"devices", devices}, {"reasons", reasons}};
+    const auto& space = tap.namespace_health();
+    return Json{{"where", tap.where()},     {"problem", space.problem},
+                {"repairs", space.repairs}, {"last_repair", space.last_repair},
+                {"devices", devices},       {"reasons", reasons}};
   });
+  registry.add_health("taps", [&tap] { return tap.namespace_health().problem; });
   registry.add_metrics([&tap](Metrics& metrics) {
     for (const auto& reason : tap.reasons()) {
       metrics.counter("dataplane_packets_total", "Packets by how their way through a program ended",
                       {{"reason", reason.name}, {"outcome", reason.outcome}},
                       static_cast<double>(reason.packets));
     }
+    metrics.counter("namespace_repairs_total",
+                    "Things in the metadata namespace that others changed and that were put right",
+                    {}, static_cast<double>(tap.namespace_health().repairs));
     metrics.gauge("devices_behind_others", "Taps where somebody's program may take packets first",
                   {}, static_cast<double>(tap.disturbed_chains().size()));
     count_slots(metrics, tap.slots());
@@ -269,6 +276,7 @@ void show(admin::Registry& registry, const dataplane::RouterDataPlane& router) {
                 {"places", places},
                 {"devices", devices}};
   });
+  registry.add_health("routers", [&router] { return router.problem(); });
   registry.add_findings([&router] { return router_findings(router); });
   registry.add_metrics([&router](Metrics& metrics) {
     const auto progress = router.progress();

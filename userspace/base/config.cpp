@@ -528,6 +528,30 @@ std::vector<OptionInfo> Config::options() const {
   return reads_->declared;
 }
 
+std::vector<Config::Changed> Config::changed_since(const Config& before) const {
+  std::map<std::pair<std::string, std::string>, Takes> all;
+  for (const auto* config : {&before, this}) {
+    for (const auto& [group, options] : config->groups_) {
+      for (const auto& [name, values] : options) {
+        all.emplace(std::pair(display(group), name), Takes::restart);
+      }
+    }
+  }
+  for (const auto& option : options()) {  // a default may rest on another option
+    all[{option.group, option.name}] = option.takes;
+  }
+  const auto value = [](const Config& config, const auto& option) {
+    return config.multi(option.first, option.second).value_or(std::vector<std::string>());
+  };
+  std::vector<Changed> changed;
+  for (const auto& [option, takes] : all) {
+    if (value(*this, option) != value(before, option)) {
+      changed.push_back({"[" + option.first + "] " + option.second, takes});
+    }
+  }
+  return changed;
+}
+
 std::vector<Config::Setting> Config::settings() const {
   std::vector<Setting> all;
   for (const auto& [group, options] : groups_) {

@@ -63,6 +63,14 @@ class Config {
   };
   [[nodiscard]] std::vector<Setting> settings() const;
 
+  /// The options whose value is another one than in `before`, as "[group] name", never with the
+  /// value. One that nobody declared takes a restart.
+  struct Changed {
+    std::string option;
+    Takes takes = Takes::restart;
+  };
+  [[nodiscard]] std::vector<Changed> changed_since(const Config& before) const;
+
   /// Notes that there is such an option. Of two of one name the first stays.
   void declare(OptionInfo option) const;
   /// All that were declared, in that order. Options::from() of each stage, called with an empty

@@ -5,6 +5,10 @@
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
+#include <atomic>
+
+#include "base/log_level.hpp"
+
 namespace metatap::log {
 namespace {
 
@@ -16,6 +20,9 @@ spdlog::logger& logger() {
   }();
   return *made;
 }
+
+std::atomic chosen = spdlog::level::info;
+std::atomic debug_lines = false;
 
 spdlog::level::level_enum severity(Level level) {
   switch (level) {
@@ -34,10 +41,20 @@ spdlog::level::level_enum severity(Level level) {
 }  // namespace
 
 void set_level(std::string_view name) {
-  logger().set_level(name == "debug"     ? spdlog::level::debug
-                     : name == "warning" ? spdlog::level::warn
-                     : name == "error"   ? spdlog::level::err
-                                         : spdlog::level::info);
+  chosen = name == "debug"     ? spdlog::level::debug
+           : name == "warning" ? spdlog::level::warn
+           : name == "error"   ? spdlog::level::err
+                               : spdlog::level::info;
+  set_debug(debug_lines);
+}
+
+void set_debug(bool on) {
+  debug_lines = on;
+  logger().set_level(on ? spdlog::level::debug : chosen.load());
+}
+
+bool debugging() {
+  return debug_lines;
 }
 
 bool wanted(Level level) {

@@ -8,10 +8,17 @@
 
 namespace metatap {
 
+/// From when on a value that was changed in the file is used.
+enum class Takes : bool {
+  restart,
+  reload,  ///< SIGHUP
+};
+
 /// An option where it is read: its place in the file, and what it is for in one line.
 struct Option {
   std::string_view group, name, help;
   std::string_view unit = "";  ///< "bytes", "threads", …; of seconds() it is known
+  Takes takes = Takes::restart;
 };
 
 enum class OptionType : std::uint8_t {
@@ -33,6 +40,7 @@ struct OptionInfo {
   long min = 0, max = 0;             ///< of an integer
   std::vector<std::string> choices;  ///< of a choice
   std::string help;
+  Takes takes = Takes::restart;
 };
 
 }  // namespace metatap

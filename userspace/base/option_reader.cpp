@@ -25,7 +25,8 @@ OptionInfo info_of(const Option& option, OptionType type, std::string fallback) 
           .fallback = std::move(fallback),
           .unit = std::string(option.unit),
           .choices = {},
-          .help = std::string(option.help)};
+          .help = std::string(option.help),
+          .takes = option.takes};
 }
 
 }  // namespace

@@ -86,19 +86,15 @@ class BpfSteering final : public Steering {
       place.source_site.emplace(
           BindingSite<mt_source_key>{*core_.slots, maps().sources, place.retired});
     }
-    if (place.listeners.empty()) {
-      if (auto made = make_way(place, inside); !made) {
-        return made;
-      }
+    if (auto made = make_way(place, inside); !made) {
+      return made;
     }
     const int filter = core_.programs->program("mt_tagged");
     if (auto opened = open_listener(place, metadata_v4(), {inner_v4(), 0, filter}); !opened) {
       return opened;
     }
-    const bool v6 = std::ranges::any_of(plan.devices, &RouterDevice::v6) && !place.without_v6 &&
-                    !place.listeners.contains(listener_name(place, metadata_v6(), 0));
-    if (v6) {
-      auto opened = journal_.add_local_route(place.cookie, inside.netlink, inside.lo, inner_v6());
+    if (std::ranges::any_of(plan.devices, &RouterDevice::v6) && !place.without_v6) {
+      auto opened = make_own(place, inside, inner_v6());
       if (opened) {
         opened = open_listener(place, metadata_v6(), {inner_v6(), 0, filter});
       }
@@ -186,11 +182,10 @@ class BpfSteering final : public Steering {
                           place.name);
   }
 
-  bool turn_away(Place& place) override {
+  void turn_away(Place& place) override {
     for (auto& [ifindex, device] : place.devices) {
       device.binding.hide();
     }
-    return !place.devices.empty();
   }
 
   void sweep(const std::map<std::string, Place>& places) override {
@@ -217,17 +212,19 @@ class BpfSteering final : public Steering {
  private:
   [[nodiscard]] const Maps& maps() const { return core_.programs->maps(); }
 
-  /// What the first listener of a place needs.
+  /// What a place's listeners need.
   Status make_way(Place& place, const Inside& inside) {
-    // What a process that died left would be the listener's again.
-    if (auto clear = destroy_leftover_sockets();
-        !clear && clear.error().code != ErrorCode::unsupported) {
-      return clear;
+    if (place.listeners.empty()) {
+      // What a process that died left would be the listener's again.
+      if (auto clear = destroy_leftover_sockets();
+          !clear && clear.error().code != ErrorCode::unsupported) {
+        return clear;
+      }
     }
-    if (auto set = journal_.set_sysctl(place.cookie, "net/ipv4/tcp_fwmark_accept", "1"); !set) {
+    if (auto set = keep_setting(place, "net/ipv4/tcp_fwmark_accept", "1"); !set) {
       return set;
     }
-    return journal_.add_local_route(place.cookie, inside.netlink, inside.lo, inner_v4());
+    return make_own(place, inside, inner_v4());
   }
 
   std::shared_ptr<Core> shared_;

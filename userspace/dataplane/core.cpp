@@ -14,7 +14,7 @@ mt_config base_config(const Core& core) {
   mt_config config = core.programs->config().value_or(mt_config{});
   constexpr std::uint64_t kSecond = 1'000'000'000;
   config.abi_version = MT_ABI_VERSION;
-  config.flags |= MT_CONFIG_GATE;
+  config.flags = MT_CONFIG_GATE;
   config.syn_interval_ns =
       options.syn_rate == 0 ? 0 : std::max<std::uint64_t>(1, kSecond / options.syn_rate);
   config.syn_burst_ns = config.syn_interval_ns * options.syn_burst;
@@ -42,6 +42,16 @@ Result<std::shared_ptr<Core>> Core::with_bpf(DataPlaneOptions options) {
     return tl::make_unexpected(std::move(written.error()));
   }
   return core;
+}
+
+Leave Core::at_the_end() const {
+  return programs && options.when_down == WhenDown::refuse ? Leave::refusal : Leave::nothing;
+}
+
+void Core::end() {
+  if (programs && at_the_end() == Leave::nothing) {
+    programs->unpin();
+  }
 }
 
 std::shared_ptr<Core> Core::without_bpf(DataPlaneOptions options) {

@@ -23,6 +23,7 @@ struct MapSize {
 inline constexpr std::array kMapSizes{
     MapSize{"mt_slots"},
     MapSize{"mt_owners"},
+    MapSize{"mt_taps"},
     MapSize{"mt_counters"},
     MapSize{"mt_buckets"},
     MapSize{"mt_ports"},
@@ -54,6 +55,7 @@ struct Maps {
       : config(typed<std::uint32_t, mt_config>(open, "mt_config")),
         slots(typed<std::uint32_t, mt_slot>(open, "mt_slots")),
         owners(typed<std::uint32_t, mt_slot_owner>(open, "mt_owners")),
+        taps(typed<std::uint32_t, std::uint32_t>(open, "mt_taps")),
         ports(typed<mt_port_key, std::uint32_t>(open, "mt_ports")),
         addresses(typed<mt_address_key, mt_address>(open, "mt_addresses")),
         aliases(typed<mt_alias_key, mt_alias>(open, "mt_aliases")),
@@ -70,6 +72,7 @@ struct Maps {
   BpfMap<std::uint32_t, mt_config> config;
   BpfMap<std::uint32_t, mt_slot> slots;
   BpfMap<std::uint32_t, mt_slot_owner> owners;
+  BpfMap<std::uint32_t, std::uint32_t> taps;  ///< of our own namespace
   BpfMap<mt_port_key, std::uint32_t> ports;
   BpfMap<mt_address_key, mt_address> addresses;
   BpfMap<mt_alias_key, mt_alias> aliases;

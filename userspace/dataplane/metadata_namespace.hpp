@@ -4,10 +4,12 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "dataplane/slot_sockets.hpp"
 #include "metatap/result.hpp"
 #include "metatap/unique_fd.hpp"
+#include "sys/change_monitor.hpp"
 #include "sys/netlink.hpp"
 #include "sys/netns.hpp"
 #include "sys/sock_diag.hpp"
@@ -24,6 +26,19 @@ class MetadataNamespace {
   /// that those were for may have another owner now. ErrorCode::conflict: somebody listens in it.
   static Result<MetadataNamespace> create(std::string_view name);
 
+  /// Cuts off and takes away what an earlier process left. ErrorCode::conflict: somebody listens.
+  static Status discard(std::string_view name);
+
+  struct Upkeep {
+    std::vector<std::string> found;  ///< what was not as create() had made it
+    std::vector<std::string> left;   ///< what could not be put right, and why
+  };
+  /// Looks at all that create() made and makes it so again, whatever somebody did to it. The pair
+  /// may be another one then: other ifindexes. Some hundred microseconds.
+  [[nodiscard]] Upkeep keep();
+  /// Tells when something inside may have changed.
+  [[nodiscard]] Result<sys::ChangeMonitor> watch() const;
+
   /// Host end of the pair, and the namespace's number as the taps' namespace knows it.
   [[nodiscard]] unsigned host_ifindex() const { return host_ifindex_; }
   [[nodiscard]] std::int32_t nsid() const { return nsid_; }
@@ -35,6 +50,9 @@ class MetadataNamespace {
   /// The v6 one is bound to any address: a socket bound to a link-local one is bound to its device
   /// too, and the liveness gate, asking from another device, would not find it.
   [[nodiscard]] Result<UniqueFd> listen(int family) const;
+
+  /// How many sockets listen there.
+  [[nodiscard]] Result<std::size_t> listeners(int family) const;
 
   /// Ends the connections of slots that are nobody's any more.
   [[nodiscard]] Result<sys::SockDiag::Swept> destroy_sockets_of(const SlotNumbers& slots) const;
@@ -49,10 +67,12 @@ class MetadataNamespace {
 
  private:
   explicit MetadataNamespace(sys::NetNamespace ns) : namespace_(std::move(ns)) {}
-  static Status discard_leftover(std::string_view name);
   static Status remove_named(std::string_view name);
   Status make_veth();
   Status configure();
+  [[nodiscard]] Result<sys::Link> inner_device() const;
+  [[nodiscard]] Result<bool> pair_is_whole(sys::Netlink& outside) const;
+  Status make_pair_anew();
 
   sys::NetNamespace namespace_;
   std::string host_device_;

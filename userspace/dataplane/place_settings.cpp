@@ -197,6 +197,12 @@ void PlaceJournal::forget(std::uint64_t cookie) {
   }
 }
 
+bool PlaceJournal::has(std::uint64_t cookie, PlaceChange::Kind kind, std::string_view what) const {
+  return std::ranges::any_of(changes(cookie), [&](const PlaceChange& change) {
+    return change.kind == kind && change.what == what;
+  });
+}
+
 const std::vector<PlaceChange>& PlaceJournal::changes(std::uint64_t cookie) const {
   static const std::vector<PlaceChange> kNone;
   const auto found = changes_.find(cookie);

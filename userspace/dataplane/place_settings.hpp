@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "metatap/result.hpp"
@@ -44,6 +45,8 @@ class PlaceJournal {
   /// The namespace is gone, and all in it.
   void forget(std::uint64_t cookie);
 
+  /// Did we make a change of that kind there?
+  [[nodiscard]] bool has(std::uint64_t cookie, PlaceChange::Kind kind, std::string_view what) const;
   [[nodiscard]] const std::vector<PlaceChange>& changes(std::uint64_t cookie) const;
 
  private:

@@ -3,9 +3,7 @@
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
-#include <fcntl.h>
 #include <linux/capability.h>
-#include <sys/file.h>
 #include <sys/resource.h>
 
 #include <algorithm>
@@ -19,6 +17,7 @@
 #include "metatap_bpf.skel.h"
 #include "sys/bpffs.hpp"
 #include "sys/caps.hpp"
+#include "sys/lock.hpp"
 
 namespace metatap::dataplane {
 namespace {
@@ -148,11 +147,11 @@ Result<std::unique_ptr<Programs>> Programs::load(const DataPlaneOptions& options
   }
   std::unique_ptr<Programs> programs(new Programs(options.pin_path));
   const auto& pin_path = programs->pin_path_;
-  programs->lock_.reset(::open(pin_path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!programs->lock_ || ::flock(programs->lock_.get(), LOCK_EX | LOCK_NB) != 0) {
-    return fail(ErrorCode::conflict,
-                "another metatapd uses " + pin_path.string() + " ([dataplane] pin_path)");
+  auto lock = sys::lock_path(pin_path, "[dataplane] pin_path");
+  if (!lock) {
+    return tl::make_unexpected(std::move(lock.error()));
   }
+  programs->lock_ = *std::move(lock);
   libbpf_set_print(print_libbpf);
   const rlimit unlimited{RLIM_INFINITY, RLIM_INFINITY};
   ::setrlimit(RLIMIT_MEMLOCK, &unlimited);  // kernels before 5.11
@@ -178,6 +177,9 @@ Result<std::unique_ptr<Programs>> Programs::load(const DataPlaneOptions& options
     }
     if (const auto rows = rows_of(name, options.slots); rows != 0) {
       bpf_map__set_max_entries(map, rows);
+    }
+    if (bpf_map__type(map) == BPF_MAP_TYPE_DEVMAP) {
+      continue;
     }
     const auto pin = pin_path / name;
     if (bpf_map__set_pin_path(map, pin.c_str()) != 0) {
@@ -245,6 +247,16 @@ std::vector<ReasonStatus> count_reasons(const Programs& programs) {
     all.push_back(std::move(status));
   }
   return all;
+}
+
+void Programs::unpin_links() {
+  std::error_code error;
+  for (std::filesystem::directory_iterator it(links_path(), error), end; !error && it != end;) {
+    const auto pin = it->path();
+    it.increment(error);
+    std::error_code gone;
+    fs::remove(pin, gone);
+  }
 }
 
 void Programs::unpin() {

@@ -49,6 +49,8 @@ class Programs {
   [[nodiscard]] Result<mt_config> config() const;
   Status set_config(const mt_config& config);
 
+  /// Links that nobody holds detach with their pins.
+  void unpin_links();
   /// Takes maps, links and the directory off the filesystem; they live on while held.
   void unpin();
 

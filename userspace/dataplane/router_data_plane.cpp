@@ -2,7 +2,6 @@
 #include "dataplane/router_data_plane.hpp"
 
 #include <algorithm>
-#include <thread>
 
 #include "base/log.hpp"
 
@@ -11,9 +10,6 @@ namespace {
 
 namespace asio = boost::asio;
 using std::chrono::steady_clock;
-
-/// Handshakes that have begun are over by then, and accepted.
-constexpr std::chrono::milliseconds kArrival{50};
 
 struct Inside {
   explicit Inside(bool& flag) : flag_(flag) { flag_ = true; }
@@ -99,15 +95,11 @@ Status RouterDataPlane::start(std::shared_ptr<const Inventory> inventory) {
 }
 
 void RouterDataPlane::turn_away() {
-  bool any = false;
   for (auto& [name, place] : places_) {
-    any = steering_->turn_away(place) || any;
+    steering_->turn_away(place);
   }
   running_ = false;
   lane_.clear();
-  if (any) {
-    std::this_thread::sleep_for(kArrival);
-  }
 }
 
 void RouterDataPlane::stop(Leave leave) {

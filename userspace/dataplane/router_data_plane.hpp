@@ -89,6 +89,8 @@ class RouterDataPlane {
   [[nodiscard]] Progress progress() const;
   [[nodiscard]] std::vector<PlaceStatus> places() const;
   [[nodiscard]] std::vector<SlotStatus> slots() const;
+  /// A sentence while a namespace that should be served is not, as of its last turn.
+  [[nodiscard]] std::string problem() const;
 
   /// For `metatap doctor`: what of Neutron's own path is still there, in the first `limit`
   /// namespaces of ours. Some 10 ms each.

@@ -114,6 +114,22 @@ std::vector<PlaceStatus> RouterDataPlane::places() const {
   return all;
 }
 
+std::string RouterDataPlane::problem() const {
+  std::size_t others = 0;
+  std::string first;
+  for (const auto& [name, place] : places_) {
+    if (place.state != PlaceState::denied && place.state != PlaceState::failed) {
+      continue;
+    }
+    if (first.empty()) {
+      first = name + ": " + explain(place);
+    } else {
+      ++others;
+    }
+  }
+  return others == 0 ? first : fmt::format("{} (and {} more)", first, others);
+}
+
 std::vector<OldPath> RouterDataPlane::old_paths(std::size_t limit) const {
   std::vector<OldPath> all;
   const auto proxies = haproxies();

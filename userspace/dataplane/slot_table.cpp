@@ -212,11 +212,14 @@ Status SlotTable::write(std::uint32_t slot, const mt_slot& row) const {
   if (maps_ == nullptr) {
     return {};
   }
+  if (auto led = row.kind == MT_KIND_TAP ? maps_->taps.put(slot, row.ifindex) : Status(); !led) {
+    return led;
+  }
   auto written = maps_->slots.put(slot, row);
   if (written) {
     tell_owner(slot, row);
   }
-  return written;
+  return written && row.kind == MT_KIND_FREE ? maps_->taps.erase(slot).map([](bool) {}) : written;
 }
 
 void SlotTable::tell_owner(std::uint32_t slot, const mt_slot& row) const {

@@ -8,6 +8,8 @@
 
 #include "base/log.hpp"
 #include "metatap/abi/abi.h"
+#include "sys/sock_diag.hpp"
+#include "sys/sysctl.hpp"
 
 namespace metatap::dataplane {
 
@@ -24,7 +26,18 @@ std::string Steering::listener_name(const Place& place, const Address& shown, un
 Status Steering::open_listener(Place& place, const Address& shown, const GuestSocket& socket) {
   auto name = listener_name(place, shown, socket.ifindex);
   if (place.listeners.contains(name)) {
-    return {};
+    auto diag = sys::SockDiag::open();
+    const auto there = diag ? diag->listens(socket.address, MT_METADATA_PORT, socket.ifindex)
+                            : Result<bool>(tl::make_unexpected(std::move(diag.error())));
+    if (!there) {
+      return tl::make_unexpected(there.error());
+    }
+    if (*there) {
+      return {};
+    }
+    log::warn("{}: somebody closed its listener {}: it is opened again", place.name, name);
+    frontend_.close(name);
+    place.listeners.erase(name);
   }
   auto fd = open_guest_socket(socket);
   if (!fd) {
@@ -54,6 +67,24 @@ void Steering::say_without_v6(Place& place, const Error& why) {
   }
 }
 
+Status Steering::make_own(Place& place, const Inside& inside, const Address& address) {
+  if (const auto way = inside.netlink.route_to(address); way && way->local) {
+    return {};
+  }
+  if (journal_.has(place.cookie, PlaceChange::Kind::local_route, address.text())) {
+    log::warn("{}: the local route of {} was gone: it is added again", place.name, address.text());
+  }
+  return journal_.add_local_route(place.cookie, inside.netlink, inside.lo, address);
+}
+
+Status Steering::keep_setting(Place& place, const std::string& path, const std::string& value) {
+  if (const auto now = sys::get_sysctl(path);
+      now && *now != value && journal_.has(place.cookie, PlaceChange::Kind::sysctl, path)) {
+    log::warn("{}: somebody set {} to {}: it is {} again", place.name, path, *now, value);
+  }
+  return journal_.set_sysctl(place.cookie, path, value);
+}
+
 Status Steering::add_metadata_addresses(Place& place, const Inside& inside, const PlacePlan& plan) {
   const auto addresses = inside.netlink.addresses();
   if (!addresses) {
@@ -61,18 +92,11 @@ Status Steering::add_metadata_addresses(Place& place, const Inside& inside, cons
   }
   const auto has = [&](const Address& address, unsigned ifindex) {
     return std::ranges::any_of(*addresses, [&](const auto& entry) {
-      return entry.address == address && (ifindex == 0 || entry.ifindex == ifindex);
+      return entry.address == address && entry.ifindex == ifindex;
     });
   };
-  const auto routed = std::ranges::any_of(journal_.changes(place.cookie), [](const auto& change) {
-    return change.kind == PlaceChange::Kind::local_route && change.what == metadata_v4().text();
-  });
-  if (!has(metadata_v4(), 0) && !routed) {
-    if (auto added =
-            journal_.add_local_route(place.cookie, inside.netlink, inside.lo, metadata_v4());
-        !added) {
-      return added;
-    }
+  if (auto own = make_own(place, inside, metadata_v4()); !own) {
+    return own;
   }
   for (const auto& device : plan.devices) {
     if (!device.v6 || place.without_v6 || has(metadata_v6(), device.ifindex)) {

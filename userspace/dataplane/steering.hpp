@@ -52,8 +52,8 @@ class Steering {
   virtual void publish(Place& /*place*/, const Inventory& /*inventory*/) {}
   /// Inside, after a turn: ends connections of slots that are nobody's. False: some are left.
   [[nodiscard]] virtual bool end_connections(Place& /*place*/) { return true; }
-  /// New connections go where they went before us. True: some may have been on their way.
-  virtual bool turn_away(Place& /*place*/) { return false; }
+  /// New connections go where they went before us.
+  virtual void turn_away(Place& /*place*/) {}
   /// Once all places have had their turn.
   virtual void sweep(const std::map<std::string, Place>& /*places*/) {}
 
@@ -71,8 +71,13 @@ class Steering {
 
   [[nodiscard]] static std::string listener_name(const Place& place, const Address& shown,
                                                  unsigned ifindex);
-  /// Opens it unless it is there. `shown`: the address that guests use.
+  /// Opens it unless it is there, which the kernel is asked. `shown`: the address that guests use.
   [[nodiscard]] Status open_listener(Place& place, const Address& shown, const GuestSocket& socket);
+  /// Inside: that the namespace takes packets to the address as its own, and a setting. Both are
+  /// recorded; who comes by again puts right what somebody changed, and says so.
+  [[nodiscard]] Status make_own(Place& place, const Inside& inside, const Address& address);
+  [[nodiscard]] Status keep_setting(Place& place, const std::string& path,
+                                    const std::string& value);
   /// An on-link guest asks by ARP or ND for the metadata address: somebody there must have it.
   [[nodiscard]] Status add_metadata_addresses(Place& place, const Inside& inside,
                                               const PlacePlan& plan);

@@ -2,15 +2,12 @@
 #include "dataplane/tap_data_plane.hpp"
 
 #include <fmt/format.h>
-#include <sys/socket.h>
 
 #include <algorithm>
 #include <chrono>
-#include <limits>
 #include <string_view>
 
 #include "base/log.hpp"
-#include "dataplane/tap_resolver.hpp"
 
 namespace metatap::dataplane {
 namespace {
@@ -20,9 +17,6 @@ using namespace std::chrono_literals;
 
 /// Events tell of changes at once; a look at everything finds what they did not.
 constexpr auto kLookInterval = 5s;
-
-/// As mt_config::nsid: no namespace has this number. (Negative would be the packet's own.)
-constexpr std::int32_t kNoNamespace = std::numeric_limits<std::int32_t>::max();
 
 /// Sockets that would not go are tried again after so long.
 constexpr auto kSweepAgain = 1s;
@@ -54,7 +48,7 @@ TapDataPlane::TapDataPlane(std::shared_ptr<Core> core, Reconciler& reconciler,
                            asio::io_context& control, GuestFrontend& frontend)
     : core_(std::move(core)),
       reconciler_(reconciler),
-      frontend_(frontend),
+      keeper_(core_, reconciler, control, frontend),
       readable_(control),
       tick_(control),
       devices_(reconciler.queue, [this](const std::string& device) { return settle(device); }),
@@ -79,11 +73,8 @@ Status TapDataPlane::start(std::shared_ptr<const Inventory> inventory) {
     return tl::make_unexpected(std::move(error).in("tap data plane"));
   };
   running_ = true;
-  if (auto made = make_namespace(); !made) {
+  if (auto made = keeper_.start(); !made) {
     return failed(std::move(made.error()));
-  }
-  if (auto opened = open_listeners(); !opened) {
-    return failed(std::move(opened.error()));
   }
   // Subscribe first, then look: what happens in between is seen twice, not missed.
   using Filters = sys::LinkMonitor::Filters;
@@ -119,60 +110,8 @@ Status TapDataPlane::start(std::shared_ptr<const Inventory> inventory) {
   return {};
 }
 
-Status TapDataPlane::make_namespace() {
-  auto& programs = *core_->programs;
-  auto config = programs.config();
-  if (!config) {
-    return tl::make_unexpected(std::move(config.error()));
-  }
-  // Programs of an earlier process may be attached, and its namespace's number be another's soon.
-  config->veth_ifindex = 0;
-  config->nsid = kNoNamespace;
-  if (auto written = programs.set_config(*config); !written) {
-    return written;
-  }
-  auto made = MetadataNamespace::create(core_->options.namespace_name);
-  if (!made) {
-    return tl::make_unexpected(std::move(made.error()));
-  }
-  namespace_.emplace(*std::move(made));
-  if (const auto able = namespace_->destroy_sockets_of({}); !able) {
-    log::warn("tap data plane: {}; connections of a port that goes are left to their time-outs",
-              able.error().message);
-  }
-  config->veth_ifindex = namespace_->host_ifindex();
-  config->nsid = namespace_->nsid();
-  if (auto written = programs.set_config(*config); !written) {
-    return written;
-  }
-  auto return_path = Hooks::attach(*core_, namespace_->host_device(), namespace_->host_ifindex(),
-                                   {{"mt_return", TcSide::ingress, "return"}});
-  if (!return_path) {
-    return tl::make_unexpected(std::move(return_path.error()).in(namespace_->host_device()));
-  }
-  return_path_.emplace(*std::move(return_path));
-  return {};
-}
-
-Status TapDataPlane::open_listeners() {
-  const auto resolver = std::make_shared<TapResolver>(core_->slots);
-  for (const int family : {AF_INET, AF_INET6}) {
-    if (family == AF_INET6 && !namespace_->has_v6()) {
-      log::warn("tap data plane: no IPv6 on this kernel, guests reach 169.254.169.254 only");
-      continue;
-    }
-    for (unsigned worker = 0; worker < frontend_.workers(); ++worker) {
-      auto fd = namespace_->listen(family);
-      if (!fd) {
-        return tl::make_unexpected(std::move(fd.error()));
-      }
-      auto name = fmt::format("{}/{}:80#{}", namespace_->name(),
-                              family == AF_INET ? "169.254.169.254" : "[fe80::a9fe:a9fe]", worker);
-      listeners_.push_back(name);
-      frontend_.open(GuestListener{*std::move(fd), std::move(name), resolver, worker});
-    }
-  }
-  return {};
+void TapDataPlane::turn_away() {
+  keeper_.turn_away();
 }
 
 void TapDataPlane::stop(Leave leave) {
@@ -186,30 +125,19 @@ void TapDataPlane::stop(Leave leave) {
     (void)readable_.release();  // the monitor owns it
   }
   monitor_.reset();
-  for (const auto& name : std::exchange(listeners_, {})) {
-    frontend_.close(name);
-  }
-  if (leave == Leave::steering) {
+  keeper_.close_listeners();
+  if (leave != Leave::nothing) {
     for (auto& [point, tap] : taps_) {
       tap.binding.keep();
     }
     for (auto& [ifindex, hooks] : hooks_) {
       hooks.keep();
     }
-    if (return_path_) {
-      return_path_->keep();
-    }
   }
-  const auto soon = reconciler_.expedite_for(leave == Leave::steering ? 0 : hooks_.size());
+  const auto soon = reconciler_.expedite_for(leave == Leave::nothing ? hooks_.size() : 0);
   taps_.clear();
   hooks_.clear();
-  return_path_.reset();
-  if (leave == Leave::nothing && namespace_) {
-    if (auto removed = namespace_->remove(); !removed) {
-      log::warn("tap data plane: {}", removed.error().message);
-    }
-    namespace_.reset();
-  }
+  keeper_.stop(leave == Leave::steering);
 }
 
 void TapDataPlane::apply(const InventoryChange& change) {
@@ -331,6 +259,7 @@ void TapDataPlane::device_here(const sys::Link& link) {
 void TapDataPlane::device_gone(unsigned ifindex, bool renamed) {
   std::erase_if(taps_, [&](const auto& tap) { return tap.second.ifindex == ifindex; });
   guest_macs_.forget(ifindex);
+  keeper_.device_gone(ifindex);
   if (!renamed) {
     hooks_.erase(ifindex);
   }
@@ -348,8 +277,7 @@ void TapDataPlane::device_gone(unsigned ifindex, bool renamed) {
 TapDevice TapDataPlane::device_of(const std::string& name) const {
   TapDevice device;
   const auto found = ifindex_of_.find(name);
-  if (found != ifindex_of_.end() && core_->options.may_steer(name) &&
-      !(namespace_ && name == namespace_->host_device())) {
+  if (found != ifindex_of_.end() && core_->options.may_steer(name) && !keeper_.owns(name)) {
     device.ifindex = found->second;
     device.given_mac = guest_macs_.given(device.ifindex);
   }
@@ -469,8 +397,8 @@ Status TapDataPlane::hook(const std::string& device, unsigned ifindex) {
 }
 
 Hooks* TapDataPlane::hooks_on(unsigned ifindex) {
-  if (return_path_ && ifindex == namespace_->host_ifindex()) {
-    return &*return_path_;
+  if (auto* return_path = keeper_.hooks_on(ifindex)) {
+    return return_path;
   }
   const auto found = hooks_.find(ifindex);
   return found == hooks_.end() ? nullptr : &found->second;
@@ -531,8 +459,8 @@ Turn TapDataPlane::sweep_sockets() {
   if (retired_.empty()) {
     return Turn::done();
   }
-  return rest_if_silent(*core_->slots, retired_, namespace_->destroy_sockets_of(retired_),
-                        namespace_->name())
+  const auto& space = keeper_.space();
+  return rest_if_silent(*core_->slots, retired_, space.destroy_sockets_of(retired_), space.name())
              ? Turn::done()
              : Turn::again();
 }

@@ -16,7 +16,7 @@
 #include "dataplane/core.hpp"
 #include "dataplane/guest_macs.hpp"
 #include "dataplane/hooks.hpp"
-#include "dataplane/metadata_namespace.hpp"
+#include "dataplane/namespace_keeper.hpp"
 #include "dataplane/place.hpp"
 #include "dataplane/slot_status.hpp"
 #include "dataplane/tap_plan.hpp"
@@ -26,14 +26,6 @@
 #include "sys/netlink.hpp"
 
 namespace metatap::dataplane {
-
-/// What becomes of programs and rows when the process ends.
-enum class Leave : bool {
-  nothing,  ///< detach, take down the namespace, unpin
-  steering  ///< leave programs and maps for the next process, which knows by them who is who;
-            ///< packets are treated as `when_down` says until it listens. Open connections end:
-            ///< the namespace stays only until that process makes its own
-};
 
 /// One device as `metatap status` shows it. A trunk has one for each VLAN of a port.
 struct DeviceStatus {
@@ -56,9 +48,9 @@ struct ChainStatus {
   std::string problem;  ///< a sentence
 };
 
-/// Steers the guests behind taps of this namespace: keeps the metadata namespace, follows devices
-/// and inventory, and hands listening sockets to the proxy. Events and changes only put devices
-/// into the work queue, where each has its turn; but identity goes with a device at once.
+/// Steers the guests behind taps of this namespace: follows devices and inventory, and has the
+/// metadata namespace kept, whose listening sockets the proxy gets. Events and changes only put
+/// devices into the work queue, where each has its turn; but identity goes with a device at once.
 /// Control thread only.
 class TapDataPlane {
  public:
@@ -76,11 +68,15 @@ class TapDataPlane {
   Status start(std::shared_ptr<const Inventory> inventory);
   /// Notes what a change concerns; it is done when the queue is (WorkQueue::when_done).
   void apply(const InventoryChange& change);
+  /// New connections go where they go while nobody listens; those that are open stay. To be called
+  /// before the proxy finishes its last requests; stop() comes after that.
+  void turn_away();
   void stop(Leave leave = Leave::nothing);
 
   [[nodiscard]] std::vector<DeviceStatus> devices() const;
   [[nodiscard]] std::vector<SlotStatus> slots() const;
   [[nodiscard]] std::vector<ReasonStatus> reasons() const;
+  [[nodiscard]] const NamespaceHealth& namespace_health() const { return keeper_.health(); }
   /// Our own device included.
   [[nodiscard]] std::vector<ChainStatus> disturbed_chains() const;
   /// Where things are, for the log and `metatap status`.
@@ -96,8 +92,6 @@ class TapDataPlane {
     Binding<mt_port_key> binding;
   };
 
-  Status make_namespace();
-  Status open_listeners();
   // Devices.
   void wait_for_links();
   void wait_for_tick();
@@ -120,9 +114,7 @@ class TapDataPlane {
 
   std::shared_ptr<Core> core_;
   Reconciler& reconciler_;
-  GuestFrontend& frontend_;
-  std::optional<MetadataNamespace> namespace_;
-  std::optional<Hooks> return_path_;
+  NamespaceKeeper keeper_;
   std::optional<sys::Netlink> netlink_;
   std::optional<sys::LinkMonitor> monitor_;
   boost::asio::posix::stream_descriptor readable_;
@@ -139,10 +131,9 @@ class TapDataPlane {
   std::map<unsigned, Hooks> hooks_;            ///< by ifindex
   std::map<std::string, std::string> errors_;  ///< by device, as of its last turn
   std::set<TapPoint> foreign_;                 ///< told in the log
-  std::vector<std::string> listeners_;
-  WorkQueue::Lane devices_;  ///< names
-  WorkQueue::Lane chains_;   ///< names of devices whose filters changed
-  WorkQueue::Lane sockets_;  ///< of retired numbers
+  WorkQueue::Lane devices_;                    ///< names
+  WorkQueue::Lane chains_;                     ///< names of devices whose filters changed
+  WorkQueue::Lane sockets_;                    ///< of retired numbers
 };
 
 }  // namespace metatap::dataplane

@@ -132,8 +132,8 @@ std::vector<ChainStatus> TapDataPlane::disturbed_chains() const {
       all.push_back({device, hooks.before(), std::move(problem)});
     }
   };
-  if (return_path_) {
-    add(namespace_->host_device(), *return_path_);
+  if (const auto* return_path = keeper_.return_path()) {
+    add(keeper_.space().host_device(), *return_path);
   }
   for (const auto& [ifindex, hooks] : hooks_) {
     if (const auto name = name_of_.find(ifindex); name != name_of_.end()) {
@@ -146,7 +146,7 @@ std::vector<ChainStatus> TapDataPlane::disturbed_chains() const {
 std::string TapDataPlane::where() const {
   return fmt::format("namespace {}, maps {}, attach {}", core_->options.namespace_name,
                      core_->options.pin_path.string(),
-                     return_path_ ? return_path_->kind() : "nothing");
+                     keeper_.return_path() ? keeper_.return_path()->kind() : "nothing");
 }
 
 }  // namespace metatap::dataplane

@@ -125,17 +125,24 @@ awaitable<UniqueFd> connect_tcp(asio::io_context& context, const TcpEndpoint& en
 
 }  // namespace
 
-Result<std::unique_ptr<const Connector>> Connector::create(const UpstreamOptions& options) {
+Result<std::unique_ptr<Connector>> Connector::create(const UpstreamOptions& options) {
   std::unique_ptr<Connector> connector(new Connector(options));
-  if (!options.tls) {
-    return connector;
+  if (auto read = connector->reload_tls(); !read) {
+    return tl::make_unexpected(std::move(read.error()));
   }
-  auto tls = tls_client(*options.tls);
+  return connector;
+}
+
+Status Connector::reload_tls() {
+  if (!tls_options_) {
+    return {};
+  }
+  auto tls = tls_client(*tls_options_);
   if (!tls) {
     return tl::make_unexpected(std::move(tls.error()));
   }
-  connector->tls_ = *std::move(tls);
-  return connector;
+  tls_.store(*std::move(tls));
+  return {};
 }
 
 awaitable<ConnectionPtr> Connector::connect(asio::io_context& context,
@@ -150,7 +157,8 @@ awaitable<ConnectionPtr> Connector::connect(asio::io_context& context,
   if (!fd) {
     co_return nullptr;
   }
-  if (!tls_ || std::holds_alternative<UnixEndpoint>(endpoint_)) {
+  const auto tls = tls_.load();
+  if (!tls || std::holds_alternative<UnixEndpoint>(endpoint_)) {
     co_return std::make_unique<PlainConnection>(context, std::move(fd), body_limit_);
   }
   sockaddr_storage self{};
@@ -158,7 +166,7 @@ awaitable<ConnectionPtr> Connector::connect(asio::io_context& context,
   ::getsockname(fd.get(), reinterpret_cast<sockaddr*>(&self), &size);
   const auto protocol = self.ss_family == AF_INET6 ? asio::ip::tcp::v6() : asio::ip::tcp::v4();
   auto connection = std::make_unique<TlsConnection>(
-      context, TlsConnection::Socket(context, protocol, fd.release()), *tls_, body_limit_);
+      context, TlsConnection::Socket(context, protocol, fd.release()), *tls, body_limit_);
   connection->begin(soon, false);
   if (!co_await connection->handshake(std::get<TcpEndpoint>(endpoint_).host, verify_)) {
     co_return nullptr;

@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <atomic>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ssl/context.hpp>
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 
 #include "http/connection.hpp"
 #include "http/endpoint.hpp"
+#include "http/tls.hpp"
 #include "http/upstream.hpp"
 #include "metatap/result.hpp"
 
@@ -20,7 +23,10 @@ namespace metatap::http {
 class Connector {
  public:
   /// Fails when the TLS files cannot be read.
-  static Result<std::unique_ptr<const Connector>> create(const UpstreamOptions& options);
+  static Result<std::unique_ptr<Connector>> create(const UpstreamOptions& options);
+
+  /// Reads the TLS files again, for connections from now on. What cannot be read changes nothing.
+  [[nodiscard]] Status reload_tls();
 
   /// Null: nobody there, or not in time. `deadline` as Deadlines::now() counts.
   [[nodiscard]] boost::asio::awaitable<ConnectionPtr> connect(boost::asio::io_context& context,
@@ -31,13 +37,16 @@ class Connector {
       : endpoint_(options.endpoint),
         longest_(options.connect),
         body_limit_(options.max_response),
-        verify_(options.tls && !options.tls->insecure) {}
+        verify_(options.tls && !options.tls->insecure),
+        tls_options_(options.tls) {}
 
   const Endpoint endpoint_;
   const std::chrono::milliseconds longest_;
   const std::size_t body_limit_;
   const bool verify_;
-  std::unique_ptr<boost::asio::ssl::context> tls_;  // null: none; OpenSSL locks it
+  const std::optional<TlsOptions> tls_options_;
+  // Null: none. OpenSSL locks it, and connections that were made with it keep what they need.
+  std::atomic<std::shared_ptr<boost::asio::ssl::context>> tls_;
 };
 
 }  // namespace metatap::http

@@ -2,21 +2,21 @@
 #pragma once
 
 #include <coroutine>
-#include <exception>
 #include <utility>
 
 #include "http/recycled.hpp"
 
 namespace metatap::http {
 
-/// A coroutine that owns itself: it runs at once and its frame goes when it is done.
+/// A coroutine that owns itself: it runs at once and its frame goes when it is done. One that
+/// throws, which it should not, is done: what it holds goes, and the log says why (http/spawn.hpp).
 struct Detached {
   struct promise_type : Recycled {
     Detached get_return_object() noexcept { return {}; }
     std::suspend_never initial_suspend() noexcept { return {}; }
     std::suspend_never final_suspend() noexcept { return {}; }
     void return_void() noexcept {}
-    void unhandled_exception() noexcept { std::terminate(); }
+    void unhandled_exception() noexcept;
   };
 };
 

@@ -63,7 +63,11 @@ std::string to_string(const Endpoint& endpoint) {
   return (bracket ? "[" + tcp.host + "]" : tcp.host) + ":" + std::to_string(tcp.port);
 }
 
-Result<UniqueFd> listen_tcp(const TcpEndpoint& endpoint, int backlog) {
+namespace {
+
+enum class Sharing : bool { no, yes };
+
+Result<UniqueFd> bind_tcp(const TcpEndpoint& endpoint, Sharing sharing) {
   const std::string step = "listen on " + to_string(endpoint);
   sockaddr_storage storage{};
   socklen_t size = 0;
@@ -84,10 +88,9 @@ Result<UniqueFd> listen_tcp(const TcpEndpoint& endpoint, int backlog) {
   if (!fd) {
     return fail_errno(errno, step);
   }
-  constexpr std::array<std::pair<int, int>, 2> kOptions{
-      {{SOL_SOCKET, SO_REUSEADDR}, {SOL_SOCKET, SO_REUSEPORT}}};
-  for (const auto& [level, option] : kOptions) {
-    if (auto set = set_on(fd.get(), level, option, 1, step); !set) {
+  for (const auto& [option, value] :
+       {std::pair(SO_REUSEADDR, 1), std::pair(SO_REUSEPORT, sharing == Sharing::yes ? 1 : 0)}) {
+    if (auto set = set_on(fd.get(), SOL_SOCKET, option, value, step); !set) {
       return tl::make_unexpected(std::move(set).error());
     }
   }
@@ -97,10 +100,26 @@ Result<UniqueFd> listen_tcp(const TcpEndpoint& endpoint, int backlog) {
       return tl::make_unexpected(std::move(set).error());
     }
   }
-  tune_listener(fd.get());
-  if (::bind(fd.get(), reinterpret_cast<sockaddr*>(&storage), size) != 0 ||
-      ::listen(fd.get(), backlog) != 0) {
+  if (::bind(fd.get(), reinterpret_cast<sockaddr*>(&storage), size) != 0) {
     return fail_errno(errno, step);
+  }
+  return fd;
+}
+
+}  // namespace
+
+Status check_unused(const TcpEndpoint& endpoint) {
+  return bind_tcp(endpoint, Sharing::no).map([](const UniqueFd&) {});
+}
+
+Result<UniqueFd> listen_tcp(const TcpEndpoint& endpoint, int backlog) {
+  auto fd = bind_tcp(endpoint, Sharing::yes);
+  if (!fd) {
+    return fd;
+  }
+  tune_listener(fd->get());
+  if (::listen(fd->get(), backlog) != 0) {
+    return fail_errno(errno, "listen on " + to_string(endpoint));
   }
   return fd;
 }
@@ -128,6 +147,12 @@ Result<UniqueFd> listen_unix(const UnixEndpoint& endpoint, int backlog) {
   if (::lstat(endpoint.path.c_str(), &old) == 0) {
     if (!S_ISSOCK(old.st_mode)) {
       return fail(ErrorCode::conflict, step + ": something that is not a socket is there");
+    }
+    const UniqueFd probe(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    if (!endpoint.replace && probe &&
+        (::connect(probe.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0 ||
+         errno == EAGAIN)) {  // its backlog is full
+      return fail(ErrorCode::conflict, step + ": another process listens there");
     }
     if (::unlink(endpoint.path.c_str()) != 0) {
       return fail_errno(errno, step + ": remove the stale socket");

@@ -23,6 +23,9 @@ struct UnixEndpoint {
   std::string path;
   mode_t mode = 0600;
   std::string user{}, group{};  ///< owner by name or number; empty: ours
+  /// Takes the place of whoever listens there. Else that is an error, and only what a process that
+  /// died has left is replaced.
+  bool replace = false;
 };
 
 using Endpoint = std::variant<TcpEndpoint, UnixEndpoint>;
@@ -35,6 +38,10 @@ using Endpoint = std::variant<TcpEndpoint, UnixEndpoint>;
 /// at once and no poll is set up for it, and one that never says anything costs the kernel a
 /// request socket only. (After a second it comes without bytes.)
 void tune_listener(int fd);
+
+/// ErrorCode::conflict: another process listens there. (With SO_REUSEPORT, as listen_tcp() has it,
+/// the kernel would let us share its connections.)
+[[nodiscard]] Status check_unused(const TcpEndpoint& endpoint);
 
 /// Bound, listening, non-blocking, tuned, SO_REUSEPORT set, so that each worker can have
 /// a listener of its own. IPv6 addresses listen for IPv6 only, but "::" takes both.

@@ -9,6 +9,7 @@
 #include <chrono>
 #include <coroutine>
 #include <cstddef>
+#include <new>
 #include <utility>
 
 #include "http/shard.hpp"
@@ -82,7 +83,12 @@ bool Listener::accept_batch(const std::shared_ptr<Listener>& self, Shard& shard)
     UniqueFd fd(::accept4(self->fd_.get(), reinterpret_cast<sockaddr*>(&peer), &size,
                           SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (fd) {
-      shard.accepted(self, std::move(fd), peer);
+      try {
+        shard.accepted(self, std::move(fd), peer);
+      } catch (const std::bad_alloc&) {
+        shard.accept_failed(self->name, ENOMEM);
+        return false;
+      }
     } else if (errno == EAGAIN) {
       return true;
     } else if (errno != EINTR && errno != ECONNABORTED && !shard.accept_failed(self->name, errno)) {

@@ -124,6 +124,9 @@ Status Server::listen(const Endpoint& endpoint) {
     return {};
   }
   TcpEndpoint tcp = std::get<TcpEndpoint>(endpoint);
+  if (auto unused = check_unused(tcp); !unused) {
+    return unused;
+  }
   for (unsigned i = 0; i < workers_.size(); ++i) {
     auto fd = listen_tcp(tcp);
     if (!fd) {

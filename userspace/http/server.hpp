@@ -29,6 +29,9 @@ class Server {
   /// The port of the first TCP listener, for endpoints that asked for port 0.
   [[nodiscard]] std::uint16_t port() const { return port_; }
 
+  /// Nothing new comes in, what runs goes on: SocketServer::drain().
+  void drain() { sockets_.drain(); }
+  [[nodiscard]] unsigned open_connections() const { return sockets_.open_connections(); }
   void stop(std::chrono::milliseconds drain = std::chrono::seconds(5));
   [[nodiscard]] ServerCounts<> counters() const { return sockets_.counters(); }
 

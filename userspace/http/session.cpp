@@ -111,7 +111,9 @@ Detached Session::run(std::shared_ptr<Shard> shard, const Listener* listener, Un
       }
     }
   }
-  if (s.linger_) {
+  // At the end of the process, what the kernel still has to send would be lost with the way there:
+  // the client closes when it has all of it.
+  if (s.linger_ || s.shard_->draining) {
     s.begin_linger();
     while (s.discard() == Step::wait && co_await s.readable()) {
     }
@@ -335,7 +337,7 @@ void Session::finish_response() {
 void Session::begin_linger() {
   phase_ = Phase::lingering;
   ::shutdown(socket_, SHUT_WR);
-  expire_after(kLinger);
+  expire_after(shard_->draining ? shard_->limits.write : kLinger);
 }
 
 Session::Step Session::discard() {

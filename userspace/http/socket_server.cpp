@@ -44,20 +44,24 @@ bool SocketServer::close(std::string_view name) {
   return !closed.empty();
 }
 
-void SocketServer::stop(std::chrono::milliseconds drain) {
+void SocketServer::drain() {
   for (unsigned i = 0; i < shards_.size(); ++i) {
     workers_.run_on(i, [&] { shards_[i]->drain(); });
   }
-  // Those on their way to another worker included: each gets its answer.
-  const auto open = [this] {
-    unsigned sum = 0;
-    for (const auto& shard : shards_) {
-      sum += shard->load.load(std::memory_order_relaxed);
-    }
-    return sum;
-  };
-  const auto end = std::chrono::steady_clock::now() + drain;
-  while (open() != 0 && std::chrono::steady_clock::now() < end) {
+}
+
+unsigned SocketServer::open_connections() const {
+  unsigned sum = 0;
+  for (const auto& shard : shards_) {
+    sum += shard->load.load(std::memory_order_relaxed);
+  }
+  return sum;
+}
+
+void SocketServer::stop(std::chrono::milliseconds longest) {
+  drain();
+  const auto end = std::chrono::steady_clock::now() + longest;
+  while (open_connections() != 0 && std::chrono::steady_clock::now() < end) {
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
   }
   for (unsigned i = 0; i < shards_.size(); ++i) {

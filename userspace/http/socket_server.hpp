@@ -39,9 +39,13 @@ class SocketServer {
   /// Closes all listeners of that name and the connections accepted from them; their descriptors
   /// are closed when this returns. False: there was none.
   bool close(std::string_view name);
-  /// Closes the listeners and idle connections, lets running requests finish for at most `drain`,
+  /// Closes the listeners and idle connections; the others close with their next response.
+  void drain();
+  /// Connections, those on their way to another worker included.
+  [[nodiscard]] unsigned open_connections() const;
+  /// Closes the listeners and idle connections, lets running requests finish for at most `longest`,
   /// then closes the rest.
-  void stop(std::chrono::milliseconds drain);
+  void stop(std::chrono::milliseconds longest);
 
   [[nodiscard]] ServerCounts<> counters() const;  ///< summed over the workers
   [[nodiscard]] unsigned workers() const { return workers_.size(); }

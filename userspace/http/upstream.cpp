@@ -51,7 +51,7 @@ struct Upstream::Impl {
   Response response(ResponseReader& reader, bool head) const;
 
   const UpstreamOptions options;
-  std::unique_ptr<const Connector> connector;
+  std::unique_ptr<Connector> connector;
   std::string host;
   const std::uint64_t id = [] {
     static std::atomic<std::uint64_t> next{1};
@@ -286,6 +286,10 @@ std::optional<Response> Upstream::handle(const Request& request, asio::io_contex
       new Exchange(impl_, pool, here, std::move(wire), request.method == "HEAD", then);
   exchange->start(repeatable(request));  // owns itself, and may be gone
   return std::nullopt;
+}
+
+Status Upstream::reload_tls() {
+  return impl_->connector->reload_tls();
 }
 
 UpstreamCounts<> Upstream::counters() const {

@@ -55,6 +55,9 @@ class Upstream : public Handler {
   ~Upstream() override;
 
   [[nodiscard]] UpstreamCounts<> counters() const;  ///< summed over the workers
+  /// Reads the TLS files again, for connections from now on; those that rest go on with what they
+  /// were made with. What cannot be read changes nothing.
+  [[nodiscard]] Status reload_tls();
 
   struct Impl;
 

@@ -46,6 +46,9 @@ class ProxyStage final : public GuestFrontend {
   void close(const std::string& name) override;
   [[nodiscard]] unsigned workers() const override { return server_.workers(); }
 
+  /// Nothing new comes in, what runs goes on: http::SocketServer::drain().
+  void drain() { server_.drain(); }
+  [[nodiscard]] unsigned open_connections() const { return server_.open_connections(); }
   void stop(std::chrono::milliseconds drain = std::chrono::seconds(5));
   [[nodiscard]] ProxyCounters counters() const;
 

@@ -324,6 +324,81 @@ Status Netlink::add_neighbour(unsigned ifindex, const Address& address, const Ma
   return socket_.transact(message.header, "add neighbour " + address.text());
 }
 
+Result<Route> Netlink::route_to(const Address& address) {
+  const auto step = "ask for the way to " + address.text();
+  Message message(RTM_GETROUTE, NLM_F_ACK);
+  auto* info = message.extra<rtmsg>();
+  info->rtm_family = static_cast<std::uint8_t>(address.family);
+  info->rtm_dst_len = static_cast<std::uint8_t>(address.size() * 8);
+  message.put(RTA_DST, address);
+  std::optional<Route> found;
+  auto done = socket_.dump(message.header, step, [&](const nlmsghdr* received) {
+    if (received->nlmsg_type != RTM_NEWROUTE) {
+      return;
+    }
+    const auto* way = static_cast<const rtmsg*>(mnl_nlmsg_get_payload(received));
+    auto& route = found.emplace();
+    route.destination = address;
+    route.prefix = way->rtm_dst_len;
+    route.local = way->rtm_type == RTN_LOCAL;
+    for_each_attribute(received, sizeof(*way), [&](const nlattr* attribute) {
+      const auto* payload = static_cast<const char*>(mnl_attr_get_payload(attribute));
+      const auto size = mnl_attr_get_payload_len(attribute);
+      switch (mnl_attr_get_type(attribute)) {
+        case RTA_OIF:
+          route.ifindex = mnl_attr_get_u32(attribute);
+          break;
+        case RTA_GATEWAY:
+          if (size == address.size()) {
+            auto& gateway = route.gateway.emplace();
+            gateway.family = address.family;
+            std::memcpy(gateway.bytes.data(), payload, size);
+          }
+          break;
+        case RTA_METRICS:
+          for_each_attribute(payload, payload + size, [&](const nlattr* metric) {
+            if (mnl_attr_get_type(metric) == RTAX_MTU) {
+              route.mtu = mnl_attr_get_u32(metric);
+            }
+          });
+          break;
+        default:
+          break;
+      }
+    });
+  });
+  if (!done) {
+    return tl::make_unexpected(std::move(done.error()));
+  }
+  return found ? Result<Route>(*std::move(found)) : fail(ErrorCode::not_found, step);
+}
+
+Result<MacAddress> Netlink::permanent_neighbour(unsigned ifindex, const Address& address) {
+  const auto step = "ask for neighbour " + address.text();
+  Message message(RTM_GETNEIGH, NLM_F_ACK);
+  auto* info = message.extra<ndmsg>();
+  info->ndm_family = static_cast<std::uint8_t>(address.family);
+  info->ndm_ifindex = static_cast<int>(ifindex);
+  message.put(NDA_DST, address);
+  std::optional<MacAddress> found;
+  auto done = socket_.dump(message.header, step, [&](const nlmsghdr* received) {
+    const auto* neighbour = static_cast<const ndmsg*>(mnl_nlmsg_get_payload(received));
+    if (received->nlmsg_type != RTM_NEWNEIGH || (neighbour->ndm_state & NUD_PERMANENT) == 0) {
+      return;
+    }
+    for_each_attribute(received, sizeof(*neighbour), [&](const nlattr* attribute) {
+      if (mnl_attr_get_type(attribute) == NDA_LLADDR &&
+          mnl_attr_get_payload_len(attribute) == sizeof(MacAddress)) {
+        std::memcpy(found.emplace().data(), mnl_attr_get_payload(attribute), sizeof(MacAddress));
+      }
+    });
+  });
+  if (!done) {
+    return tl::make_unexpected(std::move(done.error()));
+  }
+  return found ? Result<MacAddress>(*found) : fail(ErrorCode::not_found, step);
+}
+
 Result<std::vector<Netlink::Assigned>> Netlink::addresses() {
   std::vector<Assigned> found;
   Message message(RTM_GETADDR, NLM_F_DUMP);

@@ -72,6 +72,11 @@ class Netlink {
   Status add_route(const Route& route);
   Status delete_route(const Route& route);
   Status add_neighbour(unsigned ifindex, const Address& address, const MacAddress& mac);
+  /// The way that a packet to `address` would take, rules and all (`ip route get`): as `Route`, of
+  /// which `destination` is the address itself. An error: there is none.
+  [[nodiscard]] Result<Route> route_to(const Address& address);
+  /// The MAC of a permanent neighbour; ErrorCode::not_found: there is no such one.
+  [[nodiscard]] Result<MacAddress> permanent_neighbour(unsigned ifindex, const Address& address);
 
   /// An address that a device has.
   struct Assigned {

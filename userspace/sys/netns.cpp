@@ -190,6 +190,23 @@ Status NetNamespace::delete_named(std::string_view name) {
   });
 }
 
+bool NetNamespace::has_name() const {
+  const auto named = open(name_);
+  return named && named->id() == id_;
+}
+
+Status NetNamespace::restore_name() const {
+  if (const auto named = open(name_)) {
+    return named->id() == id_
+               ? Status()
+               : fail(ErrorCode::conflict, "another namespace has the name " + name_ + " by now");
+  }
+  return among_mounts_of_the_host([&]() -> Status {
+    auto entered = enter();
+    return entered ? pin_own(named_path(name_)) : entered;
+  });
+}
+
 Result<std::vector<std::string>> NetNamespace::names() {
   std::vector<std::string> found;
   std::error_code error;

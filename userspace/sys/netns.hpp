@@ -39,6 +39,11 @@ class NetNamespace {
   static Result<NetNamespace> create_named(std::string_view name);
   /// Takes the name away; the namespace goes with its last user. No such name is success.
   static Status delete_named(std::string_view name);
+  /// Gives it its name again, where somebody took that away. ErrorCode::conflict: another
+  /// namespace has it now.
+  [[nodiscard]] Status restore_name() const;
+  /// Whether its name still leads to it.
+  [[nodiscard]] bool has_name() const;
   /// Names under /run/netns, sorted.
   static Result<std::vector<std::string>> names();
 

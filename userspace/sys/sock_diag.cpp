@@ -95,8 +95,12 @@ Result<SockDiag> SockDiag::open() {
   return SockDiag(*std::move(socket));
 }
 
-Status SockDiag::list(int family, const Address* local, std::vector<TcpSocket>& found) {
+Status SockDiag::list(int family, const Address* local, std::vector<TcpSocket>& found,
+                      Which which) {
   Request request(SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, family);
+  if (which == Which::listening) {
+    request.body->idiag_states = 1U << TCP_LISTEN;
+  }
   if (local != nullptr) {
     put_filter(request.header, *local);
   }
@@ -125,6 +129,34 @@ Result<std::vector<TcpSocket>> SockDiag::tcp_sockets(std::vector<Address> local)
     }
   }
   if (!done) {
+    return tl::make_unexpected(std::move(done.error()));
+  }
+  return found;
+}
+
+Result<std::vector<TcpSocket>> SockDiag::listeners() {
+  std::vector<TcpSocket> found;
+  for (const int family : {AF_INET, AF_INET6}) {
+    if (auto done = list(family, nullptr, found, Which::listening);
+        !done && (family == AF_INET || done.error().code != ErrorCode::not_found)) {
+      return tl::make_unexpected(std::move(done.error()));
+    }
+  }
+  return found;
+}
+
+Result<bool> SockDiag::listens(const Address& local, std::uint16_t port, unsigned ifindex) {
+  Request request(SOCK_DIAG_BY_FAMILY, NLM_F_ACK, local.family);
+  auto& id = request.body->id;
+  id.idiag_sport = htons(port);
+  std::memcpy(id.idiag_src, local.bytes.data(), local.size());
+  id.idiag_if = ifindex;
+  std::ranges::fill(id.idiag_cookie, INET_DIAG_NOCOOKIE);
+  bool found = false;
+  auto done = socket_.dump(request.header, "look up a listener", [&](const nlmsghdr* message) {
+    found = found || (message->nlmsg_type == SOCK_DIAG_BY_FAMILY && to_socket(message).listening());
+  });
+  if (!done && done.error().code != ErrorCode::not_found) {
     return tl::make_unexpected(std::move(done.error()));
   }
   return found;

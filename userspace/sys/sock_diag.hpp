@@ -42,6 +42,13 @@ class SockDiag {
   /// the kernel picks out.
   [[nodiscard]] Result<std::vector<TcpSocket>> tcp_sockets(std::vector<Address> local = {});
 
+  /// Only those that listen. Connections are not walked over.
+  [[nodiscard]] Result<std::vector<TcpSocket>> listeners();
+
+  /// Would a connection to that address, by that device, come to a listener? One look-up.
+  [[nodiscard]] Result<bool> listens(const Address& local, std::uint16_t port,
+                                     unsigned ifindex = 0);
+
   /// SOCK_DESTROY: whoever has it reads ECONNABORTED, the other side gets a reset. Gone already is
   /// success. A socket that no process has (an orphan) goes as well; before 6.11 (and the stable
   /// kernels of then) the kernel only throws away what it still had to send, which leaves it in
@@ -60,7 +67,9 @@ class SockDiag {
 
  private:
   explicit SockDiag(NetlinkSocket socket) : socket_(std::move(socket)) {}
-  Status list(int family, const Address* local, std::vector<TcpSocket>& found);
+  enum class Which : bool { all, listening };
+  Status list(int family, const Address* local, std::vector<TcpSocket>& found,
+              Which which = Which::all);
   [[nodiscard]] Status can_destroy();
 
   NetlinkSocket socket_;

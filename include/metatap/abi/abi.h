@@ -235,6 +235,7 @@ struct mt_bucket {
 
 enum mt_config_flags {
 	MT_CONFIG_GATE = 1 << 0, /* ask on each SYN whether somebody listens */
+	MT_CONFIG_AWAY = 1 << 1, /* as if nobody did: the daemon is about to end */
 };
 
 /* mt_config, one row. */

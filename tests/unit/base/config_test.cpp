@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <fstream>
+#include <map>
 
 namespace metatap {
 namespace {
@@ -211,6 +212,23 @@ TEST_F(Files, WhatCannotBeReadIsNamed) {
   EXPECT_THAT(missing.error().message, HasSubstr("absent.ini"));
   EXPECT_THAT(Config::load({root_}, {}).error().message, HasSubstr("directory"));
   EXPECT_THAT(Config::load({}, root_ / "absent.d").error().message, HasSubstr("absent.d"));
+}
+
+TEST(Config, NamesWhatHasChangedAndWhenItIsTaken) {
+  const auto before = *Config::parse("[DEFAULT]\na = 1\nsecret_of_a = x\n[g]\nb = $a\nc = 1\n");
+  const auto after = *Config::parse("[DEFAULT]\na = 2\nsecret_of_a = y\n[g]\nb = $a\nd = 1\n");
+  after.declare({.group = "g", .name = "b", .choices = {}, .takes = Takes::reload});
+  std::map<std::string, Takes> changed;
+  for (const auto& [option, takes] : after.changed_since(before)) {
+    changed.emplace(option, takes);
+  }
+  const std::map<std::string, Takes> expected{{"[DEFAULT] a", Takes::restart},
+                                              {"[DEFAULT] secret_of_a", Takes::restart},
+                                              {"[g] b", Takes::reload},
+                                              {"[g] c", Takes::restart},
+                                              {"[g] d", Takes::restart}};
+  EXPECT_EQ(changed, expected);
+  EXPECT_TRUE(after.changed_since(after).empty());
 }
 
 }  // namespace
