@@ -86,8 +86,7 @@ bool Listener::accept_batch(const std::shared_ptr<Listener>& self, Shard& shard)
       try {
         shard.accepted(self, std::move(fd), peer);
       } catch (const std::bad_alloc&) {
-        shard.accept_failed(self->name, ENOMEM);
-        return false;
+        return shard.accept_failed(self->name, ENOMEM);
       }
     } else if (errno == EAGAIN) {
       return true;
