@@ -5,10 +5,11 @@
 
 #include <algorithm>
 #include <atomic>
-#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/async_result.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <list>
 #include <utility>
 #include <vector>
 
@@ -47,6 +48,47 @@ std::int64_t now() {
              std::chrono::system_clock::now().time_since_epoch())
       .count();
 }
+
+/// One who waits for the store, on the control thread.
+class Ticket : public std::enable_shared_from_this<Ticket> {
+ public:
+  Ticket(const asio::any_io_executor& executor, std::chrono::milliseconds limit)
+      : limit_(executor, limit) {}
+
+  std::optional<Result<Plan>> plan;
+  std::atomic<bool> taken = false;  ///< by the store's thread, or by who gave up waiting
+
+  /// Until go_on(), or for as long as the limit is.
+  asio::awaitable<void> wait() {
+    limit_.async_wait([self = shared_from_this()](auto cancelled) {
+      if (!cancelled) {
+        self->go_on();
+      }
+    });
+    co_await asio::async_initiate<const asio::use_awaitable_t<>&, void()>(
+        [this](auto handler) {
+          // std::function wants what can be copied.
+          auto shared = std::make_shared<decltype(handler)>(std::move(handler));
+          resume_ = [shared] { std::move (*shared)(); };
+        },
+        asio::use_awaitable);
+  }
+  void go_on() {
+    limit_.cancel();
+    if (const auto resume = std::exchange(resume_, nullptr)) {
+      resume();
+    }
+  }
+  /// Nobody will come: who waits is forgotten.
+  void drop() {
+    limit_.cancel();
+    std::exchange(resume_, nullptr);
+  }
+
+ private:
+  asio::steady_timer limit_;
+  std::function<void()> resume_;
+};
 
 }  // namespace
 
@@ -111,6 +153,9 @@ class InventoryService::Impl : public std::enable_shared_from_this<InventoryServ
     tend_.cancel();
     mailbox_->close();
     thread_.stop(kToEnd);
+    for (const auto& ticket : std::exchange(tickets_, {})) {
+      ticket->drop();
+    }
   }
 
   void read_file_again() {
@@ -130,16 +175,11 @@ class InventoryService::Impl : public std::enable_shared_from_this<InventoryServ
   void on_known(std::function<void()> callback) { on_known_ = std::move(callback); }
 
   /// A change of one object, or with more time of all of them. ErrorCode::unavailable when the
-  /// store has not done it in time.
+  /// store has not done it in time. Who waits goes on in the very turn in which the change is
+  /// published, so that he can wait for what follows from it.
   asio::awaitable<Result<Plan>> commit(Work work, std::chrono::milliseconds limit) {
-    struct Ticket {
-      Ticket(const asio::any_io_executor& executor, std::chrono::milliseconds limit)
-          : done(executor, limit) {}
-      asio::steady_timer done;
-      std::optional<Result<Plan>> plan;
-      std::atomic<bool> taken = false;  ///< by the store's thread, or by who gave up waiting
-    };
     const auto ticket = std::make_shared<Ticket>(control_, limit);
+    const auto place = tickets_.insert(tickets_.end(), ticket);
     run(
         [ticket, work = std::move(work)](Keeper& keeper) -> std::optional<Result<InventoryChange>> {
           return ticket->taken.exchange(true) ? std::nullopt : std::optional(work(keeper));
@@ -147,10 +187,11 @@ class InventoryService::Impl : public std::enable_shared_from_this<InventoryServ
         [ticket](Impl& impl, std::optional<Result<InventoryChange>> change) {
           if (change) {
             ticket->plan = impl.publish(*std::move(change));
-            ticket->done.cancel();
+            ticket->go_on();
           }
         });
-    co_await ticket->done.async_wait(asio::as_tuple(asio::use_awaitable));
+    co_await ticket->wait();
+    tickets_.erase(place);
     if (ticket->plan) {
       co_return *std::move(ticket->plan);
     }
@@ -470,7 +511,8 @@ class InventoryService::Impl : public std::enable_shared_from_this<InventoryServ
   std::function<void()> on_known_;
   bool stopped_ = false;
 
-  bool loaded_ = false;  ///< the store has been read
+  std::list<std::shared_ptr<Ticket>> tickets_;  ///< of those who wait for the store
+  bool loaded_ = false;                         ///< the store has been read
   bool loading_ = false, looking_ = false;
   std::int64_t as_of_ = 0;  ///< when what is served was last known to be the store's; 0: never
   std::int64_t confirmed_at_ = 0;
