@@ -33,6 +33,7 @@ libfmt-dev
 libgmock-dev
 libgtest-dev
 libmnl-dev
+libpq-dev
 libpqxx-dev
 libspdlog-dev
 libsqlitecpp-dev

@@ -23,6 +23,7 @@ class Changes:
     def __init__(self, context, count):
         self.context = context
         self.system = FusedTap(context.workspace, context.backend, context.body_file)
+        self.system.by_command = True
         self.system.world = self.world = World(context.workspace, f"change{count}", 1, 2, False, False)
         self.next = count
         try:

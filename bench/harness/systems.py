@@ -157,6 +157,7 @@ class TunedHaproxy(Haproxy):
 class Metatap(System):
     family = "ours"
     binaries = BIN
+    by_command = False  # the inventory comes by `metatap apply`, not from a file that is followed
     stages = "dataplane,proxy"
     steering = "bpf"
 
@@ -178,7 +179,7 @@ max_connections_per_port = 1024
 service_metadata_proxy = true
 metadata_proxy_shared_secret = {SECRET}
 [inventory]
-file = {self.inventory_file}
+file = {'' if self.by_command else self.inventory_file}
 [dataplane]
 namespace = {world.name}md
 pin_path = /sys/fs/bpf/{world.name}
@@ -201,6 +202,8 @@ devices = {self.devices()}
         time.sleep(0.3)
         if process.popen.poll() is not None:
             raise Unavailable(f"metatapd ended with {process.popen.returncode}: {self.last_words()}")
+        if self.by_command:
+            run(f"{self.binaries}/metatap", "--socket", self.admin_socket, "apply", self.inventory_file)
 
     @property
     def admin_socket(self):

@@ -77,6 +77,9 @@ struct Port {
   std::optional<int> vlan;            ///< tag of a trunk subport on `device`
   AddressPolicy address_policy = AddressPolicy::strict;
   MacPolicy mac_policy = MacPolicy::own;
+  /// Place among the ports of its device, in the order in which they were attached; decided when
+  /// the port comes (fill_defaults.hpp) and kept. Ports of one place are in order of their ids.
+  std::int64_t attached = 0;
   bool operator==(const Port&) const = default;
 };
 

@@ -12,8 +12,10 @@
 /// The seam to the database: SQLite in the process, or PostgreSQL for several hosts.
 namespace metatap {
 
-/// Calls block; they are made on the control thread, never on a worker. Once a call has returned
-/// success its effect survives kill -9 and power loss.
+/// Calls block, a database that hangs perhaps for long: they are made one at a time on a thread of
+/// the store's caller that nobody waits for without a limit (InventoryService has one), but for
+/// health(), which any thread may ask. Once a call has returned success its effect survives kill -9
+/// and power loss.
 class Store {
  public:
   virtual ~Store() = default;
@@ -48,6 +50,9 @@ class Store {
     std::string where, detail;  ///< no credential in either
   };
   [[nodiscard]] virtual Health health() const = 0;
+
+  /// Whether what is stored may be out of this host's reach, so that a copy here is worth having.
+  [[nodiscard]] virtual bool remote() const { return false; }
 };
 
 }  // namespace metatap

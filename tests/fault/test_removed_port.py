@@ -56,7 +56,9 @@ def test_nothing_comes_once_it_is_gone(make_lab, deploy, topology, name, address
         instance = next(row for row in document["instances"] if row["uuid"] == guest.instance_id)
         instance["user_data"] = base64.b64encode(BIG).decode()
     lab.edit_inventory(change)
-    deployment = deploy(lab)
+    # By command, which says when a change is in effect: with a file the file alone says what there is.
+    deployment = deploy(lab, config={"inventory": {"file": ""}})
+    mtlab.metatap(deployment.admin_socket, "apply", str(lab.inventory_file))
     routerkit.wait_steered(lab, 3)
     second = SecondAddress(guest, address)
     try:

@@ -51,7 +51,12 @@ def served():
         # Without a pattern of devices: each is attached when a port claims it, not before.
         lab.config_file.write_text(re.sub(r"^devices =.*\n", "", lab.config_file.read_text(),
                                           flags=re.M))
-        deployment = mtlab.Deployment(lab, config={"dataplane": {"slots": "4096"}}).start()
+        # Without a file: the commands say what there is.
+        deployment = mtlab.Deployment(
+            lab, config={"dataplane": {"slots": "4096"}, "inventory": {"file": ""}}).start()
+        status, answer = ask(deployment.admin_socket, "PUT", "/v1/inventory",
+                             lab.inventory_file.read_text())
+        assert status == 200, answer
         yield deployment, devices
     finally:
         if deployment:

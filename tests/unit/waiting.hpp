@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
+#include <exception>
 #include <optional>
 #include <utility>
 
@@ -43,6 +46,22 @@ inline std::optional<Response> ask_at_once(Handler& handler, const Request& requ
   Waiting waiting;
   boost::asio::io_context here{1};  // goes first, and tells who waits in it
   return handler.ask(request, here, waiting);
+}
+
+/// What a coroutine comes to, in a context that nobody else runs.
+template <class T>
+T answer_of(boost::asio::io_context& context, boost::asio::awaitable<T> coroutine) {
+  std::optional<T> answer;
+  boost::asio::co_spawn(context, std::move(coroutine), [&](std::exception_ptr error, T value) {
+    if (error) {
+      std::rethrow_exception(error);
+    }
+    answer = std::move(value);
+  });
+  context.restart();
+  while (!answer && context.run_one() > 0) {
+  }
+  return std::move(answer).value();
 }
 
 }  // namespace metatap

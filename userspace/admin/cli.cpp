@@ -23,7 +23,8 @@ using Json = nlohmann::ordered_json;
 
 constexpr auto kExitCodes = R"(Exit codes:
   0 done   1 refused or failed   2 wrong command line   3 no such object
-  4 conflict   5 no metatapd behind the socket   6 stored, but not all of it is in effect)";
+  4 conflict   5 no metatapd behind the socket, or its database is away
+  6 stored, but not all of it is in effect)";
 
 /// One run of the program: what every verb has in common.
 class Terminal {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "admin/inventory_actions.hpp"
 
+#include <algorithm>
 #include <unordered_map>
 #include <utility>
 
@@ -27,13 +28,6 @@ Json plan_json(const Plan& plan, bool dry_run) {
   return json;
 }
 
-Result<Json> plan_json(const Result<Plan>& plan, bool dry_run = false) {
-  if (!plan) {
-    return tl::make_unexpected(plan.error());
-  }
-  return plan_json(*plan, dry_run);
-}
-
 Json state_json(const InventoryService& inventory) {
   const auto state = inventory.state();
   Json json{{"revision", state.revision},
@@ -42,9 +36,18 @@ Json state_json(const InventoryService& inventory) {
             {"routers", state.routers},
             {"ports", state.ports},
             {"instances", state.instances},
+            {"source_of_truth", state.file.empty() ? "the database: metatap apply, metatap instance"
+                                                   : "the file " + state.file},
+            {"served_from", !state.known      ? "nothing yet, guests are answered 503"
+                            : state.from_copy ? "this host's copy"
+                                              : "the database's state"},
+            {"age", state.age.count()},
             {"database", state.store.where},
             {"database_reachable", state.store.reachable},
             {"database_detail", state.store.detail}};
+  if (!state.known) {
+    json["unknown_because"] = state.unknown_because;
+  }
   if (!state.file.empty()) {
     json["file"] = state.file;
     json["file_applied_at"] = state.file_applied_at;
@@ -86,21 +89,26 @@ Json ports_json(const Registry& registry, const Inventory& inventory) {
 }
 
 Json instances_json(const Inventory& inventory) {
-  std::unordered_map<std::string_view, Json> addresses;
+  std::unordered_map<std::string_view, std::vector<const Port*>> ports;
   for (const auto& [id, port] : inventory.ports) {
-    for (const auto& fixed : port->fixed_ips) {
-      addresses[port->device_id].push_back(fixed.ip_address);
-    }
+    ports[port->device_id].push_back(port.get());
   }
   Json rows = Json::array();
   for (const auto& [uuid, instance] : inventory.instances) {
-    const auto& mine = addresses[uuid];
+    auto& mine = ports[uuid];
+    std::ranges::stable_sort(mine, {}, &Port::attached);
+    Json addresses = Json::array();
+    for (const Port* port : mine) {
+      for (const auto& fixed : port->fixed_ips) {
+        addresses.push_back(fixed.ip_address);
+      }
+    }
     rows.push_back({{"uuid", uuid},
                     {"name", instance->name},
                     {"hostname", instance->hostname},
                     {"project_id", instance->project_id},
                     {"ec2_id", instance->ec2_ids.instance_id.value_or("")},
-                    {"addresses", mine.is_null() ? Json::array() : mine},
+                    {"addresses", std::move(addresses)},
                     {"password", password_of(*instance).empty() ? "unset" : "set"}});
   }
   return rows;
@@ -108,15 +116,33 @@ Json instances_json(const Inventory& inventory) {
 
 /// Answers once the change is in effect, so that "applied" says what a guest sees, with what of it
 /// is not.
-asio::awaitable<Response> in_effect(Result<Json> plan, Settled settled) {
+asio::awaitable<Response> in_effect(asio::awaitable<Result<Plan>> change, Settled settled) {
+  const auto plan = co_await std::move(change);
   if (!plan) {
     co_return error_response(plan.error());
   }
-  if (settled && plan->value("changes", false) && !plan->value("dry_run", false)) {
+  Json answer = plan_json(*plan, false);
+  if (settled && !plan->empty()) {
     const auto problems = co_await settled();
-    (*plan)["problems"] = problems;
+    answer["problems"] = problems;
   }
-  co_return json_response(*plan);
+  co_return json_response(answer);
+}
+
+asio::awaitable<Response> apply(InventoryService& inventory, Call call, Settled settled) {
+  if (!call.flag("dry_run")) {
+    co_return co_await in_effect(inventory.apply(std::move(call.body)), std::move(settled));
+  }
+  const auto plan = inventory.rehearse(call.body);
+  co_return plan ? json_response(plan_json(*plan, true)) : error_response(plan.error());
+}
+
+asio::awaitable<Response> remove(InventoryService& inventory, Call call, Settled settled) {
+  const auto instance = find_instance(*inventory.current(), call.parts.at(0));
+  if (!instance) {
+    co_return error_response(instance.error());
+  }
+  co_return co_await in_effect(inventory.remove_instance((*instance)->uuid), std::move(settled));
 }
 
 asio::awaitable<Response> clear_password(InventoryService& inventory, Call call) {
@@ -160,6 +186,10 @@ void register_inventory(Registry& registry, InventoryService& inventory, Settled
     const auto health = inventory.state().store;
     return health.reachable ? "" : health.detail;
   });
+  registry.add_health("inventory", [&inventory]() -> std::string {
+    const auto state = inventory.state();
+    return state.known ? "" : "not known yet, guests are answered 503: " + state.unknown_because;
+  });
   registry.add_metrics([&inventory](Metrics& metrics) {
     const auto state = inventory.state();
     constexpr auto kObjects = "Objects in the inventory.";
@@ -173,6 +203,11 @@ void register_inventory(Registry& registry, InventoryService& inventory, Settled
                   static_cast<double>(state.revision));
     metrics.gauge("inventory_file_broken", "1 while the inventory file's contents are refused.", {},
                   state.file_error.empty() ? 0 : 1);
+    metrics.gauge("inventory_known", "0 until the inventory was once known: guests get 503.", {},
+                  state.known ? 1 : 0);
+    metrics.gauge("inventory_age_seconds",
+                  "For how long the database has not confirmed what is served.", {},
+                  static_cast<double>(state.age.count()));
     metrics.gauge("database_reachable", "0 while answers go on from memory.", {},
                   state.store.reachable ? 1 : 0);
   });
@@ -183,6 +218,10 @@ void register_inventory(Registry& registry, InventoryService& inventory, Settled
     findings.push_back({state.store.reachable ? ok : error, "database",
                         state.store.where + ": " + state.store.detail,
                         state.store.reachable ? "" : "answers go on from memory until it is back"});
+    if (!state.known) {
+      findings.push_back({error, "inventory", "not known yet: " + state.unknown_because,
+                          "guests are answered 503, which cloud-init waits for"});
+    }
     if (!state.file.empty()) {
       findings.push_back({state.file_error.empty() ? ok : error, "inventory file",
                           state.file + ": " + (state.file_error.empty() ? "ok" : state.file_error),
@@ -203,17 +242,16 @@ void register_inventory(Registry& registry, InventoryService& inventory, Settled
     }(inventory);
   });
   registry.add_action("PUT", "/v1/inventory", [&inventory, settled](Call call) {
-    const bool dry_run = call.flag("dry_run");
-    return in_effect(plan_json(inventory.apply(call.body, dry_run), dry_run), settled);
+    return apply(inventory, std::move(call), settled);
   });
   registry.add_json_action("GET", "/v1/instances", [&inventory](const Call&) -> Result<Json> {
     return instances_json(*inventory.current());
   });
   registry.add_action("POST", "/v1/instances", [&inventory, settled](Call call) {
-    return in_effect(plan_json(inventory.put(call.body, InventoryService::Mode::add)), settled);
+    return in_effect(inventory.put(std::move(call.body), InventoryService::Mode::add), settled);
   });
   registry.add_action("PUT", "/v1/instances", [&inventory, settled](Call call) {
-    return in_effect(plan_json(inventory.put(call.body, InventoryService::Mode::set)), settled);
+    return in_effect(inventory.put(std::move(call.body), InventoryService::Mode::set), settled);
   });
   registry.add_json_action(
       "GET", "/v1/instances/{}", [&inventory](const Call& call) -> Result<Json> {
@@ -224,10 +262,7 @@ void register_inventory(Registry& registry, InventoryService& inventory, Settled
         return Json::parse(write_object(**instance));
       });
   registry.add_action("DELETE", "/v1/instances/{}", [&inventory, settled](Call call) {
-    const auto instance = find_instance(*inventory.current(), call.parts.at(0));
-    return in_effect(instance ? plan_json(inventory.remove_instance((*instance)->uuid))
-                              : Result<Json>(tl::make_unexpected(instance.error())),
-                     settled);
+    return remove(inventory, std::move(call), settled);
   });
   registry.add_json_action(
       "GET", "/v1/instances/{}/password", [&inventory](const Call& call) -> Result<Json> {

@@ -59,8 +59,8 @@ void InventoryDirectory::Index::add(EntryPtr entry) {
   ports[entry->port_id] = entry;
 }
 
-InventoryDirectory::InventoryDirectory(const Inventory& inventory)
-    : index_(std::make_shared<const Index>()) {
+InventoryDirectory::InventoryDirectory(const Inventory& inventory, std::function<bool()> complete)
+    : index_(std::make_shared<const Index>()), complete_(std::move(complete)) {
   set(inventory);
 }
 
@@ -145,6 +145,15 @@ void InventoryDirectory::apply(const InventoryChange& change) {
 }
 
 Result<Identity> InventoryDirectory::known(const DirectoryQuery& query) const {
+  const bool complete = !complete_ || complete_();  // first: what is learned meanwhile is found
+  auto identity = look_up(query);
+  if (!identity && !complete) {
+    return fail(ErrorCode::unavailable, "the inventory is not known yet");
+  }
+  return identity;
+}
+
+Result<Identity> InventoryDirectory::look_up(const DirectoryQuery& query) const {
   const auto index = index_.get();
   const auto identity = [&]() -> Result<Identity> {
     if (!query.port_id.empty()) {

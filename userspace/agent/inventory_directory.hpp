@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -23,7 +24,10 @@ namespace metatap::agent {
 /// are administratively up. A port without device_id counts as a match and answers not_found.
 class InventoryDirectory final : public Directory {
  public:
-  explicit InventoryDirectory(const Inventory& inventory = {});
+  /// `complete`: whether a port that is not there is known not to be, ErrorCode::unavailable while
+  /// it is not; any thread. None: it is.
+  explicit InventoryDirectory(const Inventory& inventory = {},
+                              std::function<bool()> complete = nullptr);
 
   /// Builds everything anew.
   void set(const Inventory& inventory);
@@ -60,7 +64,10 @@ class InventoryDirectory final : public Directory {
 
   static EntryPtr entry_of(const Inventory& inventory, const Port& port);
 
+  [[nodiscard]] Result<Identity> look_up(const DirectoryQuery& query) const;
+
   Published<Index> index_;
+  const std::function<bool()> complete_;
 };
 
 }  // namespace metatap::agent

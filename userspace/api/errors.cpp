@@ -135,4 +135,14 @@ Response error_response(const Request& request, unsigned status, std::string_vie
   return response;
 }
 
+Response unavailable_response(const Request& request) {
+  constexpr auto kRetryAfter = "5";  // seconds
+  auto response = error_response(
+      request, 503, "The server is currently unavailable. Please try again at a later time.");
+  if (response.status == 503) {
+    response.headers.emplace_back("Retry-After", kRetryAfter);
+  }
+  return response;
+}
+
 }  // namespace metatap::api

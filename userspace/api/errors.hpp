@@ -21,6 +21,9 @@ inline constexpr std::string_view kUnknownErrorMessage =
 [[nodiscard]] Response error_response(const Request& request, unsigned status,
                                       std::string_view message);
 
+/// 503 with Retry-After: what cannot be answered now, but soon.
+[[nodiscard]] Response unavailable_response(const Request& request);
+
 enum class ErrorFormat : std::uint8_t { plain, html, json };
 [[nodiscard]] ErrorFormat error_format(std::string_view accept);
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "api/inventory_index.hpp"
 
+#include <algorithm>
+
 namespace metatap::api {
 namespace {
 
@@ -92,6 +94,7 @@ std::vector<const Port*> InventoryIndex::ports_of_instance(std::string_view inst
       }
     }
   }
+  std::ranges::stable_sort(ports, {}, &Port::attached);
   return ports;
 }
 

@@ -26,7 +26,7 @@ class InventoryIndex {
   std::set<std::string> follow(const InventoryChange& change);
 
   [[nodiscard]] const Inventory& inventory() const { return *inventory_; }
-  /// In order of id; the order in which an instance's NICs are derived.
+  /// In the order in which they were attached, which is that of the instance's NICs.
   [[nodiscard]] std::vector<const Port*> ports_of_instance(std::string_view instance_id) const;
   /// The addresses of the network's DHCP ports within a subnet, first one first.
   [[nodiscard]] const std::string* dhcp_server(std::string_view network_id,

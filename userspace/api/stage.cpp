@@ -334,13 +334,23 @@ ApiStage::Lookup ApiStage::by_signature(const Request& request) const {
   if (!valid) {
     return refuse(403, "Invalid proxy request signature.");
   }
-  if (!lookup.document || lookup.document->project_id() != *headers.tenant.value) {
+  if (!lookup.document) {
+    return {nullptr, {}, no_such_instance(request)};
+  }
+  if (lookup.document->project_id() != *headers.tenant.value) {
     return refuse(404, kNotFoundMessage);
   }
   if (headers.forwarded.value) {
     lookup.caller = *headers.forwarded.value;
   }
   return lookup;
+}
+
+Response ApiStage::no_such_instance(const Request& request) const {
+  if (!hooks_.inventory_known || hooks_.inventory_known()) {
+    return error_response(request, 404, kNotFoundMessage);
+  }
+  return unavailable_response(request);
 }
 
 ApiStage::Lookup ApiStage::by_address(const Request& request) const {
@@ -355,7 +365,7 @@ ApiStage::Lookup ApiStage::by_address(const Request& request) const {
   const auto table = addresses_->get();
   const auto owners = table->find(lookup.caller);
   if (owners == table->end()) {
-    return refuse(404, kNotFoundMessage);
+    return {nullptr, {}, no_such_instance(request)};
   }
   if (owners->second.size() > 1) {
     return refuse(500, fmt::format("{} ports have the address {}: without a metadata proxy "
@@ -441,7 +451,7 @@ ApiStage::Outcome ApiStage::password(const Request& request, const DocumentPtr& 
 
 boost::asio::awaitable<Response> ApiStage::store_password(const Request& request,
                                                           DocumentPtr document) {
-  Status stored = fail(ErrorCode::unavailable, "this process has no store");
+  Status stored = fail(ErrorCode::unsupported, "this process has no store");
   if (hooks_.store_password) {
     stored = co_await hooks_.store_password(document->uuid(), std::string(request.body));
   }
@@ -457,6 +467,10 @@ boost::asio::awaitable<Response> ApiStage::store_password(const Request& request
     case ErrorCode::not_found:
       co_return error_response(request, 400,
                                fmt::format("Instance {} could not be found.", document->uuid()));
+    case ErrorCode::unavailable:
+    case ErrorCode::timeout:
+      log::warn("instance {}: password not stored: {}", document->uuid(), stored.error().message);
+      co_return unavailable_response(request);
     default:
       log::error("instance {}: password not stored: {}", document->uuid(), stored.error().message);
       co_return error_response(request, 500, kUnknownErrorMessage);

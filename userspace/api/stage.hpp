@@ -29,10 +29,13 @@ namespace metatap::api {
 /// What the stage needs from its surroundings.
 struct ApiHooks {
   /// Stores a guest's password durably, on whatever thread that has to be, and resumes the caller.
-  /// ErrorCode::conflict: there is one already; not_found: no such instance; anything else: it was
-  /// not stored.
+  /// ErrorCode::conflict: there is one already; not_found: no such instance; unavailable: not now;
+  /// anything else: it was not stored.
   std::function<boost::asio::awaitable<Status>(std::string instance_id, std::string text)>
       store_password;
+  /// Whether an instance that is not there is known not to be: 503 instead of 404 while it is not.
+  /// Any thread. None: it is.
+  std::function<bool()> inventory_known;
 };
 
 /// The nova-style metadata API: who asks (signature or address), for what (path), and the answer,
@@ -101,6 +104,8 @@ class ApiStage final : public Handler {
   [[nodiscard]] Outcome route(const Request& request);
   [[nodiscard]] Lookup by_signature(const Request& request) const;
   [[nodiscard]] Lookup by_address(const Request& request) const;
+  /// 404, or 503 while nobody knows better.
+  [[nodiscard]] Response no_such_instance(const Request& request) const;
   [[nodiscard]] Outcome serve(const Request& request, const DocumentPtr& document,
                               const Target& target, std::string_view caller);
   [[nodiscard]] Response meta_data(const Request& request, const DocumentPtr& document,

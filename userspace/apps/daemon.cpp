@@ -51,6 +51,7 @@ using namespace std::chrono_literals;
 
 namespace {
 
+constexpr auto kServing = "serving";
 constexpr auto kDrain = 5s;         ///< how long running requests may take to finish at the end
 constexpr auto kPortsWithin = 5s;   ///< how long the start waits for OVN to name the ports
 constexpr auto kRefreshEvery = 2s;  ///< files that are only looked at now and then
@@ -237,6 +238,7 @@ Status Daemon::Impl::start_inventory() {
   }
   inventory = std::move(*service);
   follow_inventory();
+  inventory->on_known([] { sys::notify_status(kServing); });
   return inventory->start();
 }
 
@@ -245,6 +247,7 @@ Status Daemon::Impl::start_api() {
   hooks.store_password = [this](std::string instance, std::string text) {
     return inventory->set_password(std::move(instance), std::move(text));
   };
+  hooks.inventory_known = [this] { return inventory->known(); };
   auto stage = api::ApiStage::create(api_options, inventory->current(), std::move(hooks));
   if (!stage) {
     return tl::make_unexpected(std::move(stage.error()));
@@ -284,7 +287,8 @@ Status Daemon::Impl::start_directory() {
     directory = std::move(*made);
     return {};
   }
-  auto made = std::make_unique<agent::InventoryDirectory>(*inventory->current());
+  auto made = std::make_unique<agent::InventoryDirectory>(*inventory->current(),
+                                                          [this] { return inventory->known(); });
   inventory_directory = made.get();
   directory = std::move(made);
   return {};
@@ -575,7 +579,10 @@ Status Daemon::run() {
     const auto took = std::chrono::duration_cast<std::chrono::milliseconds>(
         std::chrono::steady_clock::now() - began);
     log::info("ready after {} ms", took.count());
-    sys::notify_ready("serving");
+    sys::notify_ready(impl.inventory->known()
+                          ? std::string(kServing)
+                          : "the inventory is not known yet, guests are answered 503: " +
+                                impl.inventory->state().unknown_because);
     impl.control.run();
   }
   impl.stop();

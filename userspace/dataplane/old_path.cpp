@@ -26,7 +26,7 @@ std::string file_text(const char* path) {
   return {std::istreambuf_iterator<char>(in), {}};
 }
 
-/// Output of a command; empty when it is not there or fails.
+/// Output of a command; empty when it is not there or fails. The control thread waits for it.
 std::string output_of(const char* command) {
   struct Close {
     void operator()(FILE* file) const { ::pclose(file); }
@@ -123,7 +123,7 @@ std::multimap<ino_t, pid_t> haproxies() {
 OldPath look_at_old_path(std::string name, PlaceName place) {
   OldPath old{std::move(name), std::move(place), {}, {}, {}};
   for (const auto* program : {"iptables", "ip6tables"}) {
-    const auto saved = output_of(fmt::format("{}-save 2>/dev/null", program).c_str());
+    const auto saved = output_of(fmt::format("timeout 1 {}-save 2>/dev/null", program).c_str());
     std::ranges::move(metadata_rules(program, saved), std::back_inserter(old.rules));
   }
   for (const auto* table : {"/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"}) {

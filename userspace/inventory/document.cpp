@@ -28,8 +28,10 @@ struct Reading {
   DocumentPlaces places;
 };
 
-Reading read(const Json& document, const Inventory& base, Form form) {
-  Reading reading{base, {}};
+/// A part is put into what is stored; a whole document is all there is, but keeps what was decided
+/// when its objects came.
+Reading read(const Json& document, const Inventory& stored, Form form) {
+  Reading reading{form == Form::part ? stored : Inventory{}, {}};
   auto& [inventory, places] = reading;
   const Node root(document);
   Object in(root);
@@ -66,11 +68,11 @@ Reading read(const Json& document, const Inventory& base, Form form) {
       [&](const Node& node) { return fresh.instances.emplace_back(read_instance(node)); },
       [](const Instance& instance) -> const std::string& { return instance.uuid; }, "uuid");
   in.done();
-  fill_defaults(inventory, fresh, places);
+  fill_defaults(inventory, fresh, places, stored);
   if (form == Form::whole) {
     check_references(inventory, places);
   } else {
-    check_references(inventory, places, base);
+    check_references(inventory, places, stored);
   }
   return reading;
 }
@@ -110,13 +112,13 @@ tl::unexpected<Error> refused(const Refused& error) {
 
 }  // namespace
 
-Result<Inventory> parse_document(std::string_view text) {
+Result<Inventory> parse_document(std::string_view text, const Inventory& stored) {
   const auto document = json::parse(text);
   if (!document) {
     return tl::make_unexpected(document.error());
   }
   try {
-    return read(*document, Inventory{}, Form::whole).inventory;
+    return read(*document, stored, Form::whole).inventory;
   } catch (const Refused& error) {
     return refused(error);
   }

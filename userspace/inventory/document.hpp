@@ -21,7 +21,9 @@ inline constexpr std::string_view kDocumentFormat = "metatap-inventory/1";
 /// The inventory the document describes, with the defaults of a hand-written one filled in
 /// (display_name, hostname, project_id). EC2 and reservation ids are the store's to give.
 /// `admin_pass` is accepted and dropped: it is never kept.
-Result<Inventory> parse_document(std::string_view text);
+///
+/// Objects that are `stored` already keep what was decided when they came (fill_defaults.hpp).
+Result<Inventory> parse_document(std::string_view text, const Inventory& stored = {});
 
 /// What to do about an object of the document that is in the base already, and not as it is there.
 enum class Existing : std::uint8_t {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "inventory/fill_defaults.hpp"
 
+#include <algorithm>
+#include <cstdint>
 #include <string_view>
 #include <unordered_map>
 
@@ -8,9 +10,38 @@
 #include "inventory/json_reader.hpp"
 
 namespace metatap {
+namespace {
+
+void keep_places(const Inventory& inventory, const FreshObjects& fresh, const Inventory& stored) {
+  std::vector<Port*> coming;
+  std::unordered_map<std::string_view, std::int64_t> last;  // place by device
+  for (const auto& port : fresh.ports) {
+    if (const Port* old = get(stored.ports, port->id);
+        old != nullptr && old->device_id == port->device_id) {
+      port->attached = old->attached;
+    } else {
+      coming.push_back(port.get());
+      last.try_emplace(port->device_id, 0);
+    }
+  }
+  if (coming.empty()) {
+    return;
+  }
+  for (const auto& [id, port] : inventory.ports) {
+    if (const auto device = last.find(port->device_id); device != last.end()) {
+      device->second = std::max(device->second, port->attached);
+    }
+  }
+  for (Port* port : coming) {
+    port->attached = ++last[port->device_id];
+  }
+}
+
+}  // namespace
 
 void fill_defaults(const Inventory& inventory, const FreshObjects& fresh,
-                   const DocumentPlaces& places) {
+                   const DocumentPlaces& places, const Inventory& stored) {
+  keep_places(inventory, fresh, stored);
   std::unordered_map<std::string_view, std::vector<const Port*>> ports_of;
   for (const auto& instance : fresh.instances) {
     if (instance->project_id.empty()) {
@@ -29,7 +60,10 @@ void fill_defaults(const Inventory& inventory, const FreshObjects& fresh,
       instance->display_name = instance->name;
     }
     if (instance->hostname.empty()) {
-      instance->hostname = hostname_from(instance->display_name, instance->uuid);
+      const Instance* old = get(stored.instances, instance->uuid);
+      instance->hostname = old != nullptr && !old->hostname.empty()
+                               ? old->hostname
+                               : hostname_from(instance->display_name, instance->uuid);
     }
     if (!instance->project_id.empty()) {
       continue;

@@ -17,7 +17,11 @@ struct FreshObjects {
 
 /// Fills in what a person who writes a document by hand may leave out: display_name, hostname,
 /// project_id. Throws json::Refused where a project cannot be told.
+///
+/// What is decided when an object comes is kept as it is in `stored`: a host name, which does not
+/// follow a new display name, and a port's place among its device's ports. A port that comes, or
+/// moves to another device, is the last one there; several are in the document's order.
 void fill_defaults(const Inventory& inventory, const FreshObjects& fresh,
-                   const DocumentPlaces& places);
+                   const DocumentPlaces& places, const Inventory& stored);
 
 }  // namespace metatap

@@ -8,24 +8,25 @@
 
 namespace metatap {
 
-Result<std::unique_ptr<Store>> open_store(std::string_view connection,
-                                          const std::filesystem::path& state_path) {
+Result<std::unique_ptr<Store>> open_store(std::string_view database,
+                                          const std::filesystem::path& state_path,
+                                          std::chrono::milliseconds limit) {
   constexpr std::string_view kSqlite = "sqlite:///";
-  if (connection.empty()) {
+  if (database.empty()) {
     return SqliteStore::open(state_path / "metatap.db");
   }
-  if (connection.starts_with(kSqlite) &&
-      connection.find_first_not_of('/', kSqlite.size()) != connection.npos) {
-    const auto path = connection.substr(kSqlite.size());
+  if (database.starts_with(kSqlite) &&
+      database.find_first_not_of('/', kSqlite.size()) != std::string_view::npos) {
+    const auto path = database.substr(kSqlite.size());
     return SqliteStore::open("/" / std::filesystem::path(path.substr(path.find_first_not_of('/'))));
   }
-  if (connection.starts_with("postgresql://") || connection.starts_with("postgres://") ||
-      (connection.starts_with("postgresql+") && connection.find("://") != connection.npos)) {
-    return PostgresStore::open(connection);
+  if (database.starts_with("postgresql://") || database.starts_with("postgres://") ||
+      (database.starts_with("postgresql+") && database.find("://") != std::string_view::npos)) {
+    return PostgresStore::open(database, limit);
   }
   // The value is not repeated: it may hold a password.
   return fail(ErrorCode::invalid,
-              "[database] connection: expected sqlite:///PATH or postgresql://USER@HOST/NAME");
+              "[inventory] database: expected sqlite:///PATH or postgresql://USER@HOST/NAME");
 }
 
 }  // namespace metatap

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <chrono>
 #include <filesystem>
 #include <memory>
 #include <string_view>
@@ -9,10 +10,12 @@
 
 namespace metatap {
 
-/// The store that `[database] connection` names: `sqlite:///PATH` (the path is absolute, with three
+/// The store that `[inventory] database` names: `sqlite:///PATH` (the path is absolute, with three
 /// slashes as with SQLAlchemy's four: a daemon has no directory of its own to start from), or
-/// `postgresql://…`. Empty: `metatap.db` under `state_path`.
-Result<std::unique_ptr<Store>> open_store(std::string_view connection,
-                                          const std::filesystem::path& state_path);
+/// `postgresql://…`. Empty: `metatap.db` under `state_path`. `limit`: how long a server may take
+/// for one answer.
+Result<std::unique_ptr<Store>> open_store(std::string_view database,
+                                          const std::filesystem::path& state_path,
+                                          std::chrono::milliseconds limit);
 
 }  // namespace metatap

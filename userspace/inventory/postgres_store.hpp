@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -11,14 +12,16 @@ namespace metatap {
 
 /// The store in a PostgreSQL database that several hosts share. Every commit is announced by
 /// NOTIFY; a thread of the store's own listens, tells of what other hosts changed, and sees when
-/// the database goes away and when it is back. Calls are made on the control thread; while the
-/// database is away they fail with ErrorCode::unavailable, at once or after a few seconds, and the
-/// next one tries to connect again.
+/// the database goes away and when it is back. While it is away calls fail with
+/// ErrorCode::unavailable, at once or when it has kept silent for the limit, and the next one tries
+/// to connect again.
 class PostgresStore final : public Store {
  public:
-  /// `url`: libpq's postgresql://…, with SQLAlchemy's `+driver` tolerated. Makes the tables
-  /// (metatap_*) if they are not there; refuses a newer schema.
-  static Result<std::unique_ptr<Store>> open(std::string_view url);
+  /// `url`: libpq's postgresql://…, with SQLAlchemy's `+driver` tolerated. Does not connect: the
+  /// first call does, and makes the tables (metatap_*) if they are not there. It refuses a newer
+  /// schema (ErrorCode::unsupported) and a database that holds another program's tables and none
+  /// of ours (ErrorCode::invalid). `limit`: how long the server may take for one answer.
+  static Result<std::unique_ptr<Store>> open(std::string_view url, std::chrono::milliseconds limit);
 
   ~PostgresStore() override;
   Result<std::shared_ptr<const Inventory>> load() override;
@@ -28,6 +31,7 @@ class PostgresStore final : public Store {
   Result<InventoryChange> clear_password(std::string_view instance_id) override;
   void on_foreign_change(std::function<void()> callback) override;
   [[nodiscard]] Health health() const override;
+  [[nodiscard]] bool remote() const override { return true; }
 
  private:
   class Impl;

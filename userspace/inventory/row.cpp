@@ -16,11 +16,14 @@ constexpr std::string_view kNetworks = "networks", kSubnets = "subnets", kRouter
                            kPorts = "ports", kInstances = "instances";
 
 Row row_of(std::string_view kind, const std::string& id, const Instance& instance) {
-  return {kind, id, write_without_network_info(instance), instance.network_info};
+  return {kind, id, write_without_network_info(instance), instance.network_info, std::nullopt};
+}
+Row row_of(std::string_view kind, const std::string& id, const Port& port) {
+  return {kind, id, write_object(port), std::nullopt, port.attached};
 }
 template <class T>
 Row row_of(std::string_view kind, const std::string& id, const T& object) {
-  return {kind, id, write_object(object), std::nullopt};
+  return {kind, id, write_object(object), std::nullopt, std::nullopt};
 }
 
 template <class T>
@@ -65,7 +68,7 @@ RowChanges rows_of(const InventoryChange& change) {
 }
 
 Status add_row(Inventory& inventory, std::string_view kind, std::string_view body,
-               std::optional<std::string> network_info) {
+               std::optional<std::string> network_info, std::optional<std::int64_t> place) {
   if (kind == kInstances) {
     return add_object(inventory.instances, &Instance::uuid, body, [&](const json::Node& node) {
       auto instance = read_instance(node);
@@ -74,7 +77,11 @@ Status add_row(Inventory& inventory, std::string_view kind, std::string_view bod
     });
   }
   if (kind == kPorts) {
-    return add_object(inventory.ports, &Port::id, body, read_port);
+    return add_object(inventory.ports, &Port::id, body, [&](const json::Node& node) {
+      auto port = read_port(node);
+      port->attached = place.value_or(0);
+      return port;
+    });
   }
   if (kind == kNetworks) {
     return add_object(inventory.networks, &Network::id, body, read_network);

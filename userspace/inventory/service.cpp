@@ -1,216 +1,477 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "inventory/service.hpp"
 
-#include <sys/inotify.h>
-#include <sys/stat.h>
+#include <fmt/format.h>
 
-#include <array>
+#include <algorithm>
+#include <atomic>
+#include <boost/asio/async_result.hpp>
 #include <boost/asio/co_spawn.hpp>
-#include <boost/asio/posix/stream_descriptor.hpp>
-#include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
-#include <chrono>
-#include <fstream>
-#include <iterator>
+#include <list>
 #include <utility>
 #include <vector>
 
 #include "base/config.hpp"
 #include "base/log.hpp"
+#include "base/mailbox.hpp"
 #include "base/option_reader.hpp"
 #include "base/published.hpp"
 #include "inventory/difference.hpp"
 #include "inventory/document.hpp"
+#include "inventory/file_watch.hpp"
+#include "inventory/handover.hpp"
+#include "inventory/keeper.hpp"
 #include "inventory/open_store.hpp"
-#include "metatap/unique_fd.hpp"
+#include "inventory/step.hpp"
+#include "inventory/store_thread.hpp"
 
 namespace metatap {
 
 namespace asio = boost::asio;
+using namespace std::chrono_literals;
 
 namespace {
 
-/// Writers often touch a file several times in a row; wait until they have finished.
-constexpr auto kSettle = std::chrono::milliseconds(50);
-/// Events are hints: the file is looked at this often in any case.
-constexpr auto kLookAgain = std::chrono::seconds(5);
+constexpr auto kLookAfterStore = 2s;  ///< try again to load, or note that the store is there
+constexpr auto kConfirmEvery = 30s;   ///< how old the copy says to be at most while it is not
+constexpr auto kFileAtStart = 60s;    ///< how long the start waits for a file to be applied
+constexpr auto kDocument = 60s;       ///< a whole document may take longer than one object
+constexpr auto kToEnd = 6s;           ///< what the store's thread is given to end in
 
-/// What tells one version of a file from the next without reading it.
-struct Version {
-  dev_t device = 0;
-  ino_t inode = 0;
-  off_t size = 0;
-  std::int64_t modified_ns = 0;
-  bool operator==(const Version&) const = default;
+/// The revision of a store in which nothing was ever put.
+constexpr std::uint64_t kNothingYet = 1;
 
-  static std::optional<Version> of(const std::filesystem::path& path) {
-    struct stat status{};
-    if (::stat(path.c_str(), &status) != 0) {
-      return std::nullopt;
-    }
-    constexpr std::int64_t kSecond = 1'000'000'000;
-    return Version{status.st_dev, status.st_ino, status.st_size,
-                   status.st_mtim.tv_sec * kSecond + status.st_mtim.tv_nsec};
-  }
-};
-
-Result<std::string> read_file(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) {
-    return fail_errno(errno, "open " + path.string());
-  }
-  std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-  if (file.bad()) {
-    return fail_errno(EIO, "read " + path.string());
-  }
-  return text;
+std::int64_t now() {
+  return std::chrono::duration_cast<std::chrono::seconds>(
+             std::chrono::system_clock::now().time_since_epoch())
+      .count();
 }
+
+/// One who waits for the store, on the control thread.
+class Ticket : public std::enable_shared_from_this<Ticket> {
+ public:
+  Ticket(const asio::any_io_executor& executor, std::chrono::milliseconds limit)
+      : limit_(executor, limit) {}
+
+  std::optional<Result<Plan>> plan;
+  std::atomic<bool> taken = false;  ///< by the store's thread, or by who gave up waiting
+
+  /// Until go_on(), or for as long as the limit is.
+  asio::awaitable<void> wait() {
+    limit_.async_wait([self = shared_from_this()](auto cancelled) {
+      if (!cancelled) {
+        self->go_on();
+      }
+    });
+    co_await asio::async_initiate<const asio::use_awaitable_t<>&, void()>(
+        [this](auto handler) {
+          // std::function wants what can be copied.
+          auto shared = std::make_shared<decltype(handler)>(std::move(handler));
+          resume_ = [shared] { std::move (*shared)(); };
+        },
+        asio::use_awaitable);
+  }
+  void go_on() {
+    limit_.cancel();
+    if (const auto resume = std::exchange(resume_, nullptr)) {
+      resume();
+    }
+  }
+  /// Nobody will come: who waits is forgotten.
+  void drop() {
+    limit_.cancel();
+    std::exchange(resume_, nullptr);
+  }
+
+ private:
+  asio::steady_timer limit_;
+  std::function<void()> resume_;
+};
 
 }  // namespace
 
 class InventoryService::Impl : public std::enable_shared_from_this<InventoryService::Impl> {
  public:
+  using Work = std::function<Result<InventoryChange>(Keeper&)>;
+
   Impl(asio::any_io_executor control, std::unique_ptr<Store> store, InventoryOptions options)
       : control_(std::move(control)),
-        store_(std::move(store)),
         options_(std::move(options)),
+        mailbox_(std::make_shared<Mailbox>(control_)),
         current_(std::make_shared<const Inventory>()),
-        events_(control_),
-        settle_(control_),
-        look_again_(control_) {}
+        tend_(control_) {
+    const bool remote = store->remote();
+    keeper_ = std::make_shared<Keeper>(
+        std::move(store), remote ? options_.state_path / "inventory.snapshot" : "", options_.file);
+  }
 
   Status start() {
-    auto loaded = store_->load();
-    if (!loaded) {
-      return tl::make_unexpected(std::move(loaded.error()));
+    Status refused;
+    const bool answered = run_within(
+        options_.database_timeout + 1s, [](Keeper& keeper) { return keeper.load(); },
+        [&refused](Impl& impl, Result<InventoryChange> loaded) {
+          refused = impl.loaded(std::move(loaded));
+        });
+    if (!refused) {
+      return refused;
     }
-    publish(difference(current(), *std::move(loaded)));
-    store_->on_foreign_change([self = weak_from_this(), control = control_] {
-      asio::post(control, [self] {
-        if (const auto impl = self.lock()) {
-          impl->reload();
+    if (!loaded_) {
+      if (!answered) {
+        load_error_ = "no answer within " + seconds(options_.database_timeout);
+      }
+      serve_copy();
+    }
+    keeper_->on_foreign_change([mailbox = mailbox_, self = weak_from_this()] {
+      mailbox->post([self] {
+        if (const auto impl = self.lock(); impl && !impl->stopped_) {
+          impl->load();
         }
       });
     });
     if (options_.file) {
-      watch();
-      look();
-      look_later();
+      if (loaded_) {
+        look(kFileAtStart);
+      }
+      file_watch_.emplace(control_, *options_.file, [this] { look(0s); });
+      file_watch_->start();
     }
+    if (!known()) {
+      log::warn("inventory: {}; guests are answered 503 until it is known", unknown_because());
+    }
+    tend();
     return {};
   }
 
   void stop() {
-    stopped_ = true;
+    if (std::exchange(stopped_, true)) {
+      return;
+    }
     subscribers_.clear();
-    events_.close();
-    settle_.cancel();
-    look_again_.cancel();
+    file_watch_.reset();
+    tend_.cancel();
+    mailbox_->close();
+    thread_.stop(kToEnd);
+    for (const auto& ticket : std::exchange(tickets_, {})) {
+      ticket->drop();
+    }
+  }
+
+  void read_file_again() {
+    if (options_.file && !stopped_) {
+      run(
+          [](Keeper& keeper) {
+            keeper.forget_file();
+            return keeper.look();
+          },
+          [](Impl& impl, Keeper::Look made) { impl.looked(std::move(made)); });
+    }
   }
 
   [[nodiscard]] std::shared_ptr<const Inventory> current() const { return current_.get(); }
+  [[nodiscard]] bool known() const { return known_.load(std::memory_order_acquire); }
   void subscribe(Subscriber subscriber) { subscribers_.push_back(std::move(subscriber)); }
+  void on_known(std::function<void()> callback) { on_known_ = std::move(callback); }
 
-  Result<Plan> apply(std::string_view document, bool dry_run) {
-    auto wanted = parse_document(document);
-    if (!wanted) {
-      return tl::make_unexpected(std::move(wanted.error()));
+  /// A change of one object, or with more time of all of them. ErrorCode::unavailable when the
+  /// store has not done it in time. Who waits goes on in the very turn in which the change is
+  /// published, so that he can wait for what follows from it.
+  asio::awaitable<Result<Plan>> commit(Work work, std::chrono::milliseconds limit) {
+    const auto ticket = std::make_shared<Ticket>(control_, limit);
+    const auto place = tickets_.insert(tickets_.end(), ticket);
+    run(
+        [ticket, work = std::move(work)](Keeper& keeper) -> std::optional<Result<InventoryChange>> {
+          return ticket->taken.exchange(true) ? std::nullopt : std::optional(work(keeper));
+        },
+        [ticket](Impl& impl, std::optional<Result<InventoryChange>> change) {
+          if (change) {
+            ticket->plan = impl.publish(*std::move(change));
+            ticket->go_on();
+          }
+        });
+    co_await ticket->wait();
+    tickets_.erase(place);
+    if (ticket->plan) {
+      co_return *std::move(ticket->plan);
     }
-    return dry_run ? rehearse(*std::move(wanted)) : commit(store_->replace(*wanted));
+    const bool begun = ticket->taken.exchange(true);
+    co_return fail(
+        ErrorCode::unavailable,
+        fmt::format("{}: not done within {}; {}", keeper_->store().health().where, seconds(limit),
+                    begun ? "it may still be stored, 'metatap status' shows what is"
+                          : "nothing was changed"));
   }
 
-  Result<Plan> put(std::string_view document, Mode mode) {
-    const auto existing = mode == Mode::add ? Existing::refuse : Existing::replace;
-    return edit([&](const Inventory& base) { return merge_document(base, document, existing); });
-  }
-
-  Result<Plan> remove_instance(std::string_view uuid) {
-    return edit([&](const Inventory& base) -> Result<Inventory> {
-      auto wanted = base;
-      const auto found = wanted.instances.find(uuid);
-      if (found == wanted.instances.end()) {
-        return fail(ErrorCode::not_found, "there is no instance " + std::string(uuid));
-      }
-      const auto id = found->first;
-      for (const auto& [port_id, port] : base.ports) {
-        if (port->device_id == id) {
-          wanted.ports.erase(port_id);
-        }
-      }
-      wanted.instances.erase(id);
-      return wanted;
-    });
-  }
-
-  asio::awaitable<Status> set_password(std::string instance, std::string text) {
-    co_return done(commit(store_->set_password(instance, text)));
-  }
-  asio::awaitable<Status> clear_password(std::string instance) {
-    co_return done(commit(store_->clear_password(instance)));
-  }
-
-  [[nodiscard]] State state() const {
-    const auto inventory = current();
-    return {inventory->revision,
-            inventory->networks.size(),
-            inventory->subnets.size(),
-            inventory->routers.size(),
-            inventory->ports.size(),
-            inventory->instances.size(),
-            store_->health(),
-            options_.file ? options_.file->string() : "",
-            file_error_,
-            file_applied_at_};
-  }
-
-  [[nodiscard]] const asio::any_io_executor& control() const { return control_; }
-
- private:
-  /// Commits what `change` makes of the present state. Should another host have changed the
-  /// database meanwhile, it is made again, of that.
-  template <class F>
-  Result<Plan> edit(F&& change) {
-    constexpr int kTries = 5;
-    for (int attempt = 1;; ++attempt) {
-      const auto base = current();
-      auto wanted = change(*base);
-      if (!wanted) {
-        return tl::make_unexpected(std::move(wanted.error()));
-      }
-      auto stored = store_->replace(*wanted);
-      if (stored || stored.error().code != ErrorCode::conflict || attempt == kTries) {
-        return commit(std::move(stored));
-      }
-      reload();
-      if (current()->revision == base->revision) {
-        return commit(std::move(stored));  // the conflict is in the document itself
-      }
+  /// The same for one object, on the caller's thread.
+  asio::awaitable<Status> commit_from_any_thread(Work work) {
+    auto plan = co_await asio::co_spawn(control_, commit(std::move(work), one_object()),
+                                        asio::use_awaitable);
+    if (!plan) {
+      co_return tl::make_unexpected(std::move(plan.error()));
     }
+    co_return Status();
   }
 
-  static Status done(Result<Plan> result) {
-    if (!result) {
-      return tl::make_unexpected(std::move(result.error()));
+  /// The same for an operator.
+  asio::awaitable<Result<Plan>> edit(Work work, std::chrono::milliseconds limit) {
+    if (options_.file) {
+      co_return fail(
+          ErrorCode::denied,
+          fmt::format("the inventory is what {} says ([inventory] file): change it there. Without "
+                      "that option the database keeps it, and this command changes it",
+                      options_.file->string()));
     }
-    return {};
+    co_return co_await commit(std::move(work), limit);
+  }
+
+  [[nodiscard]] std::chrono::milliseconds one_object() const { return options_.database_timeout; }
+  [[nodiscard]] std::chrono::milliseconds whole_document() const {
+    return std::max<std::chrono::milliseconds>(kDocument, options_.database_timeout);
   }
 
   /// What a commit would change. Ids the store would give are not given, so an instance without
   /// them is compared as if it had those it has now.
-  [[nodiscard]] Plan rehearse(Inventory wanted) const {
+  [[nodiscard]] Result<Plan> rehearse(std::string_view document) const {
     const auto base = current();
+    auto wanted = parse_document(document, *base);
+    if (!wanted) {
+      return tl::make_unexpected(std::move(wanted.error()));
+    }
     std::vector<std::shared_ptr<const Instance>> filled;
-    for_each_difference(base->instances, wanted.instances,
+    for_each_difference(base->instances, wanted->instances,
                         [&](const std::string&, const Instance* old, const Instance* now) {
                           if (old != nullptr && now != nullptr) {
                             filled.push_back(with_kept_ids(*now, *old));
                           }
                         });
     for (auto& instance : filled) {
-      wanted.instances[instance->uuid] = std::move(instance);
+      wanted->instances[instance->uuid] = std::move(instance);
     }
-    return plan_of(difference(base, std::make_shared<const Inventory>(std::move(wanted))));
+    return plan_of(difference(base, std::make_shared<const Inventory>(*std::move(wanted))));
+  }
+
+  [[nodiscard]] State state() const {
+    const auto inventory = current();
+    State state{.revision = inventory->revision,
+                .networks = inventory->networks.size(),
+                .subnets = inventory->subnets.size(),
+                .routers = inventory->routers.size(),
+                .ports = inventory->ports.size(),
+                .instances = inventory->instances.size(),
+                .store = keeper_->store().health(),
+                .known = known(),
+                .from_copy = !loaded_ && as_of_ != 0,
+                .file = options_.file ? options_.file->string() : "",
+                .file_error = file_error_,
+                .file_applied_at = file_applied_at_,
+                .unknown_because = known() ? "" : unknown_because()};
+    if (as_of_ != 0 && !(loaded_ && state.store.reachable)) {
+      state.age = std::chrono::seconds(std::max<std::int64_t>(0, now() - as_of_));
+    }
+    return state;
+  }
+
+ private:
+  static std::string seconds(std::chrono::milliseconds time) {
+    return fmt::format("{} s", std::chrono::duration<double>(time).count());
+  }
+
+  /// `work` on the store's thread, then `take` on this one with what came of it.
+  template <class W, class Take>
+  void run(W work, Take take) {
+    thread_.run([keeper = keeper_, mailbox = mailbox_, self = weak_from_this(),
+                 work = std::move(work), take = std::move(take)]() mutable {
+      deliver(*mailbox, self, std::move(take), work(*keeper));
+    });
+  }
+
+  /// The same, and waits so long, so that `take` has been called when this returns true: for the
+  /// start, when the control thread's loop does not run yet.
+  template <class W, class Take>
+  bool run_within(std::chrono::milliseconds patience, W work, Take take) {
+    using Made = std::invoke_result_t<W&, Keeper&>;
+    const auto handover = std::make_shared<Handover<Made>>();
+    // What comes too late is a matter of this service alone: whoever waited has gone.
+    thread_.run([keeper = keeper_, mailbox = mailbox_, self = weak_from_this(), handover,
+                 work = std::move(work)]() mutable {
+      if (auto late = handover->give(work(*keeper))) {
+        deliver(
+            *mailbox, self, [](Impl& impl, Made made) { impl.late(std::move(made)); },
+            *std::move(late));
+      }
+    });
+    auto made = handover->take(patience);
+    if (made) {
+      take(*this, *std::move(made));
+    }
+    return made.has_value();
+  }
+
+  template <class Take, class Made>
+  static void deliver(Mailbox& mailbox, const std::weak_ptr<Impl>& self, Take take, Made made) {
+    mailbox.post([self, take = std::move(take), made = std::move(made)]() mutable {
+      if (const auto impl = self.lock(); impl && !impl->stopped_) {
+        take(*impl, std::move(made));
+      }
+    });
+  }
+
+  void late(Result<InventoryChange> made) { static_cast<void>(loaded(std::move(made))); }
+  void late(Keeper::Look look) { looked(std::move(look)); }
+
+  void load() {
+    if (std::exchange(loading_, true)) {
+      return;
+    }
+    run([](Keeper& keeper) { return keeper.load(); },
+        [](Impl& impl, Result<InventoryChange> made) {
+          impl.loading_ = false;
+          static_cast<void>(impl.loaded(std::move(made)));
+        });
+  }
+
+  /// An error: the store will not do, now or later.
+  Status loaded(Result<InventoryChange> loaded) {
+    if (!loaded) {
+      const auto& error = loaded.error();
+      if (error.message != load_error_) {
+        log::warn("inventory: {}; what is known is served on", error.message);
+        load_error_ = error.message;
+      }
+      const bool passing = error.code == ErrorCode::unavailable || error.code == ErrorCode::timeout;
+      return passing ? Status() : tl::make_unexpected(error);
+    }
+    load_error_.clear();
+    const bool first = !std::exchange(loaded_, true);
+    const auto before = current()->revision;
+    const auto plan = publish(std::move(loaded));
+    if (!first && !plan->empty()) {
+      log::info("inventory: revision {} came from another host", plan->revision);
+    } else if (first && before != 0) {
+      log::info("inventory: the database is there, revision {}", plan->revision);
+    }
+    if (first && file_watch_) {
+      look(0s);
+    }
+    return {};
+  }
+
+  void serve_copy() {
+    const auto copy = keeper_->remembered();
+    if (!copy) {
+      if (copy.error().code != ErrorCode::not_found) {
+        log::error("inventory: the copy of the database's last state: {}", copy.error().message);
+      }
+      return;
+    }
+    as_of_ = copy->as_of;
+    log::warn("inventory: {}; served from this host's copy, which is {} s old", load_error_,
+              std::max<std::int64_t>(0, now() - as_of_));
+    tell(difference(current(), copy->inventory));
+  }
+
+  Result<Plan> publish(Result<InventoryChange> stored) {
+    if (!stored) {
+      return tl::make_unexpected(std::move(stored.error()));
+    }
+    loaded_ = true;
+    as_of_ = now();
+    auto change = *std::move(stored);
+    if (change.before != current()) {  // what somebody else has stored meanwhile is in it too
+      change = difference(current(), std::move(change.after));
+    }
+    auto plan = plan_of(change);
+    tell(change);
+    return plan;
+  }
+
+  void tell(const InventoryChange& change) {
+    current_.set(change.after);
+    if (!change.empty()) {
+      // By index: a subscriber may subscribe another.
+      for (std::size_t at = 0; at < subscribers_.size(); ++at) {
+        subscribers_[at](change);
+      }
+    }
+    learn();
+  }
+
+  /// Whoever has been told of all there is knows what there is not.
+  void learn() {
+    if (!known() && as_of_ != 0 &&
+        (!options_.file || file_applied_at_ != 0 || current()->revision > kNothingYet)) {
+      known_.store(true, std::memory_order_release);
+      if (on_known_) {
+        on_known_();
+      }
+    }
+  }
+
+  [[nodiscard]] std::string unknown_because() const {
+    if (!load_error_.empty()) {
+      return load_error_;
+    }
+    return file_error_.empty() ? "nothing was read yet" : file_error_;
+  }
+
+  void look(std::chrono::milliseconds patience) {
+    const auto work = [](Keeper& keeper) { return keeper.look(); };
+    if (patience > 0s) {
+      run_within(patience, work,
+                 [](Impl& impl, Keeper::Look made) { impl.looked(std::move(made)); });
+    } else if (!std::exchange(looking_, true)) {
+      run(work, [](Impl& impl, Keeper::Look made) {
+        impl.looking_ = false;
+        impl.looked(std::move(made));
+      });
+    }
+  }
+
+  void looked(Keeper::Look look) {
+    const auto error = look.refused ? std::string() : look.refused.error().message;
+    const bool news = error != file_error_;
+    file_error_ = error;
+    if (!error.empty()) {
+      if (news) {
+        log::error("inventory: {}: {}; what was there before is served on", options_.file->string(),
+                   error);
+      }
+      return;
+    }
+    if (!look.changed) {
+      if (news) {
+        log::info("inventory: {} is as it was before", options_.file->string());
+      }
+      return;
+    }
+    file_applied_at_ = now();
+    const auto plan = publish(*std::move(look.change));
+    learn();
+    log::info("inventory: {} applied, revision {}, {} instances", options_.file->string(),
+              plan->revision, current()->instances.size());
+  }
+
+  /// Every now and then: a store that was never read is asked again, one that is there confirms
+  /// what is served.
+  void tend() {
+    tend_.expires_after(kLookAfterStore);
+    tend_.async_wait([self = weak_from_this()](auto cancelled) {
+      const auto impl = self.lock();
+      if (!impl || cancelled || impl->stopped_) {
+        return;
+      }
+      if (!impl->loaded_) {
+        impl->load();
+      } else if (impl->keeper_->store().health().reachable) {
+        impl->as_of_ = now();
+        if (impl->as_of_ - impl->confirmed_at_ >= kConfirmEvery.count()) {
+          impl->confirmed_at_ = impl->as_of_;
+          impl->thread_.run([keeper = impl->keeper_] { keeper->confirm(); });
+        }
+      }
+      impl->tend();
+    });
   }
 
   static std::shared_ptr<const Instance> with_kept_ids(const Instance& wanted,
@@ -240,145 +501,57 @@ class InventoryService::Impl : public std::enable_shared_from_this<InventoryServ
     return filled;
   }
 
-  Result<Plan> commit(Result<InventoryChange> stored) {
-    if (!stored) {
-      return tl::make_unexpected(std::move(stored.error()));
-    }
-    auto change = *std::move(stored);
-    if (change.before != current()) {  // what somebody else has stored meanwhile is in it too
-      change = difference(current(), std::move(change.after));
-    }
-    publish(change);
-    return plan_of(change);
-  }
-
-  void publish(const InventoryChange& change) {
-    current_.set(change.after);
-    if (!change.empty()) {
-      // By index: a subscriber may subscribe another.
-      for (std::size_t at = 0; at < subscribers_.size(); ++at) {
-        subscribers_[at](change);
-      }
-    }
-  }
-
-  void reload() {
-    if (stopped_) {
-      return;
-    }
-    auto loaded = store_->load();
-    if (!loaded) {
-      log::warn("inventory: {}; what is known is served on", loaded.error().message);
-      return;
-    }
-    const auto change = difference(current(), *std::move(loaded));
-    publish(change);
-    if (!change.empty()) {
-      log::info("inventory: revision {} came from another host", change.after->revision);
-    }
-  }
-
-  /// Applies the file if it is another than the one last looked at.
-  void look() {
-    const auto version = Version::of(*options_.file);
-    if (version == seen_ && looked_) {
-      return;
-    }
-    looked_ = true;
-    seen_ = version;
-    const auto text = read_file(*options_.file);
-    const auto result =
-        text ? apply(*text, false) : Result<Plan>(tl::make_unexpected(text.error()));
-    if (!result) {
-      file_error_ = result.error().message;
-      log::error("inventory: {}: {}; what was there before is served on", options_.file->string(),
-                 file_error_);
-      return;
-    }
-    file_error_.clear();
-    file_applied_at_ = std::chrono::duration_cast<std::chrono::seconds>(
-                           std::chrono::system_clock::now().time_since_epoch())
-                           .count();
-    log::info("inventory: {} applied, revision {}, {} instances", options_.file->string(),
-              result->revision, current()->instances.size());
-  }
-
-  /// Watches the directory, because editors and config management replace the file, they do not
-  /// write it. Without inotify the timer alone does the work, later.
-  void watch() {
-    UniqueFd fd(::inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
-    auto directory = options_.file->parent_path();
-    if (directory.empty()) {
-      directory = ".";
-    }
-    constexpr auto kEvents = IN_CLOSE_WRITE | IN_MOVED_TO | IN_CREATE | IN_DELETE | IN_ATTRIB;
-    if (!fd || ::inotify_add_watch(fd.get(), directory.c_str(), kEvents) < 0) {
-      log::warn("inventory: cannot watch {}: {}; it is looked at every {} s", directory.string(),
-                std::generic_category().message(errno), kLookAgain.count());
-      return;
-    }
-    events_.assign(fd.release());
-    wait_for_event();
-  }
-
-  void wait_for_event() {
-    events_.async_read_some(
-        asio::buffer(event_), [self = weak_from_this()](auto error, std::size_t) {
-          const auto impl = self.lock();
-          if (!impl || error) {
-            return;
-          }
-          if (!std::exchange(impl->settling_, true)) {
-            impl->settle_.expires_after(kSettle);
-            impl->settle_.async_wait([self](auto cancelled) {
-              if (const auto again = self.lock(); again && !cancelled && !again->stopped_) {
-                again->settling_ = false;
-                again->look();
-              }
-            });
-          }
-          impl->wait_for_event();
-        });
-  }
-
-  void look_later() {
-    look_again_.expires_after(kLookAgain);
-    look_again_.async_wait([self = weak_from_this()](auto cancelled) {
-      if (const auto impl = self.lock(); impl && !cancelled && !impl->stopped_) {
-        impl->look();
-        impl->look_later();
-      }
-    });
-  }
-
-  asio::any_io_executor control_;
-  std::unique_ptr<Store> store_;
-  InventoryOptions options_;
+  const asio::any_io_executor control_;
+  const InventoryOptions options_;
+  const std::shared_ptr<Mailbox> mailbox_;
+  std::shared_ptr<Keeper> keeper_;  ///< the store's thread's, but for store().health()
   Published<Inventory> current_;
+  std::atomic<bool> known_ = false;
   std::vector<Subscriber> subscribers_;
+  std::function<void()> on_known_;
   bool stopped_ = false;
 
-  asio::posix::stream_descriptor events_;
-  asio::steady_timer settle_, look_again_;
-  std::array<char, 4096> event_{};
-  bool settling_ = false, looked_ = false;
-  std::optional<Version> seen_;
+  std::list<std::shared_ptr<Ticket>> tickets_;  ///< of those who wait for the store
+  bool loaded_ = false;                         ///< the store has been read
+  bool loading_ = false, looking_ = false;
+  std::int64_t as_of_ = 0;  ///< when what is served was last known to be the store's; 0: never
+  std::int64_t confirmed_at_ = 0;
+  std::string load_error_;
+  asio::steady_timer tend_;
+
+  std::optional<FileWatch> file_watch_;
   std::string file_error_;
   std::int64_t file_applied_at_ = 0;
+
+  StoreThread thread_{"store"};  ///< last: what it runs ends before the rest goes
 };
 
 Result<InventoryOptions> InventoryOptions::from(const Config& config) {
   InventoryOptions options;
   OptionReader read(config);
-  read.text(
-      {"database", "connection",
-       "URL of the database, sqlite:///PATH or postgresql://…; empty: metatap.db in state_path"},
-      options.connection);
+  read.secret({"inventory", "database",
+               "URL of metatap's own database, sqlite:///PATH or postgresql://…; empty: metatap.db "
+               "in state_path"},
+              options.database);
+  read.seconds({"inventory", "database_timeout",
+                "How long the database may take for an answer, and a guest's password for both"},
+               options.database_timeout, 1, 600);
   read.text({"DEFAULT", "state_path", "Where state is kept over restarts"}, options.state_path);
-  read.text({"inventory", "file", "The document to apply at start and whenever it changes"},
+  read.text({"inventory", "file",
+             "The document that says what there is, applied at start and whenever it changes; "
+             "empty: 'metatap apply' and 'metatap instance' say it"},
             options.file);
   if (!read.status()) {
     return tl::make_unexpected(read.status().error());
+  }
+  // Whatever it says: it is read so that it is not told of as an option that nobody knows, too.
+  static_cast<void>(config.text("database", "connection"));
+  const auto foreign = config.where("database", "connection");
+  if (foreign && options.database.empty()) {
+    log::warn(
+        "{}: [database] connection is Nova's or Neutron's database and is not used; metatap "
+        "keeps its own in {}. If it was metatap's, name it as [inventory] database",
+        *foreign, (options.state_path / "metatap.db").string());
   }
   return options;
 }
@@ -389,7 +562,7 @@ InventoryService::InventoryService(asio::any_io_executor control, std::unique_pt
 
 Result<std::unique_ptr<InventoryService>> InventoryService::open(asio::any_io_executor control,
                                                                  InventoryOptions options) {
-  auto store = open_store(options.connection, options.state_path);
+  auto store = open_store(options.database, options.state_path, options.database_timeout);
   if (!store) {
     return tl::make_unexpected(std::move(store.error()));
   }
@@ -408,37 +581,69 @@ void InventoryService::stop() {
   impl_->stop();
 }
 
+void InventoryService::read_file_again() {
+  impl_->read_file_again();
+}
+
 std::shared_ptr<const Inventory> InventoryService::current() const {
   return impl_->current();
+}
+bool InventoryService::known() const {
+  return impl_->known();
 }
 
 void InventoryService::subscribe(Subscriber subscriber) {
   impl_->subscribe(std::move(subscriber));
 }
-
-Result<Plan> InventoryService::apply(std::string_view document, bool dry_run) {
-  return impl_->apply(document, dry_run);
+void InventoryService::on_known(std::function<void()> callback) {
+  impl_->on_known(std::move(callback));
 }
 
-Result<Plan> InventoryService::put(std::string_view document, Mode mode) {
-  return impl_->put(document, mode);
+// Each has a name for its work: GCC 12 destroys a temporary in an awaited expression twice.
+
+asio::awaitable<Result<Plan>> InventoryService::apply(std::string document) {
+  const auto impl = impl_;  // outlives the wait, as in the others
+  Impl::Work work = [document = std::move(document)](Keeper& keeper) {
+    return keeper.replace(document);
+  };
+  co_return co_await impl->edit(std::move(work), impl->whole_document());
 }
 
-Result<Plan> InventoryService::remove_instance(std::string_view uuid) {
-  return impl_->remove_instance(uuid);
+Result<Plan> InventoryService::rehearse(std::string_view document) const {
+  return impl_->rehearse(document);
+}
+
+asio::awaitable<Result<Plan>> InventoryService::put(std::string document, Mode mode) {
+  const auto impl = impl_;
+  const auto existing = mode == Mode::add ? Existing::refuse : Existing::replace;
+  Impl::Work work = [document = std::move(document), existing](Keeper& keeper) {
+    return keeper.put(document, existing);
+  };
+  co_return co_await impl->edit(std::move(work), impl->one_object());
+}
+
+asio::awaitable<Result<Plan>> InventoryService::remove_instance(std::string uuid) {
+  const auto impl = impl_;
+  Impl::Work work = [uuid = std::move(uuid)](Keeper& keeper) {
+    return keeper.remove_instance(uuid);
+  };
+  co_return co_await impl->edit(std::move(work), impl->one_object());
 }
 
 asio::awaitable<Status> InventoryService::set_password(std::string instance, std::string text) {
-  const auto impl = impl_;  // outlives the wait
-  co_return co_await asio::co_spawn(impl->control(),
-                                    impl->set_password(std::move(instance), std::move(text)),
-                                    asio::use_awaitable);
+  const auto impl = impl_;
+  Impl::Work work = [instance = std::move(instance), text = std::move(text)](Keeper& keeper) {
+    return keeper.set_password(instance, text);
+  };
+  co_return co_await impl->commit_from_any_thread(std::move(work));
 }
 
 asio::awaitable<Status> InventoryService::clear_password(std::string instance) {
   const auto impl = impl_;
-  co_return co_await asio::co_spawn(impl->control(), impl->clear_password(std::move(instance)),
-                                    asio::use_awaitable);
+  Impl::Work work = [instance = std::move(instance)](Keeper& keeper) {
+    return keeper.clear_password(instance);
+  };
+  co_return co_await impl->commit_from_any_thread(std::move(work));
 }
 
 InventoryService::State InventoryService::state() const {

@@ -3,6 +3,7 @@
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -21,17 +22,28 @@ namespace metatap {
 class Config;
 
 struct InventoryOptions {
-  std::string connection;  ///< [database] connection
+  std::string database;  ///< [inventory] database
   std::filesystem::path state_path = "/var/lib/metatap";
   std::optional<std::filesystem::path> file;  ///< [inventory] file
+  /// [inventory] database_timeout: how long the database may take for an answer, and how long a
+  /// guest's password, or a change of one object, waits for it in all.
+  std::chrono::milliseconds database_timeout{5'000};
 
   static Result<InventoryOptions> from(const Config& config);
 };
 
-/// The one owner of the inventory: holds the store, publishes each committed state, tells the
+/// The one owner of the inventory: holds the store, publishes each state that it has, tells the
 /// subscribers what has changed, and follows `[inventory] file`. Lives on the control thread: all
-/// calls are made there, but for current() and the two coroutines, which may come from any thread.
-/// A document that is refused, or a store that fails, leaves what is served as it was.
+/// calls are made there, but for current(), known() and the two passwords' coroutines, which may
+/// come from any thread. What may have to wait, for a database or a file, does so on a thread of
+/// its own, and nobody waits for that without a limit; what it did is published in the order in
+/// which it was done, also when nobody waits for it any more.
+///
+/// A document that is refused, or a store that fails, leaves what is served as it was. A store that
+/// cannot be reached at the start leaves what a copy on this host says it had last.
+///
+/// The source of truth is the file where there is one: then only the file changes what there is,
+/// and apply(), put() and remove_instance() are refused. Otherwise it is the store.
 class InventoryService {
  public:
   using Subscriber = std::function<void(const InventoryChange&)>;
@@ -46,32 +58,45 @@ class InventoryService {
   InventoryService(const InventoryService&) = delete;
   InventoryService& operator=(const InventoryService&) = delete;
 
-  /// Loads what is stored, applies the file, and begins to watch it. A broken file is logged and
-  /// shows in state(); it does not stop the start.
+  /// Loads what is stored, applies the file, and begins to watch it. Waits for that, but not for
+  /// long: before the control thread's loop runs. A store that cannot be reached or a broken file
+  /// is logged and shows in state(); it does not stop the start. A store that refuses (it is
+  /// another program's, its schema is newer) does.
   [[nodiscard]] Status start();
   /// Stops watching; nothing is called back any more.
   void stop();
 
+  /// Reads the file now, whether or not it seems to be the one that was read last.
+  void read_file_again();
+
   /// The state to serve; never null. Any thread.
   [[nodiscard]] std::shared_ptr<const Inventory> current() const;
+  /// False until the inventory was once known: what current() lacks may then well be there. Any
+  /// thread.
+  [[nodiscard]] bool known() const;
 
   /// Called on the control thread after each commit, once the new state is published, in the order
   /// of subscription. Subscribe before start(), and no change is missed: the first call brings all
   /// that was stored. Whoever is made later begins with current().
   void subscribe(Subscriber subscriber);
+  /// Called on the control thread when known() has become true.
+  void on_known(std::function<void()> callback);
 
   /// Makes the inventory what the document says.
-  [[nodiscard]] Result<Plan> apply(std::string_view document, bool dry_run = false);
+  [[nodiscard]] boost::asio::awaitable<Result<Plan>> apply(std::string document);
+  /// What apply() would do. Asks nobody, and so also where a file is the source of truth.
+  [[nodiscard]] Result<Plan> rehearse(std::string_view document) const;
   /// Puts one instance (its JSON object), or the objects of a partial document, in.
   enum class Mode : std::uint8_t {
     add,  ///< ErrorCode::conflict if an object of it is there already
     set,  ///< replaces those that are there
   };
-  [[nodiscard]] Result<Plan> put(std::string_view document, Mode mode);
+  [[nodiscard]] boost::asio::awaitable<Result<Plan>> put(std::string document, Mode mode);
   /// Removes the instance and the ports that are its own.
-  [[nodiscard]] Result<Plan> remove_instance(std::string_view uuid);
+  [[nodiscard]] boost::asio::awaitable<Result<Plan>> remove_instance(std::string uuid);
 
-  /// @see Store::set_password. Returns once it is durable and published.
+  /// @see Store::set_password. Returns once it is durable and published; ErrorCode::unavailable
+  /// after `database_timeout`, and then it may still be stored later.
   [[nodiscard]] boost::asio::awaitable<Status> set_password(std::string instance, std::string text);
   [[nodiscard]] boost::asio::awaitable<Status> clear_password(std::string instance);
 
@@ -79,9 +104,13 @@ class InventoryService {
     std::uint64_t revision = 0;
     std::size_t networks = 0, subnets = 0, routers = 0, ports = 0, instances = 0;
     Store::Health store;
-    std::string file;        ///< empty: none is followed
+    bool known = false;
+    bool from_copy = false;       ///< the store was not reached since the start; its copy is served
+    std::chrono::seconds age{0};  ///< for how long the store has not confirmed what is served
+    std::string file;             ///< empty: none is followed
     std::string file_error;  ///< why the file's present contents are not served; empty: they are
     std::int64_t file_applied_at = 0;  ///< seconds since the epoch; 0: never
+    std::string unknown_because;       ///< what known() waits for; empty: it is true
   };
   [[nodiscard]] State state() const;
 

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "inventory/write_document.hpp"
 
+#include <algorithm>
 #include <utility>
+#include <vector>
 
 #include "inventory/document.hpp"
 #include "inventory/json_reader.hpp"
@@ -242,7 +244,16 @@ std::string write_document(const Inventory& inventory) {
   table("networks", inventory.networks);
   table("subnets", inventory.subnets);
   table("routers", inventory.routers);
-  table("ports", inventory.ports);
+  // Their order says in which they were attached.
+  std::vector<const Port*> ports;
+  for (const auto& [id, port] : inventory.ports) {
+    ports.push_back(port.get());
+  }
+  std::ranges::stable_sort(ports, {}, &Port::attached);
+  Json& array = document["ports"] = Json::array();
+  for (const Port* port : ports) {
+    array.push_back(to_json(*port));
+  }
   table("instances", inventory.instances);
   return document.dump(1) + "\n";
 }

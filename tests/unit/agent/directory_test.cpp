@@ -54,6 +54,17 @@ class Follower : public testing::Test {
   InventoryDirectory directory;
 };
 
+TEST(InventoryDirectory, DoesNotSayThatAPortIsAbsentWhileItCannotKnow) {
+  bool complete = false;
+  Inventory inventory;
+  inventory.ports["a"] = port("a", "n1", "10.0.0.1", "vm1");
+  const InventoryDirectory directory(inventory, [&] { return complete; });
+  EXPECT_TRUE(directory.known({.port_id = "a"}));
+  EXPECT_EQ(directory.known({.port_id = "b"}).error().code, ErrorCode::unavailable);
+  complete = true;
+  EXPECT_EQ(directory.known({.port_id = "b"}).error().code, ErrorCode::not_found);
+}
+
 TEST_F(Follower, APortComesMovesAndGoes) {
   commit([](Inventory& i) { i.ports["a"] = port("a", "n1", "10.0.0.1", "vm1"); }, {"a"});
   EXPECT_EQ(by_port("a"), "vm1");

@@ -206,6 +206,10 @@ TEST_F(PasswordTest, FailuresOfTheStore) {
   make(fail(ErrorCode::internal, "disk is full"));
   EXPECT_EQ(post("secret").status, 500U);
   EXPECT_EQ(ask(*stage_, Call::signed_for(kPassword)).body.str(), "");
+  make(fail(ErrorCode::unavailable, "the database hangs"));
+  const auto later = post("secret");
+  EXPECT_EQ(later.status, 503U);
+  EXPECT_THAT(later.headers, testing::Contains(testing::Pair("Retry-After", testing::_)));
   make(fail(ErrorCode::conflict, "another daemon was faster"));
   EXPECT_EQ(post("secret").status, 409U);
   make(fail(ErrorCode::not_found, "gone"));

@@ -238,6 +238,21 @@ TEST(NetworkModel, IsDerivedFromPortsAndSubnets) {
   EXPECT_TRUE(data["links"][0]["mtu"].is_null());
 }
 
+TEST(NetworkModel, KeepsTheOrderInWhichPortsWereAttached) {
+  Inventory inventory = inventory_of({sample_instance()});
+  add_network(inventory);
+  for (const auto& [id, place] : {std::pair("aaa", 3), {"bbb", 1}, {"zzz", 2}}) {
+    Port port = sample_port(id, kUuid, "10.0.0." + std::to_string(place));
+    port.attached = place;
+    add_port(inventory, port);
+  }
+  const InventoryIndex index(std::make_shared<const Inventory>(inventory));
+  const auto model = network_model_from_ports(index, kUuid);
+  ASSERT_EQ(model.size(), 3U);
+  EXPECT_EQ(model[0].id + model[1].id + model[2].id, "bbbzzzaaa");
+  EXPECT_EQ(first_ipv4(model), "10.0.0.1");
+}
+
 // --- injection
 
 Vif injected_vif() {

@@ -97,6 +97,22 @@ TEST_F(HandlerTest, UnknownInstanceIs404OnlyWithItsSignature) {
   EXPECT_EQ(forged.answer(*stage_).status, 403U);
 }
 
+TEST_F(HandlerTest, UnknownInstanceIs503WhileTheInventoryIsNotKnown) {
+  bool known = false;
+  ApiHooks hooks;
+  hooks.inventory_known = [&] { return known; };
+  const auto stage =
+      stage_of(inventory_of({sample_instance()}), sample_options(), std::move(hooks));
+  const auto other = Call::signed_for("/latest", "00000000-0000-0000-0000-000000000000");
+  const auto answer = other.answer(*stage);
+  EXPECT_EQ(answer.status, 503U);
+  EXPECT_THAT(answer.headers, testing::Contains(testing::Pair("Retry-After", testing::_)));
+  EXPECT_EQ(Call::signed_for("/latest").answer(*stage).status, 200U);
+  EXPECT_EQ(Call(other).without("X-Instance-ID-Signature").answer(*stage).status, 400U);
+  known = true;
+  EXPECT_EQ(other.answer(*stage).status, 404U);
+}
+
 TEST_F(HandlerTest, AnotherTenantIs404) {
   EXPECT_EQ(Call::signed_for("/latest", kUuid, "project-b").answer(*stage_).status, 404U);
   EXPECT_EQ(Call::signed_for("/latest", kUuid, "PROJECT-A").answer(*stage_).status, 404U);

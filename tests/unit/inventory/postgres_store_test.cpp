@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
 #include <csignal>
 #include <fstream>
@@ -18,18 +19,23 @@
 
 #include "inventory/document.hpp"
 #include "inventory/open_store.hpp"
+#include "inventory/postgres_address.hpp"
 #include "inventory/service.hpp"
 #include "inventory/step.hpp"
 #include "unit/inventory/differences.hpp"
 #include "unit/inventory/samples.hpp"
 #include "unit/inventory/temporary_directory.hpp"
+#include "unit/waiting.hpp"
 
 namespace metatap {
 namespace {
 
+using testing::AllOf;
 using testing::HasSubstr;
 using testing::Not;
 using namespace std::chrono_literals;
+
+constexpr auto kLimit = 1s;  ///< for one answer of the server
 
 /// A PostgreSQL of one test: its own data, reachable by a UNIX socket only. PostgreSQL refuses to
 /// run as root, so it runs as nobody then.
@@ -71,8 +77,19 @@ class Server {
   }
   void stop(int signal) {
     if (process_ > 0) {
+      hang(false);
       ::kill(process_, signal);
       ::waitpid(std::exchange(process_, -1), nullptr, 0);
+    }
+  }
+  /// Stops each of its processes where it is, or lets them go on: it hangs, but its connections
+  /// stand.
+  void hang(bool hung) const {
+    std::ifstream children("/proc/" + std::to_string(process_) + "/task/" +
+                           std::to_string(process_) + "/children");
+    ::kill(process_, hung ? SIGSTOP : SIGCONT);
+    for (pid_t child = 0; children >> child;) {
+      ::kill(child, hung ? SIGSTOP : SIGCONT);
     }
   }
   [[nodiscard]] std::string url() const {
@@ -147,7 +164,7 @@ class PostgresStoreTest : public testing::Test {
     server_ = std::make_unique<Server>();
   }
   std::unique_ptr<Store> open() {
-    auto store = open_store(server_->url(), "/nowhere");
+    auto store = open_store(server_->url(), "/nowhere", kLimit);
     EXPECT_TRUE(store) << store.error().message;
     EXPECT_TRUE((*store)->load());
     return *std::move(store);
@@ -188,25 +205,80 @@ TEST_F(PostgresStoreTest, KeepsEverythingAsSqliteDoes) {
 TEST_F(PostgresStoreTest, RefusesANewerSchema) {
   open();
   server_->sql("UPDATE metatap_state SET schema = 99");
-  const auto store = open_store(server_->url(), "/nowhere");
-  ASSERT_FALSE(store);
-  EXPECT_EQ(store.error().code, ErrorCode::unsupported);
-  EXPECT_THAT(store.error().message, HasSubstr("its schema 99 is newer"));
+  const auto loaded = open_store(server_->url(), "/nowhere", kLimit).value()->load();
+  ASSERT_FALSE(loaded);
+  EXPECT_EQ(loaded.error().code, ErrorCode::unsupported);
+  EXPECT_THAT(loaded.error().message, HasSubstr("its schema 99 is newer"));
+}
+
+TEST_F(PostgresStoreTest, MakesNoTablesInADatabaseOfAnotherProgram) {
+  server_->sql("CREATE SCHEMA nova; CREATE TABLE nova.instances (id integer)");
+  const auto loaded = open_store(server_->url(), "/nowhere", kLimit).value()->load();
+  ASSERT_FALSE(loaded);
+  EXPECT_EQ(loaded.error().code, ErrorCode::invalid);
+  EXPECT_THAT(loaded.error().message, HasSubstr("belongs to another program (there is instances)"));
+  EXPECT_THROW(server_->sql("SELECT * FROM metatap_state"), pqxx::undefined_table);
+  // It does not start with it either.
+  boost::asio::io_context control;
+  const auto service = InventoryService::open(control.get_executor(), {server_->url(), "/nowhere"});
+  ASSERT_TRUE(service);
+  const auto started = (*service)->start();
+  ASSERT_FALSE(started);
+  EXPECT_THAT(started.error().message, HasSubstr("belongs to another program"));
+}
+
+TEST_F(PostgresStoreTest, KeepsTheOrderInWhichPortsWereAttached) {
+  constexpr auto kPorts = R"({"format": "metatap-inventory/1", "networks": [{"id": "n"}], "ports": [
+      {"id": "z", "network_id": "n", "mac_address": "02:00:00:00:00:01", "device_id": "i"},
+      {"id": "a", "network_id": "n", "mac_address": "02:00:00:00:00:02", "device_id": "i"}]})";
+  ASSERT_TRUE(open()->replace(*parse_document(kPorts)));
+  const auto stored = open()->load();
+  ASSERT_TRUE(stored) << stored.error().message;
+  EXPECT_LT((*stored)->ports.at("z")->attached, (*stored)->ports.at("a")->attached);
+}
+
+TEST_F(PostgresStoreTest, GoesOnWithTablesOfAnOlderProgram) {
+  open();
+  server_->sql("ALTER TABLE metatap_object DROP COLUMN place; UPDATE metatap_state SET schema = 1");
+  EXPECT_TRUE(open()->replace(*parse_document(kSample)));
 }
 
 TEST_F(PostgresStoreTest, NeverShowsThePassword) {
-  const auto store = open_store("postgresql+psycopg2://u:hush@127.0.0.1:1/db?password=hush", "/");
-  ASSERT_FALSE(store);
-  EXPECT_EQ(store.error().code, ErrorCode::unavailable);
-  EXPECT_THAT(store.error().message, Not(HasSubstr("hush")));
-  EXPECT_THAT(store.error().message, HasSubstr("u@127.0.0.1:1/db"));
+  const auto store =
+      open_store("postgresql+psycopg2://u:hush@127.0.0.1:1/db?password=hush", "/", kLimit).value();
+  const auto loaded = store->load();
+  ASSERT_FALSE(loaded);
+  EXPECT_EQ(loaded.error().code, ErrorCode::unavailable);
+  EXPECT_THAT(loaded.error().message, Not(HasSubstr("hush")));
+  EXPECT_THAT(loaded.error().message, HasSubstr("u@127.0.0.1:1/db"));
+}
+
+TEST(PostgresAddress, ChecksTheServersNameOverANetworkUnlessToldOtherwise) {
+  const auto options = [](const char* url) { return PostgresAddress::of(url, 5s).value().options; };
+  EXPECT_THAT(options("postgresql://u:it's@db/metatap"),
+              AllOf(HasSubstr("sslmode='verify-full'"), HasSubstr(R"(password='it\'s')"),
+                    HasSubstr("connect_timeout='5'"), HasSubstr("tcp_user_timeout='5000'")));
+  EXPECT_THAT(options("postgresql+asyncpg://u@127.0.0.1,192.0.2.1/m"), HasSubstr("verify-full"));
+  EXPECT_THAT(options("postgresql://u@/m?host=/run&hostaddr=192.0.2.1"), HasSubstr("verify-full"));
+  EXPECT_THAT(options("postgresql://db/m?sslmode=disable"),
+              AllOf(HasSubstr("sslmode='disable'"), Not(HasSubstr("verify-full"))));
+  for (const auto* local : {"postgresql://u@/m", "postgresql://u@/m?host=/run/postgresql",
+                            "postgresql://localhost/m", "postgresql://127.0.0.2,[::1]/m"}) {
+    EXPECT_THAT(options(local), Not(HasSubstr("sslmode"))) << local;
+  }
+  const auto wrong = PostgresAddress::of("postgresql://u:hush@[::1/m", 5s);
+  ASSERT_FALSE(wrong);
+  EXPECT_EQ(wrong.error().code, ErrorCode::invalid);
+  EXPECT_THAT(wrong.error().message, Not(HasSubstr("hush")));
 }
 
 /// Two hosts on one database.
 class Host {
  public:
-  explicit Host(const std::string& url) {
-    auto service = InventoryService::open(control_.get_executor(), {url, "/nowhere", std::nullopt});
+  explicit Host(const std::string& url, const std::filesystem::path& state = "/nowhere") {
+    auto service =
+        InventoryService::open(control_.get_executor(),
+                               {.database = url, .state_path = state, .database_timeout = kLimit});
     EXPECT_TRUE(service) << service.error().message;
     service_ = *std::move(service);
     EXPECT_TRUE(service_->start());
@@ -221,6 +293,13 @@ class Host {
     return holds();
   }
   InventoryService* operator->() { return service_.get(); }
+  boost::asio::io_context& control() { return control_; }
+  Result<Plan> apply(std::string_view document) {
+    return answer_of(control_, service_->apply(std::string(document)));
+  }
+  Result<Plan> add(std::string object) {
+    return answer_of(control_, service_->put(std::move(object), InventoryService::Mode::add));
+  }
 
  private:
   boost::asio::io_context control_;
@@ -231,38 +310,124 @@ TEST_F(PostgresStoreTest, TellsOtherHostsWithinASecond) {
   Host one(server_->url()), two(server_->url());
   int told = 0;
   two->subscribe([&](const InventoryChange&) { ++told; });
-  ASSERT_TRUE(one->apply(kSample));
+  ASSERT_TRUE(one.apply(kSample));
   EXPECT_TRUE(two.until([&] { return two->current()->instances.size() == 2; }, 1s));
   EXPECT_EQ(told, 1);
   // A change made from what is no longer the present state is made again, of the present one.
-  ASSERT_TRUE(one->put(R"({"uuid": "a", "name": "one"})", InventoryService::Mode::add));
-  ASSERT_TRUE(two->put(R"({"uuid": "b", "name": "two"})", InventoryService::Mode::add));
+  ASSERT_TRUE(one.add(R"({"uuid": "a", "name": "one"})"));
+  ASSERT_TRUE(two.add(R"({"uuid": "b", "name": "two"})"));
   EXPECT_EQ(two->current()->instances.size(), 4U);
   EXPECT_TRUE(one.until([&] { return one->current()->instances.contains("b"); }, 1s));
 }
 
 TEST_F(PostgresStoreTest, ServesOnWhileTheDatabaseIsAwayAndComesBack) {
   Host host(server_->url());
-  ASSERT_TRUE(host->apply(kSample));
+  ASSERT_TRUE(host.apply(kSample));
   server_->stop(SIGQUIT);  // as a crash would
   EXPECT_TRUE(host.until([&] { return !host->state().store.reachable; }, 2s));
   EXPECT_EQ(host->current()->instances.size(), 2U);
-  const auto refused = host->put(R"({"uuid": "a"})", InventoryService::Mode::add);
+  const auto refused = host.add(R"({"uuid": "a"})");
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code, ErrorCode::unavailable);
   EXPECT_EQ(host->current()->instances.size(), 2U);
   server_->start();
   EXPECT_TRUE(host.until([&] { return host->state().store.reachable; }, 3s));
-  EXPECT_TRUE(host->put(R"({"uuid": "a"})", InventoryService::Mode::add));
+  EXPECT_TRUE(host.add(R"({"uuid": "a"})"));
   // What others changed while it was away is caught up with.
   server_->stop(SIGQUIT);
   EXPECT_TRUE(host.until([&] { return !host->state().store.reachable; }, 2s));
   server_->start();
   {
     Host other(server_->url());
-    ASSERT_TRUE(other->put(R"({"uuid": "b"})", InventoryService::Mode::add));
+    ASSERT_TRUE(other.add(R"({"uuid": "b"})"));
   }
   EXPECT_TRUE(host.until([&] { return host->current()->instances.contains("b"); }, 3s));
+}
+
+TEST_F(PostgresStoreTest, HoldsUpNobodyWhileTheDatabaseHangs) {
+  Host host(server_->url());
+  ASSERT_TRUE(host.apply(kSample));
+  server_->hang(true);
+  std::optional<Status> posted;
+  boost::asio::io_context worker;
+  boost::asio::co_spawn(worker, host->set_password("i-1", "secret"),
+                        [&](std::exception_ptr, Status status) { posted = std::move(status); });
+  int turns = 0;
+  EXPECT_TRUE(host.until(
+      [&] {
+        worker.restart();
+        worker.poll();
+        ++turns;
+        return posted.has_value();
+      },
+      kLimit + 2s));
+  EXPECT_GT(turns, 20);  // the control thread went on meanwhile
+  ASSERT_TRUE(posted);
+  EXPECT_EQ(posted->error().code, ErrorCode::unavailable);
+  const auto added = host.add(R"({"uuid": "a"})");
+  ASSERT_FALSE(added);
+  EXPECT_EQ(added.error().code, ErrorCode::unavailable);
+  EXPECT_TRUE(host.until([&] { return !host->state().store.reachable; }, 6s));
+  EXPECT_THAT(host->state().store.detail, HasSubstr("no answer within 1 s"));
+  EXPECT_EQ(host->current()->instances.size(), 2U);
+  server_->hang(false);
+  EXPECT_TRUE(host.until([&] { return host->state().store.reachable; }, 6s));
+  EXPECT_TRUE(host.add(R"({"uuid": "b"})"));
+  EXPECT_EQ(host->state().age, 0s);
+}
+
+TEST_F(PostgresStoreTest, StartsWithItsCopyWhileTheDatabaseIsAway) {
+  TemporaryDirectory state;
+  {
+    Host host(server_->url(), state.path());
+    ASSERT_TRUE(host.apply(kSample));
+    ASSERT_TRUE(answer_of(host.control(), host->set_password("i-1", "secret")));
+    ASSERT_TRUE(host.add(R"({"uuid": "a"})"));
+    ASSERT_TRUE(answer_of(host.control(), host->remove_instance("i-2")));
+  }
+  for (const bool hangs : {true, false}) {
+    if (hangs) {
+      server_->hang(true);
+    } else {
+      server_->stop(SIGQUIT);
+    }
+    Host host(server_->url(), state.path());
+    EXPECT_TRUE(host->known());
+    EXPECT_TRUE(host->state().from_copy);
+    EXPECT_GE(host->state().age, 0s);
+    const auto served = host->current();
+    EXPECT_EQ(served->instances.size(), 2U);
+    EXPECT_EQ(password_of(*served->instances.at("i-1")), "secret");
+    if (hangs) {
+      server_->hang(false);
+    } else {
+      server_->start();
+    }
+    EXPECT_TRUE(host.until([&] { return !host->state().from_copy; }, 10s));
+    EXPECT_EQ(differences(*served, *host->current()), "nothing to change\n");
+    EXPECT_TRUE(host.add(hangs ? R"({"uuid": "h"})" : R"({"uuid": "s"})"));
+    ASSERT_TRUE(answer_of(host.control(), host->remove_instance(hangs ? "h" : "s")));
+  }
+  // What is another database's is nobody's here.
+  server_->stop(SIGQUIT);
+  Host other("postgresql://metatap@/other?host=/nowhere", state.path());
+  EXPECT_FALSE(other->known());
+  EXPECT_TRUE(other->current()->instances.empty());
+}
+
+TEST_F(PostgresStoreTest, KnowsNothingUntilTheDatabaseWasThereOnce) {
+  TemporaryDirectory state;
+  server_->stop(SIGQUIT);
+  Host host(server_->url(), state.path());
+  EXPECT_FALSE(host->known());
+  EXPECT_NE(host->state().unknown_because, "");
+  bool told = false;
+  host->on_known([&] { told = true; });
+  server_->start();
+  EXPECT_TRUE(host.until([&] { return told; }, 10s));
+  EXPECT_TRUE(host->known());
+  EXPECT_EQ(host->state().unknown_because, "");
+  EXPECT_TRUE(host.apply(kSample));
 }
 
 }  // namespace

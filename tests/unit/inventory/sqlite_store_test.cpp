@@ -238,13 +238,14 @@ TEST_F(SqliteStoreTest, NamesItsConnection) {
                           "sqlite:/"
                           "/" +
                               path.string()}) {
-    const auto store = open_store(url, "/nowhere");
+    const auto store = open_store(url, "/nowhere", std::chrono::seconds(5));
     ASSERT_TRUE(store) << store.error().message;
     EXPECT_THAT((*store)->health().where, HasSubstr("by-url.db"));
   }
-  EXPECT_TRUE(open_store("", directory_.path()));
+  EXPECT_TRUE(open_store("", directory_.path(), std::chrono::seconds(5)));
   EXPECT_TRUE(std::filesystem::exists(directory_.path() / "metatap.db"));
-  const auto other = open_store("mysql://root:secret@host/nova", "/nowhere");
+  const auto other =
+      open_store("mysql://root:secret@host/nova", "/nowhere", std::chrono::seconds(5));
   ASSERT_FALSE(other);
   EXPECT_THAT(other.error().message, testing::Not(HasSubstr("secret")));
 }

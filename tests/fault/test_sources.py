@@ -1,0 +1,363 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the inventory comes from is slow, away, or not ours: the database, the file, the name server."""
+
+import concurrent.futures
+import hashlib
+import hmac
+import http.client
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import time
+
+import mtlab
+import postgres
+import pytest
+
+SAMPLE = mtlab.labkit.ROOT / "tests/data/nova-sample/inventory.json"
+FULL, PROJECT = "d6452656-3124-57a4-98af-fbad778b56d7", "84db5c77d1b755f193cb8f0e36fc6553"
+SECRET = "secret-of-a-test"
+STRANGER = "11111111-2222-4333-8444-555555555555"
+LIMIT = 2  # [inventory] database_timeout, in seconds
+
+needs_postgres = pytest.mark.skipif(bool(postgres.missing()), reason=str(postgres.missing()))
+
+
+class Api:
+    """metatapd with the API alone, what it tells systemd, and how it is asked."""
+
+    def __init__(self, folder, inventory=None, more=""):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.admin_socket = folder / "run/admin.sock"
+        self.config = folder / "metatapd.conf"
+        self.config.write_text(
+            f"[DEFAULT]\nstate_path = {folder}/state\nrun_path = {folder}/run\n"
+            f"metadata_listen = 127.0.0.1\nmetadata_listen_port = {self.port}\n"
+            f"metadata_proxy_shared_secret = {SECRET}\n"
+            f"[inventory]\ndatabase_timeout = {LIMIT}\n"
+            + "".join(f"{key} = {value}\n" for key, value in (inventory or {}).items()) + more)
+        self.notify_path = folder / "notify"
+        self.log = folder / "log"
+        self.process, self.told = None, ""
+
+    def start(self):
+        self.notify_path.unlink(missing_ok=True)
+        self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.notify.bind(str(self.notify_path))
+        self.told = ""
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(
+                [mtlab.BIN / "metatapd", "--stages", "api", "--config-file", self.config],
+                stdin=subprocess.DEVNULL, stderr=log,
+                env={**os.environ, "NOTIFY_SOCKET": str(self.notify_path), "WATCHDOG_USEC": "400000"})
+        self.wait_until_told("READY=1", 20)
+        return self
+
+    def wait_until_told(self, text, seconds):
+        """Until systemd has been told that; returns all that it was told meanwhile."""
+        deadline, before = time.monotonic() + seconds, len(self.told)
+        while text not in self.told[before:]:
+            ready, _, _ = select.select([self.notify], [], [], 0.1)
+            self.told += self.notify.recv(4096).decode() + "\n" if ready else ""
+            assert self.process.poll() is None, self.log.read_text()
+            assert time.monotonic() < deadline, f"not told within {seconds} s: {text}"
+        return self.told[before:]
+
+    def stop(self):
+        if self.process and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            self.process.wait(20)
+        if self.process:
+            self.notify.close()
+
+    def ask(self, path="/latest/meta-data/hostname", uuid=FULL, method="GET", body=None):
+        """(status, Retry-After or None, body)"""
+        signature = hmac.new(SECRET.encode(), uuid.encode(), hashlib.sha256).hexdigest()
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        try:
+            connection.request(method, path, body, {
+                "X-Instance-ID": uuid, "X-Tenant-ID": PROJECT, "X-Forwarded-For": "10.70.0.11",
+                "X-Instance-ID-Signature": signature})
+            response = connection.getresponse()
+            return response.status, response.headers["Retry-After"], response.read().decode()
+        finally:
+            connection.close()
+
+    def post_password(self, text):
+        return self.ask("/openstack/latest/password", method="POST", body=text)
+
+    def metatap(self, *arguments, check=True):
+        return mtlab.metatap(self.admin_socket, *arguments, check=check)
+
+    def status(self):
+        return json.loads(self.metatap("--json", "status").stdout)["inventory"]
+
+    def admin(self, path):
+        """(status, text) of the admin socket."""
+        with socket.socket(socket.AF_UNIX) as admin:
+            admin.settimeout(10)
+            admin.connect(str(self.admin_socket))
+            admin.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+            answer = b""
+            while more := admin.recv(65536):
+                answer += more
+        head, _, text = answer.decode().partition("\r\n\r\n")
+        return int(head.split()[1]), text
+
+
+@pytest.fixture
+def database():
+    server = postgres.Postgres()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def api(tmp_path):
+    made = []
+
+    def make(inventory=None, more=""):
+        made.append(Api(tmp_path, inventory, more))
+        return made[-1]
+    yield make
+    for one in made:
+        one.stop()
+
+
+@needs_postgres
+def test_hung_database_holds_up_neither_watchdog_nor_operator_nor_guests(api, database):
+    daemon = api({"database": database.url()}).start()
+    daemon.metatap("apply", str(SAMPLE))
+    assert daemon.ask()[::2] == (200, "full.novalocal")
+    database.hang()
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        started = time.monotonic()
+        posts = [pool.submit(daemon.post_password, "c2VjcmV0") for _ in range(3)]
+        added = pool.submit(daemon.metatap, "apply", str(SAMPLE), check=False)
+        for _ in range(10):
+            daemon.wait_until_told("WATCHDOG=1", 1)
+            assert daemon.ask()[0] == 200
+            assert daemon.status()["instances"] == 2
+        for post in posts:
+            status, retry_after, text = post.result()
+            assert (status, int(retry_after) > 0) == (503, True), text
+        assert time.monotonic() - started < LIMIT + 2, "the deadline of the password's answer"
+        assert added.result().returncode != 0
+        assert "postgresql://metatap@/postgres: " in added.result().stderr
+    mtlab.wait_until(lambda: not daemon.status()["database_reachable"], 10, "status says so")
+    assert daemon.admin("/healthz")[0] == 503
+    assert "metatap_database_reachable 0" in daemon.admin("/metrics")[1]
+    database.go_on()
+    mtlab.wait_until(lambda: daemon.status()["database_reachable"], 10, "it is back")
+    assert daemon.post_password("c2VjcmV0")[0] in (200, 409), "409: the first one was stored late"
+    assert daemon.ask("/openstack/latest/password")[2] == "c2VjcmV0"
+
+
+@needs_postgres
+def test_start_with_the_database_down_serves_what_it_had_last(api, database):
+    daemon = api({"database": database.url()}).start()
+    daemon.metatap("apply", str(SAMPLE))
+    assert daemon.post_password("c2VjcmV0")[0] == 200
+    daemon.stop()
+    database.stop()
+    daemon.start()
+    assert daemon.ask()[::2] == (200, "full.novalocal")
+    assert daemon.ask("/openstack/latest/password")[2] == "c2VjcmV0"
+    assert daemon.ask(uuid=STRANGER)[0] == 404, "known not to be there"
+    status = daemon.status()
+    assert status["served_from"] == "this host's copy" and status["age"] >= 0
+    time.sleep(1.1)
+    age = [line for line in daemon.admin("/metrics")[1].splitlines()
+           if line.startswith("metatap_inventory_age_seconds ")]
+    assert float(age[0].split()[1]) >= 1
+    assert daemon.admin("/healthz")[0] == 503
+    status, retry_after, _ = daemon.post_password("bGF0ZXI=")
+    assert status == 409 or retry_after, "a password is set already, and that is known"
+    database.start()
+    mtlab.wait_until(lambda: daemon.status()["served_from"] == "the database's state", 15, "read")
+    assert daemon.status()["age"] == 0
+    mtlab.wait_until(lambda: daemon.admin("/healthz")[0] == 200, 5, "healthy")
+
+
+@needs_postgres
+def test_start_that_never_knew_anything_answers_503_until_it_does(api, database):
+    database.stop()
+    daemon = api({"database": database.url()}).start()
+    assert "not known yet" in daemon.told, "what systemctl status shows"
+    status, retry_after, _ = daemon.ask()
+    assert (status, int(retry_after) > 0) == (503, True), "cloud-init gives up after a 404"
+    assert daemon.status()["served_from"].startswith("nothing yet")
+    code, text = daemon.admin("/healthz")
+    assert code == 503 and "not known yet" in text
+    assert "metatap_inventory_known 0" in daemon.admin("/metrics")[1]
+    database.start()
+    daemon.wait_until_told("STATUS=serving", 15)
+    assert daemon.ask()[0] == 404, "now it is known not to be there"
+    daemon.metatap("apply", str(SAMPLE))
+    assert daemon.ask()[0] == 200
+
+
+def test_first_inventory_that_is_refused_is_503_until_it_is_good(api, tmp_path):
+    file = tmp_path / "inventory.json"
+    file.write_text('{"format": "metatap-inventory/1", "ports": [{}]}')
+    daemon = api({"file": file}).start()
+    status, retry_after, _ = daemon.ask()
+    assert (status, int(retry_after) > 0) == (503, True)
+    assert '/ports/0: "id" is required' in daemon.status()["unknown_because"]
+    file.write_text(SAMPLE.read_text())
+    mtlab.wait_until(lambda: daemon.ask()[0] == 200, 5, "served")
+    assert daemon.ask(uuid=STRANGER)[0] == 404
+
+
+def test_inventory_file_that_is_missing_at_the_start_is_503_until_it_comes(api, tmp_path):
+    file = tmp_path / "inventory.json"
+    daemon = api({"file": file}).start()
+    assert daemon.ask()[0] == 503
+    file.write_text(SAMPLE.read_text())
+    mtlab.wait_until(lambda: daemon.ask()[0] == 200, 5, "served")
+
+
+def test_inventory_file_that_becomes_a_directory_or_goes_is_one_log_line(api, tmp_path):
+    file = tmp_path / "inventory.json"
+    file.write_text(SAMPLE.read_text())
+    daemon = api({"file": file}).start()
+    file.unlink()
+    file.mkdir()
+    mtlab.wait_until(lambda: "no regular file" in daemon.status()["file_error"], 5, "told")
+    time.sleep(6)  # longer than the pause between two looks
+    assert daemon.ask()[::2] == (200, "full.novalocal")
+    assert daemon.log.read_text().count("no regular file") == 1
+    file.rmdir()
+    file.write_text(SAMPLE.read_text().replace('"full"', '"back"'))
+    mtlab.wait_until(lambda: daemon.ask()[2] == "back.novalocal", 7, "taken up again")
+    assert daemon.status()["file_error"] == ""
+
+
+def test_manager_that_does_not_read_stops_nobody(api, tmp_path):
+    """Nobody reads what systemd is told; the watchdog's messages fill its socket."""
+    file = tmp_path / "inventory.json"
+    file.write_text(SAMPLE.read_text())
+    daemon = api({"file": file}).start()
+    time.sleep(4)  # 20 messages; the kernel keeps some ten
+    file.write_text(SAMPLE.read_text().replace('"full"', '"later"'))
+    mtlab.wait_until(lambda: daemon.ask()[2] == "later.novalocal", 7, "the control thread goes on")
+    assert daemon.status()["instances"] == 2
+
+
+def test_what_the_file_says_is_what_there_is(api, tmp_path):
+    file = tmp_path / "inventory.json"
+    file.write_text(SAMPLE.read_text())
+    daemon = api({"file": file}).start()
+    assert str(file) in daemon.status()["source_of_truth"]
+    added = tmp_path / "added.json"
+    added.write_text(json.dumps({"uuid": STRANGER, "name": "mine", "project_id": PROJECT}))
+    for command in (["apply", str(SAMPLE)], ["instance", "add", str(added)],
+                    ["instance", "set", str(added)], ["instance", "remove", "full"]):
+        done = daemon.metatap(*command, check=False)
+        assert done.returncode == 1 and str(file) in done.stderr, command
+    daemon.metatap("apply", str(SAMPLE), "--dry-run")
+
+
+def test_what_commands_say_survives_a_restart(api, tmp_path):
+    daemon = api().start()
+    assert "metatap apply" in daemon.status()["source_of_truth"]
+    daemon.metatap("apply", str(SAMPLE))
+    added = tmp_path / "added.json"
+    added.write_text(json.dumps({"uuid": STRANGER, "name": "mine", "project_id": PROJECT}))
+    daemon.metatap("instance", "add", str(added))
+    daemon.stop()
+    daemon.start()
+    assert daemon.ask(uuid=STRANGER)[::2] == (200, "mine.novalocal")
+    assert daemon.ask()[0] == 200
+
+
+@needs_postgres
+@pytest.mark.parametrize("kind", ["mysql", "postgresql"])
+def test_novas_database_is_noted_and_left_alone(api, database, kind):
+    database.sql("CREATE TABLE instances (id integer)")
+    url = database.url() if kind == "postgresql" else "mysql+pymysql://nova:hush@db/nova?charset=utf8"
+    daemon = api(more=f"[database]\nconnection = {url}\n").start()
+    daemon.metatap("apply", str(SAMPLE))
+    log = daemon.log.read_text()
+    assert f"{daemon.config}:" in log and "[database] connection is Nova's or Neutron's" in log
+    assert "hush" not in log
+    assert daemon.status()["database"].startswith("sqlite:")
+    assert database.sql("SELECT count(*) FROM pg_tables WHERE tablename LIKE 'metatap%'") == "0"
+
+
+@needs_postgres
+def test_database_of_another_program_is_refused_with_a_sentence(api, database):
+    database.sql("CREATE TABLE instances (id integer)")
+    daemon = api({"database": database.url()})
+    done = subprocess.run([mtlab.BIN / "metatapd", "--stages", "api", "--config-file", daemon.config],
+                          capture_output=True, text=True, timeout=30)
+    assert done.returncode != 0
+    assert "it belongs to another program (there is instances)" in done.stderr
+    assert database.sql("SELECT count(*) FROM pg_tables WHERE tablename LIKE 'metatap%'") == "0"
+
+
+# --- the name server ------------------------------------------------------------------------------
+
+NETWORK, PORT = "net-1", "port-1"
+BLACK_HOLE = """
+import socket, sys, time
+server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+server.bind(("127.0.0.1", 53))
+time.sleep(300)
+"""
+
+
+def ask_agent(path):
+    """The status of a request as Neutron's proxy sends it, and how long it took."""
+    started = time.monotonic()
+    with socket.socket(socket.AF_UNIX) as agent:
+        agent.settimeout(60)
+        agent.connect(str(path))
+        agent.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
+                      b"X-Forwarded-For: 10.0.0.5\r\nX-Neutron-Network-ID: net-1\r\n\r\n")
+        answer = agent.recv(65536)
+    return int(answer.split()[1]), time.monotonic() - started
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_name_server_that_hangs_costs_a_request_no_more_than_its_deadline(tmp_path):
+    inventory = tmp_path / "inventory.json"
+    inventory.write_text(json.dumps({
+        "format": "metatap-inventory/1", "networks": [{"id": NETWORK}],
+        "subnets": [{"id": "s", "network_id": NETWORK, "cidr": "10.0.0.0/24", "ip_version": 4}],
+        "ports": [{"id": PORT, "network_id": NETWORK, "mac_address": "02:00:00:00:00:05",
+                   "device_id": "i", "project_id": "p",
+                   "fixed_ips": [{"subnet_id": "s", "ip_address": "10.0.0.5"}]}]}))
+    config, names, hosts = (tmp_path / name for name in ("metatapd.conf", "resolv.conf", "hosts"))
+    config.write_text(
+        f"[DEFAULT]\nstate_path = {tmp_path}\nrun_path = {tmp_path}/run\n"
+        f"metadata_proxy_shared_secret = {SECRET}\nnova_metadata_host = nova.example.net\n"
+        f"[agent]\nnova_timeout = 3\n[inventory]\nfile = {inventory}\n")
+    names.write_text("nameserver 127.0.0.1\noptions timeout:10 attempts:2\n")
+    hosts.write_text("127.0.0.1 localhost\n")
+    # A name server that hears and says nothing, in namespaces of their own.
+    inside = ["unshare", "--net", "--mount", "sh", "-c",
+              f"ip link set lo up; mount --bind {names} /etc/resolv.conf; "
+              f"{mtlab.PYTHON} -c '{BLACK_HOLE}' & sleep 0.5; exec \"$@\"", "sh"]
+    daemon = mtlab.Daemon("agent", tmp_path, ["--config-file", config, "--stages", "agent"],
+                          prefix=inside)
+    try:
+        daemon.start()
+        with concurrent.futures.ThreadPoolExecutor(5) as pool:
+            answers = list(pool.map(ask_agent, [tmp_path / "metadata_proxy"] * 5))
+        assert {status for status, _ in answers} <= {503, 504}
+        assert max(seconds for _, seconds in answers) < 5, "each its own nova_timeout, not one another's"
+    finally:
+        group = daemon.process.pid
+        try:
+            daemon.stop()
+        finally:
+            try:
+                os.killpg(group, signal.SIGKILL)  # the name server
+            except ProcessLookupError:
+                pass

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "inventory/keeper.hpp"
+
+#include <sys/stat.h>
+
+#include <utility>
+
+#include "base/file.hpp"
+#include "base/log.hpp"
+#include "inventory/difference.hpp"
+
+namespace metatap {
+namespace {
+
+InventoryChange no_change(const std::shared_ptr<const Inventory>& state) {
+  return {state, state, {}, {}, {}, {}, {}};
+}
+
+/// Whether it would be the same another time.
+bool lasting(const Error& error) {
+  return error.code != ErrorCode::unavailable && error.code != ErrorCode::timeout;
+}
+
+}  // namespace
+
+std::optional<FileVersion> FileVersion::of(const std::filesystem::path& path) {
+  struct stat status{};
+  if (::stat(path.c_str(), &status) != 0) {
+    return std::nullopt;
+  }
+  constexpr std::int64_t kSecond = 1'000'000'000;
+  return FileVersion{status.st_dev, status.st_ino, status.st_size,
+                     status.st_mtim.tv_sec * kSecond + status.st_mtim.tv_nsec};
+}
+
+Keeper::Keeper(std::unique_ptr<Store> store, std::filesystem::path snapshot,
+               std::optional<std::filesystem::path> file)
+    : store_(std::move(store)), snapshot_path_(std::move(snapshot)), file_(std::move(file)) {}
+
+void Keeper::on_foreign_change(std::function<void()> callback) {
+  store_->on_foreign_change(std::move(callback));
+}
+
+Result<InventoryChange> Keeper::load() {
+  auto loaded = store_->load();
+  if (!loaded) {
+    return tl::make_unexpected(std::move(loaded.error()));
+  }
+  return noted(latest_ ? difference(latest_, *std::move(loaded)) : no_change(*loaded));
+}
+
+Result<InventoryChange> Keeper::noted(Result<InventoryChange> change) {
+  if (change && latest_ != change->after) {
+    latest_ = change->after;
+    keep_snapshot();
+  }
+  return change;
+}
+
+void Keeper::confirm() {
+  if (latest_) {
+    keep_snapshot();
+  }
+}
+
+void Keeper::keep_snapshot() {
+  if (snapshot_path_.empty()) {
+    return;
+  }
+  Status kept;
+  if (!snapshot_) {
+    auto opened = Snapshot::open(snapshot_path_, store_->health().where);
+    if (opened) {
+      snapshot_ = *std::move(opened);
+    } else {
+      kept = tl::make_unexpected(std::move(opened.error()));
+    }
+  }
+  if (kept) {
+    kept = snapshot_->keep(latest_);
+  }
+  if (!kept && snapshot_works_) {
+    log::warn("inventory: no copy is kept for a start without the database: {}",
+              kept.error().message);
+  }
+  snapshot_works_ = kept.has_value();
+}
+
+Result<Snapshot::State> Keeper::remembered() const {
+  std::error_code ignored;
+  if (snapshot_path_.empty() || !std::filesystem::exists(snapshot_path_, ignored)) {
+    return fail(ErrorCode::not_found, "there is no copy on this host");
+  }
+  auto snapshot = Snapshot::open(snapshot_path_, store_->health().where);
+  if (!snapshot) {
+    return tl::make_unexpected(std::move(snapshot.error()));
+  }
+  return (*snapshot)->read();
+}
+
+/// Commits what `change` makes of the present state. Should another host have changed the database
+/// meanwhile, it is made again, of that.
+template <class F>
+Result<InventoryChange> Keeper::edit(F&& change) {
+  constexpr int kTries = 5;
+  for (int attempt = 1;; ++attempt) {
+    if (!latest_) {
+      if (auto loaded = load(); !loaded) {
+        return loaded;
+      }
+    }
+    const auto base = latest_;
+    auto wanted = change(*base);
+    if (!wanted) {
+      return tl::make_unexpected(std::move(wanted.error()));
+    }
+    auto stored = store_->replace(*wanted);
+    if (stored || stored.error().code != ErrorCode::conflict || attempt == kTries) {
+      return noted(std::move(stored));
+    }
+    if (auto loaded = load(); !loaded) {
+      return loaded;
+    }
+    if (latest_->revision == base->revision) {
+      return stored;  // the conflict is in the document itself
+    }
+  }
+}
+
+Result<InventoryChange> Keeper::replace(std::string_view document) {
+  return edit([&](const Inventory& base) { return parse_document(document, base); });
+}
+
+Result<InventoryChange> Keeper::put(std::string_view document, Existing existing) {
+  return edit([&](const Inventory& base) { return merge_document(base, document, existing); });
+}
+
+Result<InventoryChange> Keeper::remove_instance(std::string_view uuid) {
+  return edit([&](const Inventory& base) -> Result<Inventory> {
+    auto wanted = base;
+    const auto found = wanted.instances.find(uuid);
+    if (found == wanted.instances.end()) {
+      return fail(ErrorCode::not_found, "there is no instance " + std::string(uuid));
+    }
+    const auto id = found->first;
+    for (const auto& [port_id, port] : base.ports) {
+      if (port->device_id == id) {
+        wanted.ports.erase(port_id);
+      }
+    }
+    wanted.instances.erase(id);
+    return wanted;
+  });
+}
+
+Result<InventoryChange> Keeper::set_password(std::string_view uuid, std::string_view text) {
+  return noted(store_->set_password(uuid, text));
+}
+
+Result<InventoryChange> Keeper::clear_password(std::string_view uuid) {
+  return noted(store_->clear_password(uuid));
+}
+
+Keeper::Look Keeper::look() {
+  const auto version = FileVersion::of(*file_);
+  if (version && version == settled_) {
+    return {false, refused_, std::nullopt};
+  }
+  const auto text = read_file(*file_);
+  if (!text) {
+    return {true, tl::make_unexpected(text.error()), std::nullopt};
+  }
+  auto stored = replace(*text);
+  if (stored || lasting(stored.error())) {
+    settled_ = version;
+    refused_ = stored ? Status() : tl::make_unexpected(stored.error());
+  }
+  if (!stored) {
+    return {true, tl::make_unexpected(std::move(stored.error())), std::nullopt};
+  }
+  return {true, Status(), *std::move(stored)};
+}
+
+}  // namespace metatap
