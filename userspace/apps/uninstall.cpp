@@ -11,12 +11,11 @@ Status uninstall(const DaemonOptions& options) {
   if (!config) {
     return tl::make_unexpected(config.error());
   }
-  const auto taps = dataplane::DataPlaneOptions::from(*config);
-  const auto routers = dataplane::RouterOptions::from(*config);
-  if (!taps || !routers) {
-    return tl::make_unexpected(taps ? routers.error() : taps.error());
+  const auto dataplane_options = dataplane::DataPlaneOptions::from(*config);
+  if (!dataplane_options) {
+    return tl::make_unexpected(dataplane_options.error());
   }
-  return dataplane::uninstall(*taps, *routers);
+  return dataplane::uninstall(*dataplane_options);
 }
 
 }  // namespace metatap::apps

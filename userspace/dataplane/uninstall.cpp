@@ -84,7 +84,7 @@ Status clear_place(const Core& core, PlaceJournal& journal) {
 
 }  // namespace
 
-Status uninstall(const DataPlaneOptions& options, const RouterOptions& routers) {
+Status uninstall(const DataPlaneOptions& options) {
   auto loaded = Core::with_bpf(options);
   if (!loaded) {
     return tl::make_unexpected(std::move(loaded.error()));
@@ -102,7 +102,7 @@ Status uninstall(const DataPlaneOptions& options, const RouterOptions& routers) 
   }
   // Links that are pinned go with their pins; filters have to be looked for.
   core.programs->unpin_links();
-  PlaceJournal journal(routers.journal);
+  PlaceJournal journal(options.journal);
   const auto names = sys::NetNamespace::names();
   for (const auto& name : names.value_or(std::vector<std::string>())) {
     if (const auto opened = PlaceName::of(name) ? sys::NetNamespace::open(name)

@@ -2,7 +2,6 @@
 #pragma once
 
 #include "dataplane/options.hpp"
-#include "dataplane/router_data_plane.hpp"
 #include "metatap/result.hpp"
 
 namespace metatap::dataplane {
@@ -10,6 +9,6 @@ namespace metatap::dataplane {
 /// Takes away whatever a daemon of these options has left on the host, orderly stopped or killed:
 /// programs on taps and in routers' namespaces, maps and pins, the metadata namespace, settings.
 /// Nothing being there is success. ErrorCode::conflict: the daemon runs.
-Status uninstall(const DataPlaneOptions& options, const RouterOptions& routers);
+Status uninstall(const DataPlaneOptions& options);
 
 }  // namespace metatap::dataplane
