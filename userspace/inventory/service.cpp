@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <boost/asio/async_result.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
@@ -13,10 +12,8 @@
 #include <utility>
 #include <vector>
 
-#include "base/config.hpp"
 #include "base/log.hpp"
 #include "base/mailbox.hpp"
-#include "base/option_reader.hpp"
 #include "base/published.hpp"
 #include "inventory/difference.hpp"
 #include "inventory/document.hpp"
@@ -26,6 +23,7 @@
 #include "inventory/open_store.hpp"
 #include "inventory/step.hpp"
 #include "inventory/store_thread.hpp"
+#include "inventory/ticket.hpp"
 
 namespace metatap {
 
@@ -48,47 +46,6 @@ std::int64_t now() {
              std::chrono::system_clock::now().time_since_epoch())
       .count();
 }
-
-/// One who waits for the store, on the control thread.
-class Ticket : public std::enable_shared_from_this<Ticket> {
- public:
-  Ticket(const asio::any_io_executor& executor, std::chrono::milliseconds limit)
-      : limit_(executor, limit) {}
-
-  std::optional<Result<Plan>> plan;
-  std::atomic<bool> taken = false;  ///< by the store's thread, or by who gave up waiting
-
-  /// Until go_on(), or for as long as the limit is.
-  asio::awaitable<void> wait() {
-    limit_.async_wait([self = shared_from_this()](auto cancelled) {
-      if (!cancelled) {
-        self->go_on();
-      }
-    });
-    co_await asio::async_initiate<const asio::use_awaitable_t<>&, void()>(
-        [this](auto handler) {
-          // std::function wants what can be copied.
-          auto shared = std::make_shared<decltype(handler)>(std::move(handler));
-          resume_ = [shared] { std::move (*shared)(); };
-        },
-        asio::use_awaitable);
-  }
-  void go_on() {
-    limit_.cancel();
-    if (const auto resume = std::exchange(resume_, nullptr)) {
-      resume();
-    }
-  }
-  /// Nobody will come: who waits is forgotten.
-  void drop() {
-    limit_.cancel();
-    std::exchange(resume_, nullptr);
-  }
-
- private:
-  asio::steady_timer limit_;
-  std::function<void()> resume_;
-};
 
 }  // namespace
 
@@ -525,36 +482,6 @@ class InventoryService::Impl : public std::enable_shared_from_this<InventoryServ
 
   StoreThread thread_{"store"};  ///< last: what it runs ends before the rest goes
 };
-
-Result<InventoryOptions> InventoryOptions::from(const Config& config) {
-  InventoryOptions options;
-  OptionReader read(config);
-  read.secret({"inventory", "database",
-               "URL of metatap's own database, sqlite:///PATH or postgresql://…; empty: metatap.db "
-               "in state_path"},
-              options.database);
-  read.seconds({"inventory", "database_timeout",
-                "How long the database may take for an answer, and a guest's password for both"},
-               options.database_timeout, 1, 600);
-  read.text({"DEFAULT", "state_path", "Where state is kept over restarts"}, options.state_path);
-  read.text({"inventory", "file",
-             "The document that says what there is, applied at start and whenever it changes; "
-             "empty: 'metatap apply' and 'metatap instance' say it"},
-            options.file);
-  if (!read.status()) {
-    return tl::make_unexpected(read.status().error());
-  }
-  // Whatever it says: it is read so that it is not told of as an option that nobody knows, too.
-  static_cast<void>(config.text("database", "connection"));
-  const auto foreign = config.where("database", "connection");
-  if (foreign && options.database.empty()) {
-    log::warn(
-        "{}: [database] connection is Nova's or Neutron's database and is not used; metatap "
-        "keeps its own in {}. If it was metatap's, name it as [inventory] database",
-        *foreign, (options.state_path / "metatap.db").string());
-  }
-  return options;
-}
 
 InventoryService::InventoryService(asio::any_io_executor control, std::unique_ptr<Store> store,
                                    InventoryOptions options)
