@@ -10,19 +10,20 @@
 
 namespace metatap {
 
-/// How a room of `cap` places is shared by those who come: who has `own` of the `taken` ones gets
-/// another while more than that are free.
+/// How a room of `cap` places is shared by those who come. An eighth of it is for those who have
+/// none; of the rest, who has `own` of the `taken` places gets another while more than that are
+/// free.
 ///
-/// * While there is room enough for all, nobody notices: alone, one may have half of it.
-/// * The fuller it is, the less anybody may have: when n want all they can get, each ends with
-///   cap / (n + 1), and as much is free.
-/// * The last free place goes only to one who has none: who has some must leave at least as many
-///   free as he has. So while there are fewer who have a place than places, whoever has none gets
-///   one.
+/// * While there is room enough for all, nobody notices: alone, one may have half of the rest.
+/// * The fuller it is, the less anybody may have: when n want all they can get at once, each ends
+///   with a part in n + 1.
+/// * Whoever came early and took half keeps it; but nobody who has some takes the eighth, so there
+///   is a place for one who has none until as many others have come as the eighth has places.
 ///
 /// (The dynamic threshold of shared-memory switches: Choudhury and Hahne, 1998.)
 [[nodiscard]] constexpr bool fair_share(std::size_t own, std::size_t taken, std::size_t cap) {
-  return taken < cap && own < cap - taken;
+  const std::size_t shared = cap - cap / 8;
+  return own == 0 ? taken < cap : taken < shared && own < shared - taken;
 }
 
 /// Such a room, of which each has places by name. Thread-safe.
