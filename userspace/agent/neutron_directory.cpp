@@ -100,10 +100,12 @@ class NeutronDirectory::Impl : public std::enable_shared_from_this<Impl> {
                                    .router_id = std::string(query.router_id),
                                    .locator = Locator::of_address(query.address)},
                           flight, std::move(place));
+        // Named: GCC 12 destroys a temporary lambda twice where something is awaited beside it.
+        auto failed = [self = shared_from_this(), key, flight](Error why) {
+          self->land(key, *flight, tl::make_unexpected(std::move(why)));
+        };
         http::spawn(co_await asio::this_coro::executor, std::move(task), "neutron",
-                    [self = shared_from_this(), key, flight](Error why) {
-                      self->land(key, *flight, tl::make_unexpected(std::move(why)));
-                    });
+                    std::move(failed));
       }
       if (flight) {
         answer = co_await flight->wait();
