@@ -86,7 +86,7 @@ int serve_proxy(metatap::http::Workers& workers, const metatap::http::TcpEndpoin
       std::fprintf(stderr, "http_server: %s\n", fd.error().message.c_str());
       return 1;
     }
-    stage.open({std::move(*fd), "bench", resolver, i});
+    stage.open({std::move(*fd), "bench", {}, i}, resolver);
   }
   return wait_for_end();
 }

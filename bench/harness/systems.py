@@ -169,6 +169,7 @@ class Metatap(System):
         return f"""[DEFAULT]
 state_path = {state.rstrip('/')}
 run_path = {run_path.rstrip('/')}
+user = root
 metadata_proxy_socket = {self.workspace.path(world.name, 'agent.sock') if fused else self.backend.socket}
 metadata_proxy_shared_secret = {SECRET}
 metadata_workers = {THREADS}

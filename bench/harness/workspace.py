@@ -23,6 +23,18 @@ def progress(text, end="\n"):
     sys.stderr.flush()
 
 
+def children_of(pid):
+    """The worker of a daemon that has one."""
+    found = []
+    try:
+        for task in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{task}/children") as file:
+                found += map(int, file.read().split())
+    except OSError:  # it has ended
+        pass
+    return found
+
+
 class Process:
     """One that we started; `pids` are those that do its work."""
 
@@ -34,7 +46,7 @@ class Process:
     def pids(self):
         if self._pids is None and self.popen.returncode is not None:
             return []  # the number may be another's by now
-        return self._pids or [self.popen.pid]
+        return self._pids or [self.popen.pid, *children_of(self.popen.pid)]
 
     def living(self):
         return [pid for pid in self.pids if is_alive(pid)]

@@ -6,28 +6,43 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
+#include <vector>
 
+#include "metatap/address.hpp"
 #include "metatap/unique_fd.hpp"
 
-/// The seam between data plane and proxy: sockets go up, and with each accepted connection the
-/// data plane says who opened it. Nothing a guest sends takes part in that answer.
+/// The seam between data plane and proxy, which are two processes: listening sockets go up, with
+/// words on how their callers are known; who is who stands in a table that the data plane writes
+/// and the proxy can only read. Nothing a guest sends takes part in the answer.
 namespace metatap {
 
 /// Which way the connection was steered.
 enum class Path : std::uint8_t { tap, router, dhcp };
 
-/// Who opened a connection. Shared by all connections of one port; immutable but for `revoked`.
+/// Who has a slot now: each owner has a number of its own, 0 is nobody. Written by the data plane,
+/// in memory that the proxy shares.
+using Ownership = std::atomic<std::uint64_t>;
+static_assert(Ownership::is_always_lock_free && sizeof(Ownership) == sizeof(std::uint64_t));
+
+/// Who opened a connection. Shared by all connections of one port; immutable.
 struct Origin {
   Path path = Path::tap;
-  std::string port_id;     ///< empty: the source address belongs to no port (agent answers 404)
-  std::string network_id;  ///< empty only if unknown
-  std::string router_id;   ///< router path only
-  std::string device;      ///< host device, for logs
-  std::uint32_t slot = 0;  ///< row in the data plane's slot map; 0 without BPF
-  /// Set when the port, its device or its namespace goes away or changes hands. A session checks
-  /// it before every request and closes; the identity of a re-used device is never inherited.
-  std::atomic<bool> revoked{false};
+  std::string port_id;      ///< empty: the source address belongs to no port (agent answers 404)
+  std::string network_id;   ///< empty only if unknown
+  std::string router_id;    ///< router path only
+  std::string device;       ///< host device, for logs
+  std::uint32_t slot = 0;   ///< row in the data plane's slot map
+  std::uint64_t owner = 0;  ///< the number that it has as the owner of that slot
+  std::shared_ptr<const Ownership> holds;  ///< who has the slot now; null: this one, for ever
+
+  /// The port, its device or its namespace went away or changed hands. A session checks it before
+  /// every request and closes; the identity of a re-used device is never inherited.
+  [[nodiscard]] bool revoked() const {
+    return holds && holds->load(std::memory_order_acquire) != owner;
+  }
 };
 
 /// One connection's identity: its origin and the guest's address as text, unaliased, the way
@@ -48,26 +63,79 @@ class CallerResolver {
   [[nodiscard]] virtual Caller caller_of(int accepted_fd, const sockaddr_storage& peer) const = 0;
 };
 
-/// A bound, listening, non-blocking TCP socket together with the one who can name its callers.
+/// A router's or DHCP namespace by what Neutron's name of it says: `qrouter-<router id>`,
+/// `qdhcp-<network id>`.
+struct PlaceName {
+  Path path = Path::router;
+  std::string id;  ///< of the router or the network
+  /// nullopt: another kind of namespace.
+  static std::optional<PlaceName> of(std::string_view namespace_name);
+  bool operator==(const PlaceName&) const = default;
+};
+
+/// How the callers of a listener are known.
+struct CallerRule {
+  enum class By : std::uint8_t {
+    alias,    ///< by their address, which the data plane made; in the metadata namespace
+    mark,     ///< by the mark on the connection; `place` says of which namespace it must be
+    address,  ///< by their own address, in the table that is published for `place`
+  };
+  By by = By::alias;
+  PlaceName place;
+};
+
+/// A bound, listening, non-blocking TCP socket.
 struct GuestListener {
   UniqueFd fd;
   std::string name;  ///< unique, for logs and status: "qrouter-…/169.254.169.254:80"
-  std::shared_ptr<const CallerResolver> resolver;
+  CallerRule callers;
   /// Several listeners of one group share an address by SO_REUSEPORT: one per worker.
   unsigned worker = 0;  ///< which worker should accept; taken modulo the number of workers
   /// The only one at its address: a busy worker passes connections on to others.
   bool alone = false;
 };
 
-/// Implemented by the proxy. Thread-safe.
+/// Who is who in one namespace without BPF: by the peer's address, and for link-local v6 by the
+/// device it came from.
+struct AddressTable {
+  /// A slot and the number of its owner; 0 and 0: nobody.
+  struct Tenant {
+    std::uint32_t slot = 0;
+    std::uint64_t owner = 0;
+    bool operator==(const Tenant&) const = default;
+  };
+  struct Known {
+    Address address;
+    std::uint32_t ifindex = 0;  ///< of the device, for link-local addresses
+    Tenant tenant;
+  };
+  struct Device {
+    std::uint32_t ifindex = 0;
+    std::vector<Prefix> subnets;  ///< address and prefix length
+    Tenant tenant;                ///< without a port
+  };
+  std::vector<Known> known;  ///< sorted by address and ifindex
+  std::vector<Device> devices;
+
+  void sort();
+  /// Who has that address; without a port for one of ours that no port has; nobody for one that is
+  /// in none of our subnets.
+  [[nodiscard]] Tenant find(const Address& address, unsigned ifindex) const;
+};
+
+/// Who takes the listeners. Called on the control thread.
 class GuestFrontend {
  public:
   virtual ~GuestFrontend() = default;
   virtual void open(GuestListener listener) = 0;
-  /// Closes the listener at once; returns only when its fd is closed, because an open socket
-  /// would keep a deleted namespace alive. Connections already accepted from it are closed too.
+  /// Nobody can connect to it any more when this returns; connections already accepted from it are
+  /// closed too, and so is, in a moment, the last descriptor, which keeps its namespace alive.
   virtual void close(const std::string& name) = 0;
+  /// Who is who for the listeners that go by the addresses of `place`, from now on.
+  virtual void publish(const PlaceName& place, AddressTable table) = 0;
   [[nodiscard]] virtual unsigned workers() const = 0;
+  /// False: for the moment nobody serves, and none of the sockets listens on purpose.
+  [[nodiscard]] virtual bool listening() const { return true; }
 };
 
 }  // namespace metatap

@@ -26,6 +26,7 @@
 #include <thread>
 
 #include "bpf/private_namespace.hpp"
+#include "dataplane/callers.hpp"
 #include "dataplane/tap_data_plane.hpp"
 
 namespace metatap::dataplane {
@@ -33,9 +34,24 @@ namespace {
 
 using namespace std::chrono_literals;
 
+/// What the programs have learned, from their maps.
+class FromMaps : public LearnedAddresses {
+ public:
+  explicit FromMaps(std::shared_ptr<const SlotTable> slots) : slots_(std::move(slots)) {}
+  [[nodiscard]] std::optional<Address> address_of(const Alias& alias, int family) const override {
+    return slots_->address_of(alias, family);
+  }
+
+ private:
+  std::shared_ptr<const SlotTable> slots_;
+};
+
 /// Accepts on its listeners and writes "port address" to each caller, then closes.
 class EchoFrontend : public GuestFrontend {
  public:
+  explicit EchoFrontend(const std::shared_ptr<SlotTable>& slots)
+      : callers_(CallerView::map(slots->callers().fd(), slots->callers().slots()).value(),
+                 std::make_shared<FromMaps>(slots)) {}
   ~EchoFrontend() override {
     stop_ = true;
     for (auto& [name, thread] : threads_) {
@@ -44,7 +60,8 @@ class EchoFrontend : public GuestFrontend {
   }
   void open(GuestListener listener) override {
     const std::string name = listener.name;
-    threads_[name] = std::thread([this, listener = std::move(listener)] { serve(listener); });
+    threads_[name] = std::thread([this, resolver = callers_.resolver(listener.callers),
+                                  listener = std::move(listener)] { serve(listener, *resolver); });
   }
   void close(const std::string& name) override {
     {
@@ -56,6 +73,9 @@ class EchoFrontend : public GuestFrontend {
       threads_.erase(found);
     }
   }
+  void publish(const PlaceName& place, AddressTable table) override {
+    callers_.publish(place, std::move(table));
+  }
   [[nodiscard]] unsigned workers() const override { return 1; }
 
  private:
@@ -63,7 +83,7 @@ class EchoFrontend : public GuestFrontend {
     const std::lock_guard lock(mutex_);
     return stop_ || std::ranges::find(closed_, name) != closed_.end();
   }
-  void serve(const GuestListener& listener) {
+  void serve(const GuestListener& listener, const CallerResolver& resolver) {
     while (!closed(listener.name)) {
       pollfd ready{listener.fd.get(), POLLIN, 0};
       if (::poll(&ready, 1, 20) <= 0) {
@@ -76,12 +96,13 @@ class EchoFrontend : public GuestFrontend {
       if (!accepted) {
         continue;
       }
-      const auto caller = listener.resolver->caller_of(accepted.get(), peer);
+      const auto caller = resolver.caller_of(accepted.get(), peer);
       const std::string text =
           caller.origin ? caller.origin->port_id + " " + caller.address : "nobody";
       (void)!::write(accepted.get(), text.data(), text.size());
     }
   }
+  Callers callers_;
   std::map<std::string, std::thread> threads_;
   std::mutex mutex_;
   std::vector<std::string> closed_;
@@ -268,7 +289,7 @@ class Live : public ::testing::Test {
     ASSERT_TRUE(core) << core.error().message;
     core_ = *std::move(core);
     control_.emplace();
-    frontend_.emplace();
+    frontend_.emplace(core_->slots);
     reconciler_.emplace(*control_, options_.rcu);
     plane_.emplace(core_, *reconciler_, *control_, *frontend_);
     const auto started = plane_->start(inventory_);
@@ -447,7 +468,7 @@ TEST_F(Live, ANumberThatGoesToAnotherDeviceDoesNotTakeTheIdentityAlong) {
   Guest b(kTapB, "10.0.0.5", kMac, ifindex);
   ASSERT_EQ(sys::Netlink::open()->link(kTapB)->index, ifindex);
   EXPECT_EQ(b.ask_until_answered(), std::string(kPortB) + " 10.0.0.5");
-  EXPECT_TRUE(origin->revoked);
+  EXPECT_TRUE(origin->revoked());
 }
 
 TEST_F(Live, ARenamedDeviceIsTheOtherPorts) {
@@ -461,7 +482,7 @@ TEST_F(Live, ARenamedDeviceIsTheOtherPorts) {
             0);
   ASSERT_TRUE(reaches(kPortB, "steered"));
   EXPECT_EQ(state_of(kPortA), "absent");
-  EXPECT_TRUE(origin->revoked);
+  EXPECT_TRUE(origin->revoked());
   EXPECT_EQ(a.ask_until_answered(), std::string(kPortB) + " 10.0.0.5");
   ASSERT_EQ(std::system(fmt::format("ip link del {}", kTapB).c_str()), 0);
 }
@@ -474,7 +495,7 @@ TEST_F(Live, AdminDownRefusesAndUpServesAgain) {
   down->admin_state_up = false;
   change_port(kPortA, down);
   EXPECT_EQ(state_of(kPortA), "disabled");
-  EXPECT_TRUE(origin->revoked);
+  EXPECT_TRUE(origin->revoked());
   const auto refused = count("port_disabled");
   EXPECT_EQ(a.ask(AF_INET, 300ms), "");
   EXPECT_GT(count("port_disabled"), refused);

@@ -63,7 +63,7 @@ class Stage:
         (folder / "inventory.json").write_text(json.dumps(INVENTORY))
         config = folder / "metatapd.conf"
         config.write_text(
-            f"[DEFAULT]\nstate_path = {folder}\nrun_path = {folder}/run\n"
+            f"[DEFAULT]\nstate_path = {folder}\nrun_path = {folder}/run\nuser = root\n"
             f"metadata_proxy_shared_secret = {SECRET}\n"
             + "".join(f"{key} = {value}\n" for key, value in options.items())
             + f"[neutron]\nservice_metadata_proxy = true\nmetadata_proxy_shared_secret = {SECRET}\n"

@@ -41,7 +41,7 @@ class Daemon:
         self.socket = folder / "run" / "admin.sock"
         self.config = folder / "metatapd.conf"
         self.config.write_text(
-            f"[DEFAULT]\nstate_path = {folder}/state\nrun_path = {folder}/run\n"
+            f"[DEFAULT]\nstate_path = {folder}/state\nrun_path = {folder}/run\nuser = root\n"
             f"metadata_listen = 127.0.0.1\nmetadata_listen_port = {self.port}\n"
             f"metadata_proxy_shared_secret = {SECRET}\n"
             f"[inventory]\n{f'file = {file}' if file else ''}\n")

@@ -51,6 +51,7 @@ def test_a_recorded_crawl(name, address, namespace, tmp_path):  # noqa: F811
     config.write_text(f"""[DEFAULT]
 state_path = {tmp_path}
 run_path = {tmp_path}/run
+user = root
 metadata_proxy_shared_secret = {SECRET}
 [inventory]
 file = {SAMPLE}/inventory.json

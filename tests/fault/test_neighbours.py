@@ -45,10 +45,8 @@ def test_killed_data_plane_comes_back_with_every_identity(split):
             assert json.loads(guest.get(STABLE).body)["uuid"] == guest.instance_id
 
 
-class Stub(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+class Stub(mtlab.LocalServer):
     """An agent that answers these very bytes (or nothing) to whatever is asked."""
-
-    daemon_threads = True
 
     def __init__(self, path, answer):
         path.unlink(missing_ok=True)
@@ -145,7 +143,7 @@ class Talker(socketserver.ThreadingMixIn):
         self.server_close()
 
 
-class LocalTalker(Talker, socketserver.UnixStreamServer):
+class LocalTalker(Talker, mtlab.LocalServer):
     pass
 
 

@@ -329,6 +329,7 @@ class Show:
         self.lab = labkit.Lab(self.args.id)
         topologies.build(self.lab.plan)
         folder = pathlib.Path(tempfile.mkdtemp(prefix="metatap-demo-"))
+        folder.chmod(0o755)  # the stages are not root's
         self.lab.state = folder
         try:
             for name in ("run", "state"):

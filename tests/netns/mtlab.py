@@ -14,6 +14,7 @@ import secrets
 import select
 import signal
 import socket
+import socketserver
 import struct
 import subprocess
 import sys
@@ -38,6 +39,16 @@ def wait_until(condition, seconds, what, pause=0.02):
             return value
         assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
         time.sleep(pause)
+
+
+class LocalServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    """On a UNIX socket to which every user may connect: our worker is not root's."""
+
+    daemon_threads = True
+
+    def server_bind(self):
+        super().server_bind()
+        os.chmod(self.server_address, 0o666)
 
 
 class RemoteError(AssertionError):
@@ -153,6 +164,15 @@ class TestLab(labkit.Lab):
         fresh.rename(self.inventory_file)
 
 
+def children_of(pid):
+    """Of a daemon: its worker, if it has one."""
+    try:
+        return [int(child) for task in pathlib.Path(f"/proc/{pid}/task").iterdir()
+                for child in (task / "children").read_text().split()]
+    except OSError:
+        return []
+
+
 class Daemon:
     """One metatapd process. Ready when it has told systemd's socket so."""
 
@@ -186,10 +206,14 @@ class Daemon:
         if self.process is None:
             return 0
         process, self.process = self.process, None
+        worker = children_of(process.pid)
         if process.poll() is None:
             process.send_signal(how)
         try:
-            return process.wait(seconds)
+            status = process.wait(seconds)
+            wait_until(lambda: not any(map(labkit.process.is_alive, worker)), 5,
+                       f"the worker of {self.name} ends with it")
+            return status
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -12,7 +12,7 @@ import subprocess
 import threading
 
 import labkit
-from mtlab import Daemon, wait_until
+from mtlab import Daemon, LocalServer, wait_until
 
 
 class StubAgent:
@@ -39,8 +39,7 @@ class StubAgent:
                                      b"Content-Length: %d\r\nConnection: close\r\n\r\n" % len(answer)
                                      + answer)
 
-        class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
-            daemon_threads = True
+        class Server(LocalServer):
             request_queue_size = 1024
 
         self.server = Server(self.path, Handler)

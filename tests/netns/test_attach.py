@@ -366,7 +366,7 @@ def test_rcu_expedited_is_put_back_after_a_kill(lab, daemon):
     switch = pathlib.Path("/sys/kernel/rcu_expedited")
     if switch.read_text().strip() != "0":
         pytest.skip("rcu_expedited is on already, by whoever")
-    record = lab.state / "run/rcu_expedited.before"
+    record = lab.state / "run/dataplane/rcu_expedited.before"
     record.write_text("0")  # what a process leaves that is killed in such a moment
     switch.write_text("1")
     try:

@@ -5,7 +5,6 @@ import base64
 import hashlib
 import http.server
 import os
-import socketserver
 import threading
 
 import mtlab
@@ -14,10 +13,9 @@ import pytest
 BIG = os.urandom(4 << 20)
 
 
-class Origin(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+class Origin(mtlab.LocalServer):
     """Stands where the agent does: behind the UNIX socket that Neutron's agent listens on."""
 
-    daemon_threads = True
     request_queue_size = 128
 
     class Handler(http.server.BaseHTTPRequestHandler):

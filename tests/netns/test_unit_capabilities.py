@@ -65,7 +65,7 @@ def test_a_hang_up_does_not_end_it(make_lab, deploy):
     deployment = deploy(lab, prefix=AS_THE_UNIT)
     assert "-HUP $MAINPID" in unit.Unit(UNIT).get("ExecReload")
     deployment.data_plane.process.send_signal(signal.SIGHUP)
-    mtlab.wait_until(lambda: "SIGHUP" in deployment.data_plane.log.read_text(), 5, "a word about it")
+    mtlab.wait_until(lambda: "reload: " in deployment.data_plane.log.read_text(), 5, "a word about it")
     assert lab["red1"].get(PATH).status == 200
 
 

@@ -72,6 +72,7 @@ def forbidden(layer, include):
     allowed = {
         "base": set(),
         "sys": {"base"},
+        "channel": {"base", "sys"},
         "inventory": {"base", "sys"},
         "http": {"base", "sys"},
         "dataplane": {"base", "sys", "inventory"},
@@ -80,7 +81,7 @@ def forbidden(layer, include):
         "api": {"http", "base", "inventory", "sys"},
         "admin": {"http", "base", "inventory", "sys"},
     }
-    known = STAGES | {"base", "sys", "inventory", "http"}
+    known = STAGES | {"base", "sys", "channel", "inventory", "http"}
     if layer in allowed and other in known and other != layer and other not in allowed[layer]:
         return f"{layer} does not see {other}"
     return None
@@ -164,6 +165,7 @@ def test_the_layering_rules_bite():
     assert forbidden("agent", "metatap_bpf.skel.h")
     assert not forbidden("dataplane", "bpf/libbpf.h")
     assert forbidden("base", "sys/netns.hpp")
+    assert forbidden("proxy", "channel/link.hpp")
     assert not forbidden("base", "sys/stat.h")
     assert not forbidden("proxy", "http/server.hpp")
 

@@ -62,7 +62,12 @@ std::string device_of(const Port& port) {
 }
 
 /// The ports of `served`, which may know nothing of instances, with their names in `inventory`.
-Json ports_json(const Registry& registry, const Inventory& served, const Inventory& inventory) {
+Json ports_json(const Registry& registry, const Inventory& served, const Inventory& inventory,
+                const Json& elsewhere) {
+  std::unordered_map<std::string, const Json*> facts;
+  for (const auto& row : elsewhere) {
+    facts.emplace(row.value("port", ""), &row);
+  }
   Json rows = Json::array();
   for (const auto& [id, port] : served.ports) {
     Json addresses = Json::array();
@@ -82,6 +87,9 @@ Json ports_json(const Registry& registry, const Inventory& served, const Invento
     }
     if (port->vlan) {
       row["vlan"] = *port->vlan;
+    }
+    if (const auto known = facts.find(id); known != facts.end()) {
+      row.update(*known->second);
     }
     row.update(registry.port_facts(*port));
     rows.push_back(std::move(row));
@@ -144,6 +152,13 @@ asio::awaitable<Response> remove(InventoryService& inventory, Call call, Settled
     co_return error_response(instance.error());
   }
   co_return co_await in_effect(inventory.remove_instance((*instance)->uuid), std::move(settled));
+}
+
+asio::awaitable<Response> show_ports(Registry& registry, InventoryService& inventory,
+                                     std::shared_ptr<const Inventory> served) {
+  const Json elsewhere = co_await registry.elsewhere(Registry::View::ports);
+  const auto known = inventory.current();
+  co_return json_response(ports_json(registry, served ? *served : *known, *known, elsewhere));
 }
 
 asio::awaitable<Response> clear_password(InventoryService& inventory, Call call) {
@@ -232,11 +247,9 @@ void register_inventory(Registry& registry, InventoryService& inventory, Settled
     return findings;
   });
 
-  registry.add_json_action("GET", "/v1/ports",
-                           [&registry, &inventory, ports](const Call&) -> Result<Json> {
-                             const auto known = inventory.current();
-                             return ports_json(registry, ports ? *ports() : *known, *known);
-                           });
+  registry.add_action("GET", "/v1/ports", [&registry, &inventory, ports](Call) {
+    return show_ports(registry, inventory, ports ? ports() : nullptr);
+  });
   registry.add_action("GET", "/v1/inventory", [&inventory](Call) -> asio::awaitable<Response> {
     return [](InventoryService& service) -> asio::awaitable<Response> {
       Response response;

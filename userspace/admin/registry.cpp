@@ -72,6 +72,10 @@ void Registry::add_port_facts(std::function<Json(const Port&)> facts) {
   port_facts_.push_back(std::move(facts));
 }
 
+void Registry::set_elsewhere(Elsewhere elsewhere) {
+  elsewhere_ = std::move(elsewhere);
+}
+
 void Registry::add_findings(std::function<std::vector<Finding>()> look) {
   findings_.push_back(std::move(look));
 }
@@ -95,20 +99,30 @@ void Registry::add_json_action(std::string method, std::string pattern, JsonActi
              });
 }
 
-Json Registry::status() const {
+boost::asio::awaitable<Json> Registry::elsewhere(View view) const {
+  if (!elsewhere_) {
+    co_return Json();
+  }
+  co_return co_await elsewhere_(view);
+}
+
+Json Registry::status(const Json& elsewhere) const {
   Json all = Json::object();
   for (const auto& [name, show] : status_) {
     all[name] = show();
   }
+  if (elsewhere.is_object()) {
+    all.update(elsewhere);
+  }
   return all;
 }
 
-std::string Registry::metrics() const {
+std::string Registry::metrics(const Json& elsewhere) const {
   Metrics metrics;
   for (const auto& collect : metrics_) {
     collect(metrics);
   }
-  return metrics.text();
+  return metrics.text() + (elsewhere.is_string() ? elsewhere.get<std::string>() : std::string());
 }
 
 Json Registry::port_facts(const Port& port) const {
@@ -119,8 +133,8 @@ Json Registry::port_facts(const Port& port) const {
   return all;
 }
 
-Json Registry::findings() const {
-  Json all = Json::array();
+Json Registry::findings(const Json& elsewhere) const {
+  Json all = elsewhere.is_array() ? elsewhere : Json::array();
   for (const auto& look : findings_) {
     for (const auto& finding : look()) {
       all.push_back({{"severity", name_of(finding.severity)},
@@ -132,8 +146,8 @@ Json Registry::findings() const {
   return all;
 }
 
-std::string Registry::problems() const {
-  std::string all;
+std::string Registry::problems(const Json& elsewhere) const {
+  auto all = elsewhere.is_string() ? elsewhere.get<std::string>() : std::string();
   for (const auto& [name, problem] : health_) {
     if (const auto text = problem(); !text.empty()) {
       all += name + ": " + text + "\n";

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <boost/asio/awaitable.hpp>
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -54,6 +55,13 @@ class Registry {
   /// A sentence while something is wrong, else empty: /healthz then answers 503.
   void add_health(std::string name, std::function<std::string()> problem);
 
+  enum class View : std::uint8_t { status, metrics, findings, ports, problems };
+  /// What another process has to add to a view: sections of the status, metrics as text, a list of
+  /// findings, a list of rows with the id of a "port" (merged into its row in `metatap ports`),
+  /// problems as text.
+  using Elsewhere = std::function<boost::asio::awaitable<Json>(View)>;
+  void set_elsewhere(Elsewhere elsewhere);
+
   /// `pattern`: a path, of which each segment `{}` matches any one. The first that fits is taken.
   using Action = std::function<boost::asio::awaitable<Response>(Call)>;
   void add_action(std::string method, std::string pattern, Action action);
@@ -61,11 +69,13 @@ class Registry {
   using JsonAction = std::function<Result<Json>(const Call&)>;
   void add_json_action(std::string method, std::string pattern, JsonAction action);
 
-  [[nodiscard]] Json status() const;
-  [[nodiscard]] std::string metrics() const;
+  /// Null where there is no other process, or it does not answer.
+  [[nodiscard]] boost::asio::awaitable<Json> elsewhere(View view) const;
+  [[nodiscard]] Json status(const Json& elsewhere = {}) const;
+  [[nodiscard]] std::string metrics(const Json& elsewhere = {}) const;
   [[nodiscard]] Json port_facts(const Port& port) const;
-  [[nodiscard]] Json findings() const;
-  [[nodiscard]] std::string problems() const;  ///< one a line
+  [[nodiscard]] Json findings(const Json& elsewhere = {}) const;
+  [[nodiscard]] std::string problems(const Json& elsewhere = {}) const;  ///< one a line
   /// Finds the action and runs it; 404 and 405 where there is none.
   [[nodiscard]] boost::asio::awaitable<Response> run(Call call) const;
 
@@ -81,6 +91,7 @@ class Registry {
   std::vector<std::function<std::vector<Finding>()>> findings_;
   std::vector<std::pair<std::string, std::function<std::string()>>> health_;
   std::vector<Route> routes_;
+  Elsewhere elsewhere_;
 };
 
 [[nodiscard]] Response json_response(const Json& json, unsigned status = 200);

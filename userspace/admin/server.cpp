@@ -87,19 +87,23 @@ class AdminServer::Impl final : public http::CoroutineHandler {
   asio::awaitable<Response> run(Call call) {
     if (call.method == "GET") {
       if (call.path == "/v1/status") {
-        co_return json_response(registry_.status());
+        const Json elsewhere = co_await registry_.elsewhere(Registry::View::status);
+        co_return json_response(registry_.status(elsewhere));
       }
       if (call.path == "/v1/doctor") {
-        co_return json_response(registry_.findings());
+        const Json elsewhere = co_await registry_.elsewhere(Registry::View::findings);
+        co_return json_response(registry_.findings(elsewhere));
       }
       if (call.path == "/metrics") {
+        const Json elsewhere = co_await registry_.elsewhere(Registry::View::metrics);
         Response response;
         response.content_type = "text/plain; version=0.0.4; charset=utf-8";
-        response.body = Body(registry_.metrics());
+        response.body = Body(registry_.metrics(elsewhere));
         co_return response;
       }
       if (call.path == "/healthz") {
-        const auto problems = registry_.problems();
+        const Json elsewhere = co_await registry_.elsewhere(Registry::View::problems);
+        const auto problems = registry_.problems(elsewhere);
         Response response;
         response.status = problems.empty() ? 200 : 503;
         response.content_type = "text/plain; charset=utf-8";

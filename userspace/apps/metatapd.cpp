@@ -46,6 +46,8 @@ int main(int argc, char** argv) {
   app.add_option("--log-level", level, "how much is written to stderr")
       ->check(CLI::IsMember({"debug", "info", "warning", "error"}))
       ->capture_default_str();
+  app.add_option("--worker-channel", options.channel)
+      ->group("");  // a supervisor's word to its worker
   app.add_flag("--check", check, "read and check the configuration, then exit");
   app.add_flag("--uninstall", uninstall,
                "take away what a daemon of this configuration has left on the host, then exit");
@@ -53,6 +55,7 @@ int main(int argc, char** argv) {
   CLI11_PARSE(app, argc, argv);
 
   metatap::log::set_level(level);
+  options.arguments.assign(argv, argv + argc);
 
   if (files.empty() && directory.empty() && std::filesystem::exists("/etc/metatap/metatapd.conf")) {
     files.emplace_back("/etc/metatap/metatapd.conf");

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "apps/views.hpp"
 
+#include <unistd.h>
+
 #include <map>
 #include <string>
 
@@ -238,14 +240,16 @@ void show(admin::Registry& registry, const dataplane::TapDataPlane& tap) {
                   {}, static_cast<double>(tap.disturbed_chains().size()));
     count_slots(metrics, tap.slots());
   });
-  registry.add_port_facts([&tap](const Port& port) {
-    for (const auto& device : tap.devices()) {
-      if (device.port_id == port.id) {
-        return device_row(device);
-      }
+}
+
+Json port_rows(const dataplane::TapDataPlane& tap) {
+  Json rows = Json::array();
+  for (const auto& device : tap.devices()) {
+    if (!device.port_id.empty()) {
+      rows.push_back(device_row(device));
     }
-    return Json::object();
-  });
+  }
+  return rows;
 }
 
 void show(admin::Registry& registry, const dataplane::RouterDataPlane& router) {
@@ -285,6 +289,20 @@ void show(admin::Registry& registry, const dataplane::RouterDataPlane& router) {
     metrics.gauge("namespaces_pending", "Namespaces that have not had their turn yet", {},
                   static_cast<double>(progress.pending));
     count_slots(metrics, router.slots());
+  });
+}
+
+void show(admin::Registry& registry, ToSupervisor& supervisor) {
+  registry.set_elsewhere(
+      [&supervisor](admin::Registry::View view) { return supervisor.look(view); });
+  registry.add_status("supervisor",
+                      [&supervisor] { return Json{{"pid", supervisor.supervisor()}}; });
+  registry.add_status("worker", [&supervisor] {
+    return Json{{"pid", ::getpid()}, {"restarts", supervisor.restarts()}};
+  });
+  registry.add_metrics([&supervisor](Metrics& metrics) {
+    metrics.counter("worker_restarts_total", "Workers that died and were replaced", {},
+                    static_cast<double>(supervisor.restarts()));
   });
 }
 

@@ -6,6 +6,7 @@
 #include "agent/ovn_feed.hpp"
 #include "agent/stage.hpp"
 #include "api/stage.hpp"
+#include "apps/to_supervisor.hpp"
 #include "dataplane/router_data_plane.hpp"
 #include "dataplane/tap_data_plane.hpp"
 #include "http/overload.hpp"
@@ -19,6 +20,10 @@ namespace metatap::apps {
 
 void show(admin::Registry& registry, const dataplane::TapDataPlane& tap);
 void show(admin::Registry& registry, const dataplane::RouterDataPlane& router);
+/// What `metatap ports` says of ports with a tap.
+[[nodiscard]] admin::Json port_rows(const dataplane::TapDataPlane& tap);
+/// The data plane as its process tells of it, and the two processes.
+void show(admin::Registry& registry, ToSupervisor& supervisor);
 void show(admin::Registry& registry, const agent::OvnFeed& ovn);
 void show(admin::Registry& registry, const agent::NeutronDirectory& neutron);
 /// What the process holds for all who ask it, and what it may hold.

@@ -28,13 +28,10 @@ struct BindingSite {
 /// which the programs find the slot. It ends in this order: keys first, so that no packet is taken
 /// for it any more; then the origin is revoked and the row cleared; the number waits in `retired`
 /// until its sockets are gone, and then rests. Move only; control thread.
-///
-/// Without BPF there is an origin alone.
 template <class Key>
 class Binding {
  public:
   Binding() = default;
-  explicit Binding(std::shared_ptr<Origin> origin) : origin_(std::move(origin)) {}
 
   /// Takes a slot for a new owner. No key leads to it yet.
   static Result<Binding> make(const BindingSite<Key>& site, const mt_slot& row,
@@ -118,9 +115,6 @@ class Binding {
 
   void end() {
     const bool silent = site_ == nullptr || take_keys();
-    if (origin_) {
-      origin_->revoked.store(true);
-    }
     if (site_ != nullptr) {
       site_->slots.remove(slot_);
       // A key that would not go still leads to the number: then that has no owner ever again.

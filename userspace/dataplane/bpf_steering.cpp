@@ -7,7 +7,6 @@
 
 #include "base/log.hpp"
 #include "dataplane/abi_text.hpp"
-#include "dataplane/router_resolver.hpp"
 #include "dataplane/steering.hpp"
 
 namespace metatap::dataplane {
@@ -79,8 +78,7 @@ class BpfSteering final : public Steering {
   }
 
   Status prepare(Place& place, const Inside& inside, const PlacePlan& plan) override {
-    if (!place.resolver) {
-      place.resolver = std::make_shared<MarkResolver>(core_.slots, place.what);
+    if (!place.device_site) {
       place.device_site.emplace(
           BindingSite<mt_device_key>{*core_.slots, maps().devices, place.retired});
       place.source_site.emplace(
@@ -205,6 +203,7 @@ class BpfSteering final : public Steering {
   }
 
  protected:
+  CallerRule::By callers_by() const override { return CallerRule::By::mark; }
   Status name_listener(const Place& place, int fd) override {
     return maps().listeners.put(fd, {place.number, 0});
   }

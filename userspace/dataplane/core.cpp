@@ -33,10 +33,14 @@ Result<std::shared_ptr<Core>> Core::with_bpf(DataPlaneOptions options) {
   if (!programs) {
     return tl::make_unexpected(std::move(programs.error()));
   }
+  auto callers = CallerTable::create(options.slots);
+  if (!callers) {
+    return tl::make_unexpected(std::move(callers.error()));
+  }
   auto core = std::make_shared<Core>();
   core->options = std::move(options);
   core->programs = *std::move(programs);
-  core->slots = std::make_shared<SlotTable>(&core->programs->maps(), core->options.slots,
+  core->slots = std::make_shared<SlotTable>(&core->programs->maps(), *std::move(callers),
                                             core->options.quarantine);
   if (auto written = core->programs->set_config(base_config(*core)); !written) {
     return tl::make_unexpected(std::move(written.error()));
@@ -54,10 +58,14 @@ void Core::end() {
   }
 }
 
-std::shared_ptr<Core> Core::without_bpf(DataPlaneOptions options) {
+Result<std::shared_ptr<Core>> Core::without_bpf(DataPlaneOptions options) {
+  auto callers = CallerTable::create(options.slots);
+  if (!callers) {
+    return tl::make_unexpected(std::move(callers.error()));
+  }
   auto core = std::make_shared<Core>();
   core->options = std::move(options);
-  core->slots = std::make_shared<SlotTable>(nullptr, core->options.slots, core->options.quarantine);
+  core->slots = std::make_shared<SlotTable>(nullptr, *std::move(callers), core->options.quarantine);
   return core;
 }
 

@@ -29,7 +29,7 @@ struct Core {
 
   /// Loads and pins the programs.
   static Result<std::shared_ptr<Core>> with_bpf(DataPlaneOptions options);
-  static std::shared_ptr<Core> without_bpf(DataPlaneOptions options);
+  static Result<std::shared_ptr<Core>> without_bpf(DataPlaneOptions options);
 
   /// What an orderly end leaves behind: with `when_down = refuse` the guests' metadata packets are
   /// refused after it as well, or a neighbour could answer them.

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
 
+#include <utility>
+
 #include "base/log.hpp"
-#include "dataplane/router_resolver.hpp"
 #include "dataplane/steering.hpp"
 
 namespace metatap::dataplane {
@@ -14,8 +15,11 @@ class ListenSteering final : public Steering {
       : Steering(core, journal, frontend) {}
 
   Status prepare(Place& place, const Inside& inside, const PlacePlan& plan) override {
-    if (!place.resolver) {
-      place.resolver = std::make_shared<AddressResolver>();
+    if (!place.device_site) {
+      place.device_site.emplace(
+          BindingSite<mt_device_key>{*core_.slots, no_keys<mt_device_key>(), place.retired});
+      place.source_site.emplace(
+          BindingSite<mt_source_key>{*core_.slots, no_keys<mt_source_key>(), place.retired});
     }
     if (auto added = add_metadata_addresses(place, inside, plan); !added) {
       return added;
@@ -56,11 +60,15 @@ class ListenSteering final : public Steering {
     origin->network_id = device.plan.network_id;
     origin->router_id = device.plan.router_id;
     origin->device = device.plan.name;
-    device.binding = Binding<mt_device_key>(std::move(origin));
+    auto made = Binding<mt_device_key>::make(*place.device_site, mt_slot{}, std::move(origin));
+    if (!made) {
+      return tl::make_unexpected(std::move(made.error()));
+    }
+    device.binding = *std::move(made);
     return {};
   }
 
-  Result<Binding<mt_source_key>> identify_port(Place&, const PlaceDevice& device,
+  Result<Binding<mt_source_key>> identify_port(Place& place, const PlaceDevice& device,
                                                const RouterSource& source) override {
     auto origin = std::make_shared<Origin>();
     const auto& of_device = *device.binding.origin();
@@ -69,7 +77,7 @@ class ListenSteering final : public Steering {
     origin->network_id = of_device.network_id;
     origin->router_id = of_device.router_id;
     origin->device = of_device.device;
-    return Binding<mt_source_key>(std::move(origin));
+    return Binding<mt_source_key>::make(*place.source_site, mt_slot{}, std::move(origin));
   }
 
   Status connect(Place&, PlaceDevice&) override { return {}; }
@@ -86,27 +94,46 @@ class ListenSteering final : public Steering {
 
   /// Who is who, by address.
   void publish(Place& place, const Inventory& inventory) override {
-    const auto resolver = std::static_pointer_cast<AddressResolver>(place.resolver);
-    if (!resolver) {
+    if (place.listeners.empty()) {
       return;
     }
-    auto table = std::make_shared<AddressTable>();
+    AddressTable table;
     for (const auto& [ifindex, device] : place.devices) {
       if (device.plan.enabled) {
-        add(*table, device, inventory);
+        add(table, device, inventory);
       }
     }
-    table->sort();
-    resolver->publish(std::move(table));
+    table.sort();
+    frontend_.publish(place.what, std::move(table));
+  }
+
+  /// Nothing but the table of callers knows a number here: it rests as soon as it is nobody's.
+  bool end_connections(Place& place) override {
+    for (const auto slot : std::exchange(place.retired, {})) {
+      core_.slots->rest(slot);
+    }
+    return true;
   }
 
   std::string_view attach_of(const PlaceDevice&) const override { return "listen"; }
   bool owns_metadata_port() const override { return true; }
 
+ protected:
+  CallerRule::By callers_by() const override { return CallerRule::By::address; }
+
  private:
+  /// Without programs there is nobody who would look for a key.
+  template <class Key>
+  static BpfMap<Key, std::uint32_t> no_keys() {
+    return BpfMap<Key, std::uint32_t>(nullptr);
+  }
+  static AddressTable::Tenant tenant_of(const std::shared_ptr<Origin>& origin) {
+    return origin ? AddressTable::Tenant{origin->slot, origin->owner} : AddressTable::Tenant{};
+  }
+
   static void add(AddressTable& table, const PlaceDevice& device, const Inventory& inventory) {
     const unsigned ifindex = device.plan.ifindex;
-    AddressTable::Device entry{ifindex, {}, device.binding.origin()};
+    AddressTable::Device entry{ifindex, {}, tenant_of(device.binding.origin())};
     for (const auto& [id, subnet] : inventory.subnets) {
       if (subnet->network_id == device.plan.network_id) {
         if (const auto cidr = Prefix::parse(subnet->cidr)) {
@@ -120,11 +147,12 @@ class ListenSteering final : public Steering {
       if (port == device.ports.end()) {
         continue;
       }
-      const auto origin = source.enabled ? port->second.origin() : nullptr;
+      const auto tenant =
+          source.enabled ? tenant_of(port->second.origin()) : AddressTable::Tenant{};
       for (const auto& address : source.addresses) {
-        table.known.push_back({address, 0, origin});
+        table.known.push_back({address, 0, tenant});
       }
-      table.known.push_back({link_local_of(source.mac), ifindex, origin});
+      table.known.push_back({link_local_of(source.mac), ifindex, tenant});
     }
   }
 };

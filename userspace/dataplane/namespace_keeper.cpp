@@ -10,7 +10,6 @@
 #include <utility>
 
 #include "base/log.hpp"
-#include "dataplane/tap_resolver.hpp"
 
 namespace metatap::dataplane {
 namespace {
@@ -47,7 +46,6 @@ Status NamespaceKeeper::start() {
   if (auto made = make(); !made) {
     return made;
   }
-  resolver_ = std::make_shared<TapResolver>(core_->slots);
   if (!namespace_->has_v6()) {
     log::warn("tap data plane: no IPv6 on this kernel, guests reach 169.254.169.254 only");
   }
@@ -129,7 +127,8 @@ Status NamespaceKeeper::open_listeners(int family) {
     auto name = fmt::format("{}/{}:80#{}", namespace_->name(),
                             family == AF_INET ? "169.254.169.254" : "[fe80::a9fe:a9fe]", worker);
     listeners_[family].push_back(name);
-    frontend_.open(GuestListener{*std::move(fd), std::move(name), resolver_, worker});
+    frontend_.open(
+        GuestListener{*std::move(fd), std::move(name), {CallerRule::By::alias, {}}, worker});
   }
   return {};
 }
@@ -223,6 +222,9 @@ Turn NamespaceKeeper::look() {
 
 /// `ss -K` and the like. Those of a family go together: which worker's is missing cannot be told.
 void NamespaceKeeper::keep_listeners(MetadataNamespace::Upkeep& upkeep) {
+  if (!frontend_.listening()) {
+    return;
+  }
   for (const int family : {AF_INET, AF_INET6}) {
     const std::size_t expected =
         family == AF_INET || namespace_->has_v6() ? frontend_.workers() : 0;

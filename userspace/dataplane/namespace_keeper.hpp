@@ -79,7 +79,6 @@ class NamespaceKeeper {
   std::optional<MetadataNamespace> namespace_;
   std::optional<sys::ChangeMonitor> changes_;
   std::optional<Hooks> return_path_;
-  std::shared_ptr<CallerResolver> resolver_;
   std::map<int, std::vector<std::string>> listeners_;  ///< names, by family
   NamespaceHealth health_;
   bool running_ = false;

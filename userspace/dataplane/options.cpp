@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "base/option_reader.hpp"
+#include "dataplane/own_records.hpp"
 #include "metatap/abi/abi.h"
 
 namespace metatap::dataplane {
@@ -23,8 +24,8 @@ Result<DataPlaneOptions> DataPlaneOptions::from(const Config& config) {
   OptionReader read(config);
   std::filesystem::path run_path = "/run/metatap";
   read.text({"DEFAULT", "run_path", "Sockets and what lives until the next start"}, run_path);
-  options.rcu.record = run_path / "rcu_expedited.before";
-  options.journal = run_path / "namespaces.journal";
+  options.rcu.record = run_path / kOwnRecords / "rcu_expedited.before";
+  options.journal = run_path / kOwnRecords / "namespaces.journal";
 
   constexpr std::string_view kGroup = "dataplane";
   read.text({kGroup, "namespace", "Where the metadata addresses live"}, options.namespace_name);

@@ -240,7 +240,6 @@ Status RouterDataPlane::recognize(Place& place) {
     steering_->close_listeners(place);
     place_devices_->drop_all(place, inside_);
     journal_->forget(place.cookie);
-    place.resolver.reset();
     let_rest(place);
   }
   place.cookie = *cookie;

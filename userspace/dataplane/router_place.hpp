@@ -47,12 +47,11 @@ struct Place {
   bool without_v6 = false;  ///< there is no IPv6 in it, which was said
 
   SlotNumbers retired;  ///< nobody's, but sockets in there may bear them
-  std::optional<BindingSite<mt_device_key>> device_site;  ///< with BPF
+  std::optional<BindingSite<mt_device_key>> device_site;
   std::optional<BindingSite<mt_source_key>> source_site;
   std::map<unsigned, PlaceDevice> devices;  ///< by ifindex
   std::vector<RouterProblem> problems;
   std::map<std::string, unsigned> listeners;  ///< by name; the ifindex it is bound to, or 0
-  std::shared_ptr<CallerResolver> resolver;
 };
 
 /// Why it is as it is, as a sentence; empty where the state says it all.

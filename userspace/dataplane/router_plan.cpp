@@ -33,17 +33,6 @@ void erase_from(Sets& sets, std::string_view key, const std::string& id) {
 
 }  // namespace
 
-std::optional<PlaceName> PlaceName::of(std::string_view name) {
-  constexpr std::string_view kRouter = "qrouter-", kDhcp = "qdhcp-";
-  if (name.starts_with(kRouter) && name.size() > kRouter.size()) {
-    return PlaceName{Path::router, std::string(name.substr(kRouter.size()))};
-  }
-  if (name.starts_with(kDhcp) && name.size() > kDhcp.size()) {
-    return PlaceName{Path::dhcp, std::string(name.substr(kDhcp.size()))};
-  }
-  return std::nullopt;
-}
-
 PortIndex::PortIndex(std::shared_ptr<const Inventory> inventory)
     : inventory_(std::move(inventory)) {
   for (const auto& [id, port] : inventory_->ports) {

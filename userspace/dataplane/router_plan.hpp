@@ -17,15 +17,6 @@
 /// What the inventory wants of a router's or DHCP namespace, as plain values: no kernel in here.
 namespace metatap::dataplane {
 
-/// A namespace by Neutron's names: `qrouter-<router id>`, `qdhcp-<network id>`.
-struct PlaceName {
-  Path path = Path::router;
-  std::string id;  ///< of the router or the network
-  /// nullopt: another kind of namespace.
-  static std::optional<PlaceName> of(std::string_view namespace_name);
-  bool operator==(const PlaceName&) const = default;
-};
-
 /// The inventory by what is known inside a namespace. Control thread.
 class PortIndex {
  public:

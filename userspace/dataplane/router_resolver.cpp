@@ -6,17 +6,8 @@
 
 #include <algorithm>
 #include <cstring>
-#include <tuple>
 
 namespace metatap::dataplane {
-namespace {
-
-auto order(const AddressTable::Known& known) {
-  return std::tie(known.address, known.ifindex);
-}
-
-}  // namespace
-
 Address address_of(const sockaddr_storage& peer) {
   Address address;
   if (peer.ss_family == AF_INET) {
@@ -62,27 +53,6 @@ Caller MarkResolver::caller_of(int accepted_fd, const sockaddr_storage& peer) co
   return {origin, address.text()};
 }
 
-void AddressTable::sort() {
-  std::ranges::sort(known, {}, order);
-}
-
-std::shared_ptr<const Origin> AddressTable::find(const Address& address, unsigned ifindex) const {
-  const bool local = address.family == AF_INET6 && address.link_local();
-  const Known wanted{address, local ? ifindex : 0, nullptr};
-  const auto at = std::ranges::lower_bound(known, order(wanted), {}, order);
-  if (at != known.end() && order(*at) == order(wanted)) {
-    return at->origin;
-  }
-  for (const auto& device : devices) {
-    if (local ? device.ifindex == ifindex
-              : std::ranges::any_of(device.subnets,
-                                    [&](const auto& subnet) { return subnet.contains(address); })) {
-      return device.origin;
-    }
-  }
-  return nullptr;
-}
-
 Caller AddressResolver::caller_of(int, const sockaddr_storage& peer) const {
   unsigned ifindex = 0;
   if (peer.ss_family == AF_INET6) {
@@ -91,11 +61,12 @@ Caller AddressResolver::caller_of(int, const sockaddr_storage& peer) const {
     ifindex = v6.sin6_scope_id;
   }
   const auto address = address_of(peer);
-  auto origin = table_.get()->find(address, ifindex);
-  if (!origin) {
+  const auto tenant = table_.get()->find(address, ifindex);
+  const auto entry = slots_->find(tenant.slot);
+  if (!entry || entry->origin->owner != tenant.owner) {
     return {};
   }
-  return {std::move(origin), address.text()};
+  return {entry->origin, address.text()};
 }
 
 }  // namespace metatap::dataplane

@@ -29,9 +29,14 @@ mt_slot_owner text_of(const mt_slot& row) {
 
 }  // namespace
 
-SlotTable::SlotTable(const Maps* maps, std::uint32_t size, std::chrono::seconds quarantine)
-    : maps_(maps), addresses_(maps), allocator_(size, quarantine, MT_TAG_LOWEST), entries_(size) {
-  for (std::uint32_t slot = 1; maps_ != nullptr && slot < size; ++slot) {
+SlotTable::SlotTable(const Maps* maps, std::shared_ptr<CallerTable> callers,
+                     std::chrono::seconds quarantine)
+    : maps_(maps),
+      callers_(std::move(callers)),
+      addresses_(maps),
+      allocator_(callers_->slots(), quarantine, MT_TAG_LOWEST),
+      entries_(callers_->slots()) {
+  for (std::uint32_t slot = 1; maps_ != nullptr && slot < entries_.size(); ++slot) {
     const auto row = read(slot);
     if (!row || (row->kind == MT_KIND_FREE && row->generation == 0)) {
       continue;
@@ -67,13 +72,14 @@ Result<std::uint32_t> SlotTable::add(mt_slot row, std::shared_ptr<Origin> origin
   if (written) {
     written = clear_counters(*slot);
   }
-  origin->slot = *slot;
   addresses.number({});
   if (written) {
     written = addresses_.change(owner_of(*slot, row), {}, addresses);
   }
-  entries_[*slot].store(
-      std::make_shared<const Entry>(Entry{std::move(origin), row, std::move(addresses)}));
+  const auto entry =
+      std::make_shared<const Entry>(Entry{std::move(origin), row, std::move(addresses)});
+  entries_[*slot] = entry;
+  callers_->add(*slot, *entry);
   if (written) {
     written = write(*slot, row);
   }
@@ -95,10 +101,11 @@ Status SlotTable::adopt(std::uint32_t slot, mt_slot row, std::shared_ptr<Origin>
   if (auto taken = allocator_.adopt(slot); !taken) {
     return taken;
   }
-  origin->slot = slot;
   auto left = inherited_.extract(owner_of(slot, orphan.mapped()));
-  entries_[slot].store(std::make_shared<const Entry>(Entry{
-      std::move(origin), orphan.mapped(), left ? std::move(left.mapped()) : PortAddresses{}}));
+  const auto entry = std::make_shared<const Entry>(
+      Entry{std::move(origin), orphan.mapped(), left ? std::move(left.mapped()) : PortAddresses{}});
+  entries_[slot] = entry;
+  callers_->add(slot, *entry);
   auto updated = update(slot, row, std::move(addresses));
   if (!updated) {
     remove(slot);
@@ -131,8 +138,9 @@ Status SlotTable::update(std::uint32_t slot, mt_slot row, PortAddresses addresse
   }
   auto changed = addresses_.change(owner, entry->addresses, addresses);
   // What could not be written whole is tried again by the next update.
-  entries_[slot].store(std::make_shared<const Entry>(
-      Entry{entry->origin, row, changed ? std::move(addresses) : entry->addresses}));
+  entries_[slot] = std::make_shared<const Entry>(
+      Entry{entry->origin, row, changed ? std::move(addresses) : entry->addresses});
+  callers_->update(slot, *entries_[slot]);
   return changed;
 }
 
@@ -140,8 +148,8 @@ void SlotTable::remove(std::uint32_t slot) {
   if (slot == 0 || slot >= entries_.size()) {
     return;
   }
-  if (const auto entry = entries_[slot].exchange(nullptr)) {
-    entry->origin->revoked.store(true);
+  if (const auto entry = std::exchange(entries_[slot], nullptr)) {
+    callers_->revoke(slot);
     clear(slot, entry->row.generation, entry->addresses);
   }
 }
@@ -151,7 +159,7 @@ void SlotTable::rest(std::uint32_t slot) {
 }
 
 std::shared_ptr<const SlotTable::Entry> SlotTable::find(std::uint32_t slot) const {
-  return slot < entries_.size() ? entries_[slot].load(std::memory_order_acquire) : nullptr;
+  return slot < entries_.size() ? entries_[slot] : nullptr;
 }
 
 Result<mt_slot> SlotTable::read(std::uint32_t slot) const {

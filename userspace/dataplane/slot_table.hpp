@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -13,6 +12,7 @@
 #include <vector>
 
 #include "dataplane/address_maps.hpp"
+#include "dataplane/caller_table.hpp"
 #include "dataplane/port_addresses.hpp"
 #include "dataplane/slot_allocator.hpp"
 #include "metatap/abi/abi.h"
@@ -21,19 +21,16 @@
 
 namespace metatap::dataplane {
 
-/// The rows of mt_slots and what the daemon knows about each. The control thread writes; workers
-/// read with find(). Without BPF (`--steering=listen`) there are no rows, only numbers.
+/// The rows of mt_slots and what the daemon knows about each, told to the readers of `callers` as
+/// it changes. Control thread. Without BPF (`--steering=listen`) there are no rows, only numbers.
 class SlotTable {
  public:
-  struct Entry {
-    std::shared_ptr<Origin> origin;
-    mt_slot row{};            ///< as the daemon wrote it
-    PortAddresses addresses;  ///< with their indices; what was learned is in the kernel's maps
-  };
+  using Entry = SlotEntry;
 
-  /// `maps` outlives this; null, without BPF. Numbers that a pinned map has in use are not handed
-  /// out: they wait to be adopted or dropped.
-  SlotTable(const Maps* maps, std::uint32_t size, std::chrono::seconds quarantine);
+  /// As many numbers as `callers` has rows. `maps` outlives this; null, without BPF. Numbers that a
+  /// pinned map has in use are not handed out: they wait to be adopted or dropped.
+  SlotTable(const Maps* maps, std::shared_ptr<CallerTable> callers,
+            std::chrono::seconds quarantine);
 
   /// Takes a number, zeroes its counters, writes addresses and row and publishes the entry.
   /// `origin->slot` is set. The row's generation is given here, not by the caller.
@@ -51,7 +48,7 @@ class SlotTable {
   /// Sends a removed slot's number to rest, once nothing can speak for it any more.
   void rest(std::uint32_t slot);
 
-  /// Any thread. Null: nobody's.
+  /// Null: nobody's.
   [[nodiscard]] std::shared_ptr<const Entry> find(std::uint32_t slot) const;
   /// The row as it is in the kernel. Any thread; one system call.
   [[nodiscard]] Result<mt_slot> read(std::uint32_t slot) const;
@@ -61,6 +58,7 @@ class SlotTable {
   /// true and sends their numbers to rest.
   void drop_orphans(const std::function<bool(const mt_slot&)>& mine);
 
+  [[nodiscard]] const CallerTable& callers() const { return *callers_; }
   [[nodiscard]] const SlotAllocator& allocator() const { return allocator_; }
 
  private:
@@ -71,9 +69,10 @@ class SlotTable {
   [[nodiscard]] Status clear_counters(std::uint32_t slot) const;
 
   const Maps* maps_;
+  std::shared_ptr<CallerTable> callers_;
   AddressMaps addresses_;
   SlotAllocator allocator_;
-  std::vector<std::atomic<std::shared_ptr<const Entry>>> entries_;
+  std::vector<std::shared_ptr<const Entry>> entries_;
   std::map<std::uint32_t, mt_slot> orphans_;      ///< of an earlier process, not adopted yet
   std::map<SlotOwner, PortAddresses> inherited_;  ///< of an earlier process, not claimed yet
 };

@@ -26,6 +26,9 @@ std::string Steering::listener_name(const Place& place, const Address& shown, un
 Status Steering::open_listener(Place& place, const Address& shown, const GuestSocket& socket) {
   auto name = listener_name(place, shown, socket.ifindex);
   if (place.listeners.contains(name)) {
+    if (!frontend_.listening()) {
+      return {};
+    }
     auto diag = sys::SockDiag::open();
     const auto there = diag ? diag->listens(socket.address, MT_METADATA_PORT, socket.ifindex)
                             : Result<bool>(tl::make_unexpected(std::move(diag.error())));
@@ -50,8 +53,8 @@ Status Steering::open_listener(Place& place, const Address& shown, const GuestSo
     return named;
   }
   place.listeners.emplace(name, socket.ifindex);
-  frontend_.open(
-      GuestListener{*std::move(fd), std::move(name), place.resolver, next_worker_++, true});
+  frontend_.open(GuestListener{
+      *std::move(fd), std::move(name), {callers_by(), place.what}, next_worker_++, true});
   return {};
 }
 

@@ -83,6 +83,7 @@ class Steering {
                                               const PlacePlan& plan);
   /// Says it once, and does not try again.
   static void say_without_v6(Place& place, const Error& why);
+  [[nodiscard]] virtual CallerRule::By callers_by() const = 0;
   /// What a listener needs once it is bound, before it is given away.
   [[nodiscard]] virtual Status name_listener(const Place& /*place*/, int /*fd*/) { return {}; }
 

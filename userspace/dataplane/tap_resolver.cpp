@@ -46,8 +46,9 @@ Caller TapResolver::caller_of(int accepted_fd, const sockaddr_storage& peer) con
   if (!port.first_fixed.empty()) {
     return {entry->origin, port.first_fixed};
   }
-  auto chosen =
-      own != nullptr ? std::optional(own->address) : slots_->address_of(*alias, address.family);
+  auto chosen = own != nullptr ? std::optional(own->address)
+                : learned_     ? learned_->address_of(*alias, address.family)
+                               : std::nullopt;
   if (!chosen) {
     return {};
   }

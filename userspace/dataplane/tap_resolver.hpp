@@ -2,8 +2,9 @@
 #pragma once
 
 #include <memory>
+#include <utility>
 
-#include "dataplane/slot_table.hpp"
+#include "dataplane/callers.hpp"
 #include "metatap/origin.hpp"
 
 namespace metatap::dataplane {
@@ -12,7 +13,9 @@ namespace metatap::dataplane {
 /// origin, with the socket's mark as a second witness. Thread-safe.
 class TapResolver : public CallerResolver {
  public:
-  explicit TapResolver(std::shared_ptr<const SlotTable> slots) : slots_(std::move(slots)) {}
+  TapResolver(std::shared_ptr<const CallerView> slots,
+              std::shared_ptr<const LearnedAddresses> learned)
+      : slots_(std::move(slots)), learned_(std::move(learned)) {}
 
   /// The address is the fixed one that the guest asked from, else the port's first fixed one: never
   /// what a guest may choose (link-local, an address pair's, learned), unless the port has no fixed
@@ -20,7 +23,8 @@ class TapResolver : public CallerResolver {
   [[nodiscard]] Caller caller_of(int accepted_fd, const sockaddr_storage& peer) const override;
 
  private:
-  std::shared_ptr<const SlotTable> slots_;
+  std::shared_ptr<const CallerView> slots_;
+  std::shared_ptr<const LearnedAddresses> learned_;
 };
 
 }  // namespace metatap::dataplane

@@ -90,6 +90,8 @@ bool Listener::accept_batch(const std::shared_ptr<Listener>& self, Shard& shard)
       }
     } else if (errno == EAGAIN) {
       return true;
+    } else if (errno == EINVAL) {
+      return false;  // whoever else holds it has ended its listening, for the moment or for good
     } else if (errno != EINTR && errno != ECONNABORTED && !shard.accept_failed(self->name, errno)) {
       return false;
     }

@@ -79,7 +79,7 @@ class ProxyStage::GuestSession final : public http::ClientHandler {
   }
 
   [[nodiscard]] bool permitted() override {
-    if (caller_.origin->revoked.load(std::memory_order_relaxed)) {
+    if (caller_.origin->revoked()) {
       ++counters_.revoked;
       return false;
     }
@@ -212,7 +212,7 @@ class ProxyStage::GuestAcceptor final : public http::Acceptor {
                                                             unsigned worker) override {
     WorkerCounters& counters = shared_->counters[worker];
     Caller caller = resolver_->caller_of(fd, peer);
-    if (!caller.origin || caller.origin->revoked.load(std::memory_order_relaxed)) {
+    if (!caller.origin || caller.origin->revoked()) {
       ++counters.unidentified;
       return nullptr;
     }
@@ -263,10 +263,10 @@ ProxyStage::ProxyStage(http::Workers& workers, Handler& next, ProxyOptions optio
 
 ProxyStage::~ProxyStage() = default;
 
-void ProxyStage::open(GuestListener listener) {
+void ProxyStage::open(GuestListener listener, std::shared_ptr<const CallerResolver> resolver) {
   http::tune_listener(listener.fd.get());
   server_.open(listener.worker, std::move(listener.fd), std::move(listener.name),
-               std::make_shared<GuestAcceptor>(shared_, std::move(listener.resolver)),
+               std::make_shared<GuestAcceptor>(shared_, std::move(resolver)),
                listener.alone ? http::Share::out : http::Share::keep);
 }
 

@@ -34,17 +34,20 @@ namespace metatap::proxy {
 /// that come all at once most are reset.
 ///
 /// Any thread may call. The workers and `next` must outlive the stage.
-class ProxyStage final : public GuestFrontend {
+class ProxyStage {
  public:
   /// `key`: signs the port tag for a `next` that leads to another process; in this one no tag needs
   /// a signature.
   ProxyStage(http::Workers& workers, Handler& next, ProxyOptions options,
              std::optional<PortTagKey> key = {});
-  ~ProxyStage() override;
+  ~ProxyStage();
+  ProxyStage(const ProxyStage&) = delete;
+  ProxyStage& operator=(const ProxyStage&) = delete;
 
-  void open(GuestListener listener) override;
-  void close(const std::string& name) override;
-  [[nodiscard]] unsigned workers() const override { return server_.workers(); }
+  /// Accepts from now on; `resolver` says whose the connections are.
+  void open(GuestListener listener, std::shared_ptr<const CallerResolver> resolver);
+  /// Its descriptor is closed when this returns, and so are the connections accepted from it.
+  void close(const std::string& name);
 
   /// Nothing new comes in, what runs goes on: http::SocketServer::drain().
   void drain() { server_.drain(); }

@@ -50,8 +50,11 @@ class AdminTest : public testing::Test {
                   {"listeners", {{{"name", "one"}, {"open", true}}}},
                   {"drops", {{"no_slot", 3}}}};
     });
-    registry_.add_port_facts([](const Port& port) -> Json {
-      return {{"state", port.id == "p-1" ? "attached" : "no device"}};
+    registry_.set_elsewhere([](Registry::View view) -> boost::asio::awaitable<Json> {
+      co_return view == Registry::View::ports
+          ? Json::array({{{"port", "p-1"}, {"state", "attached"}},
+                         {{"port", "p-2"}, {"state", "no device"}}})
+          : Json();
     });
     registry_.add_health("bpf", [this] { return problem_; });
     registry_.add_findings(

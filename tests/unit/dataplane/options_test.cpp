@@ -21,7 +21,7 @@ TEST(DataPlaneOptions, HasDefaults) {
   EXPECT_EQ(options.when_down, WhenDown::pass);
   EXPECT_EQ(options.quarantine, std::chrono::seconds(64));
   EXPECT_TRUE(options.routers);
-  EXPECT_EQ(options.journal, "/run/metatap/namespaces.journal");
+  EXPECT_EQ(options.journal, "/run/metatap/dataplane/namespaces.journal");
   EXPECT_TRUE(options.may_steer("anything")) << "without patterns the inventory alone decides";
 }
 
@@ -36,8 +36,8 @@ TEST(DataPlaneOptions, ReadsItsGroup) {
   EXPECT_EQ(options.when_down, WhenDown::refuse);
   EXPECT_EQ(options.syn_rate, 0U);
   EXPECT_FALSE(options.routers);
-  EXPECT_EQ(options.journal, "/run/mt1/namespaces.journal");
-  EXPECT_EQ(options.rcu.record, "/run/mt1/rcu_expedited.before");
+  EXPECT_EQ(options.journal, "/run/mt1/dataplane/namespaces.journal");
+  EXPECT_EQ(options.rcu.record, "/run/mt1/dataplane/rcu_expedited.before");
   EXPECT_TRUE(options.may_steer("tap12345678-9a"));
   EXPECT_TRUE(options.may_steer("vnet3"));
   EXPECT_FALSE(options.may_steer("vnet33"));

@@ -21,6 +21,7 @@ using ::testing::IsEmpty;
 struct NoFrontend final : GuestFrontend {
   void open(GuestListener) override {}
   void close(const std::string&) override {}
+  void publish(const PlaceName&, AddressTable) override {}
   [[nodiscard]] unsigned workers() const override { return 1; }
 };
 
@@ -64,6 +65,9 @@ class FakeSteering final : public Steering {
   void disconnect(Place&, PlaceDevice&, bool) override {}
   std::string_view attach_of(const PlaceDevice&) const override { return "fake"; }
 
+ protected:
+  CallerRule::By callers_by() const override { return CallerRule::By::mark; }
+
  private:
   static mt_slot row(std::uint32_t kind) {
     mt_slot row{};
@@ -83,7 +87,7 @@ RouterSource source(const std::string& port, const std::string& address) {
 class PlaceDevicesTest : public ::testing::Test {
  protected:
   PlaceDevicesTest() {
-    core_.slots = std::make_shared<SlotTable>(&fake_.maps, 64, 60s);
+    core_.slots = std::make_shared<SlotTable>(&fake_.maps, CallerTable::create(64).value(), 60s);
     for (auto* place : {&first_, &second_}) {
       place->name = place == &first_ ? "qrouter-1" : "qrouter-2";
     }
@@ -173,7 +177,7 @@ TEST_F(PlaceDevicesTest, APortThatChangedIsANewIdentityAndOthersGoOn) {
   const auto b = ports.at("b").slot();
   const auto old = ports.at("a").slot();
   ASSERT_TRUE(settle(first_, plan({source("a", "10.0.0.7"), source("b", "10.0.0.6")})));
-  EXPECT_TRUE(a->revoked);
+  EXPECT_TRUE(a->revoked());
   EXPECT_NE(ports.at("a").slot(), old);
   EXPECT_EQ(ports.at("b").slot(), b);
   EXPECT_THAT(first_.retired, ElementsAre(old));
@@ -198,7 +202,7 @@ TEST_F(PlaceDevicesTest, WhatGoesLeavesNoRow) {
   ASSERT_TRUE(settle(first_, plan({source("a", "10.0.0.5")})));
   const auto origin = first_.devices.at(7).binding.origin();
   devices_.drop_all(first_, false);
-  EXPECT_TRUE(origin->revoked);
+  EXPECT_TRUE(origin->revoked());
   EXPECT_EQ(first_.retired.size(), 2U);
   for (const auto slot : first_.retired) {
     EXPECT_EQ(fake_.maps.slots.get(slot).value()->kind, static_cast<std::uint32_t>(MT_KIND_FREE));

@@ -28,33 +28,40 @@ sockaddr_storage peer(std::string_view text, unsigned scope = 0) {
   return storage;
 }
 
-std::shared_ptr<Origin> origin(std::string port_id) {
-  auto made = std::make_shared<Origin>();
-  made->port_id = std::move(port_id);
-  return made;
+std::shared_ptr<const CallerView> view_of(const CallerTable& table) {
+  return CallerView::map(table.fd(), table.slots()).value();
 }
 
 class AddressResolverTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    auto table = std::make_shared<AddressTable>();
-    const auto add = [&](std::string_view text, unsigned ifindex, const std::string& port) {
-      table->known.push_back({*Address::parse(text), ifindex, origin(port)});
+    AddressTable table;
+    const auto a = tenant("a"), b = tenant("b");
+    const auto add = [&](std::string_view text, unsigned ifindex, AddressTable::Tenant who) {
+      table.known.push_back({*Address::parse(text), ifindex, who});
     };
-    add("10.0.0.10", 0, "a");
-    add("10.1.0.10", 0, "b");
-    add("fd00::10", 0, "a");
-    add("fe80::f816:3eff:fe00:10", 5, "a");
-    add("fe80::f816:3eff:fe00:10", 6, "b");
-    table->devices.push_back(
-        {5, {{*Address::parse("10.0.0.0"), 24}, {*Address::parse("fd00::"), 64}}, origin("")});
-    table->sort();
-    resolver_.publish(std::move(table));
+    add("10.0.0.10", 0, a);
+    add("10.1.0.10", 0, b);
+    add("fd00::10", 0, a);
+    add("fe80::f816:3eff:fe00:10", 5, a);
+    add("fe80::f816:3eff:fe00:10", 6, b);
+    table.devices.push_back(
+        {5, {{*Address::parse("10.0.0.0"), 24}, {*Address::parse("fd00::"), 64}}, tenant("")});
+    table.sort();
+    resolver_.publish(std::make_shared<const AddressTable>(std::move(table)));
+  }
+  AddressTable::Tenant tenant(std::string port_id) {
+    auto origin = std::make_shared<Origin>();
+    origin->port_id = std::move(port_id);
+    callers_->add(next_, {origin, {}, {}});
+    return {next_++, origin->owner};
   }
   Caller ask(std::string_view text, unsigned scope = 0) {
     return resolver_.caller_of(-1, peer(text, scope));
   }
-  AddressResolver resolver_;
+  std::uint32_t next_ = 16;
+  std::shared_ptr<CallerTable> callers_ = CallerTable::create(64).value();
+  AddressResolver resolver_{view_of(*callers_)};
 };
 
 TEST_F(AddressResolverTest, KnowsPortsByAddress) {
@@ -86,9 +93,17 @@ TEST(AddressOf, MappedV4IsV4) {
   EXPECT_EQ(address_of(peer("::ffff:10.0.0.1")).text(), "10.0.0.1");
 }
 
+TEST_F(AddressResolverTest, WhoeverHasTheNumberNextIsNotTheOneBefore) {
+  auto other = std::make_shared<Origin>();
+  callers_->revoke(16);
+  EXPECT_EQ(ask("10.0.0.10").origin, nullptr);
+  callers_->add(16, {other, {}, {}});
+  EXPECT_EQ(ask("10.0.0.10").origin, nullptr);
+}
+
 TEST(MarkResolver, NoTagIsNobody) {
-  const auto slots = std::make_shared<SlotTable>(nullptr, 64, std::chrono::seconds(1));
-  const MarkResolver resolver(slots, {Path::router, "r"});
+  const auto callers = CallerTable::create(64).value();
+  const MarkResolver resolver(view_of(*callers), {Path::router, "r"});
   EXPECT_EQ(resolver.caller_of(-1, peer("10.0.0.1")).origin, nullptr);
 }
 

@@ -63,6 +63,8 @@ class ProxyTest : public ::testing::TestWithParam<bool> {
   void start(ProxyOptions options = {}, std::shared_ptr<Origin> who = origin(),
              FunctionHandler::Function function = echo) {
     origin_ = std::move(who);
+    origin_->owner = 1;
+    origin_->holds = holds_;
     resolver_ = std::make_shared<OneCaller>(Caller{origin_, "10.0.0.5"});
     handler_.emplace(std::move(function), GetParam());
     stage_.emplace(workers_, *handler_, options,
@@ -76,9 +78,8 @@ class ProxyTest : public ::testing::TestWithParam<bool> {
     listener.fd = std::move(*http::listen_tcp({"127.0.0.1", 0}));
     const auto port = http::bound_port(listener.fd.get());
     listener.name = name;
-    listener.resolver = resolver_;
     listener.worker = worker;
-    stage_->open(std::move(listener));
+    stage_->open(std::move(listener), resolver_);
     return port;
   }
   Client client() { return Client::tcp(port_); }
@@ -92,6 +93,7 @@ class ProxyTest : public ::testing::TestWithParam<bool> {
   std::string key_;  ///< the port tag's; empty: none
   http::Workers workers_{2};
   std::optional<FunctionHandler> handler_;
+  std::shared_ptr<Ownership> holds_ = std::make_shared<Ownership>(1);
   std::shared_ptr<Origin> origin_;
   std::shared_ptr<OneCaller> resolver_;
   std::optional<ProxyStage> stage_;
@@ -287,7 +289,7 @@ TEST_P(ProxyTest, ClosesWhenThePortIsRevoked) {
   Client one = client();
   one.send("GET /1 HTTP/1.1\r\n\r\n");
   EXPECT_EQ(status_of(one.read_response()), 200U);
-  origin_->revoked = true;
+  holds_->store(2);  // another's
   one.send("GET /2 HTTP/1.1\r\n\r\n");
   EXPECT_EQ(one.read_all(), "");
   EXPECT_TRUE(one.ended());
@@ -498,8 +500,7 @@ class SplitProxyTest : public ::testing::Test {
     GuestListener listener;
     listener.fd = std::move(*http::listen_tcp({"127.0.0.1", 0}));
     port_ = http::bound_port(listener.fd.get());
-    listener.resolver = std::make_shared<OneCaller>(Caller{origin(), "10.0.0.5"});
-    stage_->open(std::move(listener));
+    stage_->open(std::move(listener), std::make_shared<OneCaller>(Caller{origin(), "10.0.0.5"}));
   }
   UniqueFd agent() {
     UniqueFd fd = std::move(*http::listen_unix({directory_.file("agent.sock")}));

@@ -1,0 +1,546 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "apps/supervisor.hpp"
+
+#include <algorithm>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <chrono>
+#include <csignal>
+#include <deque>
+#include <map>
+#include <utility>
+
+#include "admin/registry.hpp"
+#include "apps/belongings.hpp"
+#include "apps/listeners.hpp"
+#include "apps/reload.hpp"
+#include "apps/run_directory.hpp"
+#include "apps/views.hpp"
+#include "apps/worker_process.hpp"
+#include "base/log.hpp"
+#include "base/log_level.hpp"
+#include "dataplane/core.hpp"
+#include "dataplane/hooks.hpp"
+#include "dataplane/router_data_plane.hpp"
+#include "dataplane/tap_data_plane.hpp"
+#include "inventory/difference.hpp"
+#include "sys/notify.hpp"
+
+namespace metatap::apps {
+namespace asio = boost::asio;
+using namespace std::chrono_literals;
+using std::chrono::steady_clock;
+
+namespace {
+
+constexpr auto kArrival = 50ms;  ///< handshakes that have begun are over by then, and accepted
+constexpr auto kDrained = 1s;    ///< how much longer than its requests a worker may take to end
+// The gate closes when so many in a row have died that never served, or so many in so short a time.
+constexpr unsigned kStillborn = 3, kDeaths = 8;
+constexpr auto kShortTime = 10s;
+constexpr auto kLook = 5s;
+constexpr auto kMostStart = 120s;   ///< of one that reads its database
+constexpr auto kMostSilence = 30s;  ///< of a worker, which says something every five
+constexpr std::chrono::milliseconds kFirstPause = 1s, kLongestPause = 30s;
+
+std::string sentence(const sys::Child::End& end) {
+  return "has ended with " + end.reason;
+}
+
+}  // namespace
+
+/// Members are in the order of their dependence: each may use those above it and is destroyed
+/// before them.
+struct Supervisor::Impl {
+  explicit Impl(Settings its_settings)
+      : settings(std::move(its_settings)),
+        signals(control),
+        watchdog(control),
+        pause(control),
+        ear(control),
+        listeners(std::max(settings.proxy.workers, 1U)),
+        drain_time(settings.drain_time),
+        reload(*settings.config) {}
+
+  using Id = WorkerProcess::Id;
+
+  const Settings settings;
+  asio::io_context control{1};
+  asio::signal_set signals;
+  asio::steady_timer watchdog, pause, ear;
+  Listeners listeners;
+  std::shared_ptr<const Inventory> ports = std::make_shared<const Inventory>();
+  std::shared_ptr<dataplane::Core> core;
+  std::unique_ptr<dataplane::Reconciler> reconciler;
+  std::unique_ptr<dataplane::TapDataPlane> tap;
+  std::unique_ptr<dataplane::RouterDataPlane> router;
+  admin::Registry registry;  ///< of the data plane's views
+
+  std::map<Id, std::unique_ptr<WorkerProcess>> workers;
+  Id last_id = 0;
+  Id serving = 0;  ///< 0: none
+  Id coming = 0;   ///< has been started and is not ready; 0: none
+  std::uint64_t deaths = 0;
+  unsigned stillborn = 0;                     ///< in a row
+  std::deque<steady_clock::time_point> died;  ///< lately
+  unsigned pauses = 0;                        ///< in a row
+  Status outcome;                             ///< of the start
+  bool stopping = false, hurry = false;
+  std::chrono::seconds drain_time{5};
+  Reload reload;
+  RunDirectory run_directory;
+
+  Status start();
+  Status start_core();
+  Status start_dataplane();
+  void obey_signals();
+  void keep_telling_the_watchdog(std::chrono::microseconds interval);
+  void stop();
+
+  Status start_worker();
+  void try_again();
+  void wait_and_try_again(std::chrono::milliseconds how_long);
+  void replace_worker();
+  void reload_all();
+  void toggle_debug();
+  void worker_ended(Id id, const sys::Child::End& end);
+  void worker_serves(Id id);
+  Status take(Id id, const channel::Frame& frame);
+  Status take_news(Id id, const channel::Frame& frame);
+  void answer_settle(Id id, std::uint64_t question);
+  [[nodiscard]] std::string document(channel::View view) const;
+  void keep_listening_to_workers();
+  [[nodiscard]] channel::Drain drain(std::chrono::milliseconds arrival) const;
+  void end_workers();
+};
+
+// ---- what the data plane is and does ----
+
+Status Supervisor::Impl::start_core() {
+  auto made = settings.options.steering == Steering::listen
+                  ? dataplane::Core::without_bpf(settings.dataplane)
+                  : dataplane::Core::with_bpf(settings.dataplane);
+  if (!made) {
+    return tl::make_unexpected(std::move(made.error()));
+  }
+  core = *std::move(made);
+  return {};
+}
+
+Status Supervisor::Impl::start_dataplane() {
+  reconciler = std::make_unique<dataplane::Reconciler>(control, settings.dataplane.rcu);
+  if (core->programs) {
+    tap = std::make_unique<dataplane::TapDataPlane>(core, *reconciler, control, listeners);
+    if (auto started = tap->start(ports); !started) {
+      return started;
+    }
+    show(registry, *tap);
+  }
+  router = std::make_unique<dataplane::RouterDataPlane>(core, *reconciler, control, listeners);
+  if (auto started = router->start(ports); !started) {
+    return started;
+  }
+  show(registry, *router);
+  return {};
+}
+
+/// JSON, as admin::Registry::Elsewhere has it.
+std::string Supervisor::Impl::document(channel::View view) const {
+  admin::Json json;
+  switch (view) {
+    case channel::View::status:
+      json = registry.status();
+      break;
+    case channel::View::metrics:
+      json = registry.metrics();
+      break;
+    case channel::View::findings:
+      json = registry.findings();
+      break;
+    case channel::View::ports:
+      json = tap ? port_rows(*tap) : admin::Json::array();
+      break;
+    case channel::View::problems:
+      json = registry.problems();
+      break;
+  }
+  return json.dump(-1, ' ', false, admin::Json::error_handler_t::replace);
+}
+
+// ---- workers ----
+
+Status Supervisor::Impl::start_worker() {
+  auto made =
+      WorkerProcess::start(++last_id, control, settings.options, core->slots,
+                           {[this](Id id, const channel::Frame& frame) { return take(id, frame); },
+                            [this](Id id, const sys::Child::End& end) { worker_ended(id, end); }});
+  if (!made) {
+    return tl::make_unexpected(std::move(made.error()));
+  }
+  coming = last_id;
+  workers.emplace(coming, *std::move(made));
+  return {};
+}
+
+void Supervisor::Impl::try_again() {
+  if (auto started = start_worker(); !started) {
+    log::error("{}", started.error().message);
+    wait_and_try_again(kLongestPause);
+  }
+}
+
+void Supervisor::Impl::wait_and_try_again(std::chrono::milliseconds how_long) {
+  pause.expires_after(how_long);
+  pause.async_wait([this](boost::system::error_code error) {
+    if (!error && !stopping) {
+      try_again();
+    }
+  });
+}
+
+void Supervisor::Impl::replace_worker() {
+  if (coming != 0) {
+    log::warn("a worker is coming already");
+    return;
+  }
+  if (auto started = start_worker(); !started) {
+    log::error("{}; the old worker goes on", started.error().message);
+  }
+}
+
+/// A replacement that does not come up leaves the old one in place; for one that served, another is
+/// started: at once, or, if that has not helped several times, with the gate closed and after a
+/// pause.
+void Supervisor::Impl::worker_ended(Id id, const sys::Child::End& end) {
+  const auto found = workers.find(id);
+  if (found == workers.end() || stopping) {
+    return;
+  }
+  const std::shared_ptr<WorkerProcess> gone = std::move(found->second);
+  workers.erase(found);
+  asio::post(control, [gone] {});  // it is the one that called
+  const bool was_coming = std::exchange(coming, coming == id ? 0 : coming) == id;
+  if (was_coming && serving != 0) {
+    log::error("the new worker {} {} before it was ready; the old one goes on", gone->pid(),
+               sentence(end));
+    return;
+  }
+  if (was_coming && !router) {  // the first of all
+    outcome = fail(end.status == 78 ? ErrorCode::invalid : ErrorCode::unavailable,
+                   "the worker " + sentence(end) + " before it was ready");
+    control.stop();
+    return;
+  }
+  if (id != serving && !was_coming) {
+    log::info("the former worker {} {}", gone->pid(), sentence(end));
+    return;
+  }
+  serving = 0;
+  listeners.serve_by(nullptr);
+  ++deaths;
+  log::error("worker {} {}", gone->pid(), sentence(end));
+  if (coming != 0) {
+    return;  // its successor is on its way
+  }
+  stillborn = was_coming ? stillborn + 1 : 0;
+  died.push_back(steady_clock::now());
+  while (died.back() - died.front() > kShortTime) {
+    died.pop_front();
+  }
+  if (listeners.listening() && stillborn < kStillborn && died.size() < kDeaths) {
+    try_again();
+    return;
+  }
+  if (listeners.listening()) {
+    log::error("one worker after the other died: guests are left to the other path");
+    listeners.close_gate();
+  }
+  pauses = gone->age() > kShortTime ? 0 : pauses;
+  wait_and_try_again(std::min(kLongestPause, kFirstPause * (1 << std::min(pauses++, 5U))));
+}
+
+void Supervisor::Impl::worker_serves(Id id) {
+  if (id != coming) {
+    return;
+  }
+  coming = 0;
+  stillborn = 0;
+  const auto former = workers.find(std::exchange(serving, id));
+  if (!router) {
+    if (outcome = start_dataplane(); !outcome) {
+      control.stop();
+      return;
+    }
+  }
+  listeners.serve_by(&workers.at(id)->link());
+  if (!listeners.listening()) {
+    log::info("worker {} serves: guests are ours again", workers.at(id)->pid());
+    listeners.open_gate();
+  }
+  if (former != workers.end()) {
+    log::info("worker {} serves, worker {} finishes what it has", workers.at(id)->pid(),
+              former->second->pid());
+    former->second->link().send(drain(0ms));
+  }
+}
+
+Status Supervisor::Impl::take(Id id, const channel::Frame& frame) {
+  if (!workers.contains(id)) {
+    return {};  // it has ended, and these are its last words
+  }
+  switch (static_cast<channel::Type>(frame.type)) {
+    case channel::Type::hello: {
+      const auto hello = channel::message_of<channel::Hello>(frame);
+      if (!hello) {
+        return tl::make_unexpected(hello.error());
+      }
+      workers.at(id)->welcome(core->slots->callers(), deaths);
+      return {};
+    }
+    case channel::Type::inventory:
+      return take_news(id, frame);
+    case channel::Type::serving:
+      return channel::message_of<channel::Serving>(frame).map(
+          [&](const auto&) { worker_serves(id); });
+    case channel::Type::settle:
+      return channel::message_of<channel::Settle>(frame).map(
+          [&](const auto& settle) { answer_settle(id, settle.question); });
+    case channel::Type::beat:
+      return channel::message_of<channel::Beat>(frame).map([](const auto&) {});
+    case channel::Type::look:
+      return channel::message_of<channel::Look>(frame).map([&](const auto& look) {
+        workers.at(id)->link().send(channel::Seen{look.question, document(look.view)});
+      });
+    default:
+      return fail(ErrorCode::invalid,
+                  "it said something unknown: kind " + std::to_string(frame.type));
+  }
+}
+
+Status Supervisor::Impl::take_news(Id id, const channel::Frame& frame) {
+  auto news = channel::message_of<channel::InventoryNews>(frame);
+  if (!news) {
+    return tl::make_unexpected(std::move(news.error()));
+  }
+  if (auto good = channel::check(*news); !good) {
+    return good;
+  }
+  if (id != serving && id != coming) {
+    return {};  // what a former worker says is old
+  }
+  const bool whole = news->whole;
+  auto change =
+      channel::follow(whole ? std::make_shared<const Inventory>() : ports, *std::move(news));
+  if (whole) {
+    change = difference(ports, change.after);
+  }
+  ports = change.after;
+  if (tap) {
+    tap->apply(change);
+  }
+  if (router) {
+    router->apply(change);
+  }
+  return {};
+}
+
+void Supervisor::Impl::answer_settle(Id id, std::uint64_t question) {
+  const auto answer = [this, id, question](std::vector<std::string> problems) {
+    if (const auto worker = workers.find(id); worker != workers.end()) {
+      worker->second->link().send(channel::Settled{question, std::move(problems)});
+    }
+  };
+  if (reconciler) {
+    reconciler->queue.when_done(answer);
+  } else {
+    answer({});
+  }
+}
+
+/// One that does not turn any more serves nobody, and does not know it.
+void Supervisor::Impl::keep_listening_to_workers() {
+  ear.expires_after(kLook);
+  ear.async_wait([this](boost::system::error_code error) {
+    if (error) {
+      return;
+    }
+    for (const auto& [id, worker] : workers) {
+      if (worker->silence() > (id == coming ? kMostStart : kMostSilence)) {
+        log::error("worker {} has not been heard of for {} s; it is ended", worker->pid(),
+                   std::chrono::duration_cast<std::chrono::seconds>(worker->silence()).count());
+        worker->kill();
+      }
+    }
+    keep_listening_to_workers();
+  });
+}
+
+channel::Drain Supervisor::Impl::drain(std::chrono::milliseconds arrival) const {
+  return {static_cast<std::uint32_t>(arrival.count()),
+          static_cast<std::uint32_t>(std::chrono::milliseconds(drain_time).count())};
+}
+
+/// All finish what they have, and those that do not are ended.
+void Supervisor::Impl::end_workers() {
+  listeners.serve_by(nullptr);
+  const auto arrival = tap || router ? kArrival : 0ms;
+  for (const auto& [id, worker] : workers) {
+    worker->link().send(drain(arrival));
+  }
+  auto end = steady_clock::now() + arrival + drain_time + kDrained;
+  control.restart();
+  while (!workers.empty() && steady_clock::now() < end) {
+    control.run_one_for(50ms);
+    if (std::exchange(hurry, false)) {
+      control.restart();
+      end = std::min(end, steady_clock::now() + kDrained);
+    }
+    std::erase_if(workers, [](const auto& one) { return one.second->ended().has_value(); });
+  }
+  if (!workers.empty()) {
+    log::warn("a worker has not ended; it is killed");
+  }
+  workers.clear();
+}
+
+// ---- the process ----
+
+Status Supervisor::Impl::start() {
+  const auto user = settings.unprivileged_user();
+  if (!user) {
+    return tl::make_unexpected(user.error());
+  }
+  if (auto claimed = run_directory.claim(settings.run_path, settings.options); !claimed) {
+    return claimed;
+  }
+  if (auto handed = hand_over(settings, *user); !handed) {
+    return handed;
+  }
+  if (auto started = start_core(); !started) {
+    return started;
+  }
+  if (auto started = start_worker(); !started) {
+    return started;
+  }
+  while (serving == 0 && !control.stopped()) {
+    control.run_one();
+  }
+  if (outcome && !stopping) {
+    keep_listening_to_workers();
+    if (const auto interval = sys::watchdog_interval()) {
+      keep_telling_the_watchdog(*interval / 2);
+    }
+  }
+  return outcome;
+}
+
+void Supervisor::Impl::keep_telling_the_watchdog(std::chrono::microseconds interval) {
+  sys::notify_watchdog();
+  watchdog.expires_after(interval);
+  watchdog.async_wait([this, interval](boost::system::error_code error) {
+    if (!error) {
+      keep_telling_the_watchdog(interval);
+    }
+  });
+}
+
+void Supervisor::Impl::obey_signals() {
+  signals.async_wait([this](boost::system::error_code error, int number) {
+    if (error) {
+      return;
+    }
+    if (number == SIGHUP || number == SIGUSR1) {
+      number == SIGHUP ? reload_all() : toggle_debug();
+      obey_signals();
+      return;
+    }
+    const auto* const name = number == SIGINT ? "SIGINT" : "SIGTERM";
+    hurry = std::exchange(stopping, true);
+    if (hurry) {
+      log::info("{} again: requests in progress are cut off", name);
+      for (const auto& [id, worker] : workers) {
+        worker->link().send(channel::Drain{});
+      }
+    } else {
+      log::info("stopping: {}", name);
+    }
+    control.stop();
+    obey_signals();
+  });
+}
+
+/// What the worker goes by it reads anew by being another one.
+void Supervisor::Impl::reload_all() {
+  const auto read = Settings::read(settings.options);
+  reload.config(read.map([](const auto& fresh) { return *fresh.config; }), [&] {
+    drain_time = read->drain_time;
+    log::set_debug(read->debug);
+  });
+  if (read) {
+    replace_worker();
+  }
+}
+
+void Supervisor::Impl::toggle_debug() {
+  log::set_debug(!log::debugging());
+  log::info("SIGUSR1: debug lines are {}", log::debugging() ? "written" : "not written any more");
+  for (const auto& [id, worker] : workers) {
+    ::kill(worker->pid(), SIGUSR1);
+  }
+}
+
+/// From the guests' side inwards: nothing new comes in, what is under way finishes.
+void Supervisor::Impl::stop() {
+  sys::notify_stopping();
+  watchdog.cancel();
+  pause.cancel();
+  ear.cancel();
+  if (tap) {
+    tap->turn_away();
+  }
+  if (router) {
+    router->turn_away();
+  }
+  stopping = true;
+  end_workers();
+  if (tap) {
+    tap->stop(core->at_the_end());
+  }
+  if (router) {
+    router->stop();
+  }
+  if (core) {
+    core->end();
+  }
+}
+
+Supervisor::Supervisor(Settings settings) : impl_(std::make_unique<Impl>(std::move(settings))) {}
+Supervisor::~Supervisor() = default;
+
+Status Supervisor::run() {
+  auto& impl = *impl_;
+  for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGUSR1}) {
+    impl.signals.add(number);
+  }
+  std::signal(SIGUSR2, SIG_IGN);
+  if (impl.settings.debug) {
+    log::set_debug(true);
+  }
+  impl.obey_signals();
+  std::signal(SIGPIPE, SIG_IGN);
+  const auto began = steady_clock::now();
+  const auto status = impl.start();
+  if (status && !impl.stopping) {
+    const auto took =
+        std::chrono::duration_cast<std::chrono::milliseconds>(steady_clock::now() - began);
+    log::info("ready after {} ms", took.count());
+    sys::notify_ready("serving");
+    impl.control.run();
+  }
+  impl.stop();
+  return status;
+}
+
+}  // namespace metatap::apps

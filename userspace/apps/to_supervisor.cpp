@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "apps/to_supervisor.hpp"
+
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <utility>
+
+#include "apps/version.hpp"
+#include "base/log.hpp"
+#include "dataplane/learned_addresses.hpp"
+
+namespace metatap::apps {
+namespace {
+
+namespace asio = boost::asio;
+using namespace std::chrono_literals;
+
+constexpr auto kBeat = 5s;
+constexpr auto kLookPatience = 10s;
+constexpr auto kSettlePatience = 3600s;  ///< a thousand routers may be before us
+
+channel::View view_of(admin::Registry::View view) {
+  using enum admin::Registry::View;
+  switch (view) {
+    case status:
+      return channel::View::status;
+    case metrics:
+      return channel::View::metrics;
+    case findings:
+      return channel::View::findings;
+    case ports:
+      return channel::View::ports;
+    case problems:
+      break;
+  }
+  return channel::View::problems;
+}
+
+/// Has `use` take the message that the frame is said to be.
+template <class Message, class F>
+Status with(const channel::Frame& frame, F&& use) {
+  auto message = channel::message_of<Message>(frame);
+  if (!message) {
+    return tl::make_unexpected(std::move(message.error()));
+  }
+  use(*std::move(message));
+  return {};
+}
+
+}  // namespace
+
+ToSupervisor::ToSupervisor(asio::io_context& control, channel::Socket socket,
+                           proxy::ProxyStage& proxy, Orders orders)
+    : control_(control),
+      proxy_(proxy),
+      orders_(std::move(orders)),
+      link_(control, std::move(socket)),
+      beat_(control) {
+  link_.start([this](channel::Frame frame) { return take(std::move(frame)); },
+              [this](Error error) { orders_.lost(std::move(error)); });
+  link_.send(channel::Hello{version_of("metatap-worker")});
+  keep_beating();
+}
+
+void ToSupervisor::keep_beating() {
+  beat_.expires_after(kBeat);
+  beat_.async_wait([this](boost::system::error_code error) {
+    if (!error) {
+      link_.send(channel::Beat{});
+      keep_beating();
+    }
+  });
+}
+
+void ToSupervisor::tell(const Inventory& ports) {
+  link_.send(channel::news_of(ports));
+}
+
+void ToSupervisor::tell(const InventoryChange& change) {
+  if (auto news = channel::news_of(change); !news.empty()) {
+    link_.send(news);
+  }
+}
+
+void ToSupervisor::serving() {
+  link_.send(channel::Serving{});
+}
+
+Status ToSupervisor::take(channel::Frame frame) {
+  switch (static_cast<channel::Type>(frame.type)) {
+    case channel::Type::welcome:
+      return welcome(std::move(frame));
+    case channel::Type::listen:
+      return listen(std::move(frame));
+    case channel::Type::close:
+      return with<channel::Close>(frame, [&](const auto& close) { proxy_.close(close.name); });
+    case channel::Type::publish:
+      return with<channel::Publish>(frame, [&](channel::Publish publish) {
+        if (callers_) {
+          callers_->publish(publish.place, std::move(publish.table));
+        }
+      });
+    case channel::Type::settled:
+      return with<channel::Settled>(frame, [&](channel::Settled settled) {
+        answer(settled.question, {}, std::move(settled.problems));
+      });
+    case channel::Type::seen:
+      return with<channel::Seen>(
+          frame, [&](channel::Seen seen) { answer(seen.question, std::move(seen.document)); });
+    case channel::Type::drain:
+      return with<channel::Drain>(frame, [&](const auto& drain) {
+        orders_.drain(std::chrono::milliseconds(drain.arrival),
+                      std::chrono::milliseconds(drain.limit));
+      });
+    default:
+      return fail(ErrorCode::invalid,
+                  "the supervisor said something unknown: kind " + std::to_string(frame.type));
+  }
+}
+
+Status ToSupervisor::welcome(channel::Frame frame) {
+  auto message = channel::message_of<channel::Welcome>(frame);
+  if (!message) {
+    return tl::make_unexpected(std::move(message.error()));
+  }
+  auto view = dataplane::CallerView::map(frame.descriptors[0].get(), message->slots);
+  if (!view) {
+    return tl::make_unexpected(std::move(view.error()));
+  }
+  welcome_ = *message;
+  callers_ = std::make_unique<dataplane::Callers>(
+      *std::move(view),
+      std::make_shared<dataplane::RemoteLearnedAddresses>(std::move(frame.descriptors[1])));
+  return {};
+}
+
+Status ToSupervisor::listen(channel::Frame frame) {
+  auto message = channel::message_of<channel::Listen>(frame);
+  if (!message) {
+    return tl::make_unexpected(std::move(message.error()));
+  }
+  if (!callers_) {
+    return fail(ErrorCode::invalid, "a listener came before the table of its callers");
+  }
+  auto resolver = callers_->resolver(message->callers);
+  proxy_.open({std::move(frame.descriptors[0]), std::move(message->name),
+               std::move(message->callers), message->worker, message->alone},
+              std::move(resolver));
+  return {};
+}
+
+void ToSupervisor::answer(std::uint64_t number, std::string document,
+                          std::vector<std::string> problems) {
+  if (const auto found = open_.extract(number)) {
+    found.mapped()->document = std::move(document);
+    found.mapped()->problems = std::move(problems);
+    found.mapped()->answered.cancel();
+  }
+}
+
+asio::awaitable<std::shared_ptr<ToSupervisor::Question>> ToSupervisor::wait_for(
+    std::uint64_t number, std::chrono::seconds patience) {
+  const auto question = std::make_shared<Question>(control_);
+  open_.emplace(number, question);
+  question->answered.expires_after(patience);
+  co_await question->answered.async_wait(asio::as_tuple(asio::use_awaitable));
+  open_.erase(number);
+  co_return question;
+}
+
+asio::awaitable<std::vector<std::string>> ToSupervisor::settled() {
+  const auto number = ++questions_;
+  link_.send(channel::Settle{number});
+  const auto answered = co_await wait_for(number, kSettlePatience);
+  co_return std::move(answered->problems);
+}
+
+asio::awaitable<admin::Json> ToSupervisor::look(admin::Registry::View view) {
+  const auto number = ++questions_;
+  link_.send(channel::Look{number, view_of(view)});
+  const auto answered = co_await wait_for(number, kLookPatience);
+  auto json = admin::Json::parse(answered->document, nullptr, false);
+  co_return json.is_discarded() ? admin::Json() : json;
+}
+
+}  // namespace metatap::apps

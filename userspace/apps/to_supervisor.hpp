@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "admin/registry.hpp"
+#include "channel/link.hpp"
+#include "dataplane/callers.hpp"
+#include "metatap/model.hpp"
+#include "proxy/stage.hpp"
+
+namespace metatap::apps {
+
+/// The worker's view of the process that has the rights: tells it which ports there are, takes the
+/// listeners that come of it, and asks it what the data plane looks like. Control thread.
+class ToSupervisor {
+ public:
+  /// What becomes of the worker is not decided here. Both are called at most once.
+  struct Orders {
+    /// Until doors close, and for what runs then.
+    std::function<void(std::chrono::milliseconds, std::chrono::milliseconds)> drain;
+    std::function<void(Error)> lost;  ///< nobody is at the other end any more
+  };
+
+  /// Loop and proxy outlive this.
+  ToSupervisor(boost::asio::io_context& control, channel::Socket socket, proxy::ProxyStage& proxy,
+               Orders orders);
+
+  /// The data plane follows these ports from now on.
+  void tell(const Inventory& ports);
+  void tell(const InventoryChange& change);
+  /// The stages run. Listeners come from now on.
+  void serving();
+
+  /// Comes back once all that was told until now is in effect, with what could not be done.
+  boost::asio::awaitable<std::vector<std::string>> settled();
+  /// @see admin::Registry::Elsewhere; null if there is no answer in ten seconds.
+  boost::asio::awaitable<admin::Json> look(admin::Registry::View view);
+
+  /// Process id of the supervisor, and how many workers have died before us.
+  [[nodiscard]] std::int32_t supervisor() const { return welcome_.supervisor; }
+  [[nodiscard]] std::uint64_t restarts() const { return welcome_.restarts; }
+
+ private:
+  struct Question {
+    explicit Question(boost::asio::io_context& control) : answered(control) {}
+    boost::asio::steady_timer answered;
+    std::string document;
+    std::vector<std::string> problems;
+  };
+  Status take(channel::Frame frame);
+  Status welcome(channel::Frame frame);
+  Status listen(channel::Frame frame);
+  void keep_beating();
+  void answer(std::uint64_t number, std::string document, std::vector<std::string> problems = {});
+  boost::asio::awaitable<std::shared_ptr<Question>> wait_for(std::uint64_t number,
+                                                             std::chrono::seconds patience);
+
+  boost::asio::io_context& control_;
+  proxy::ProxyStage& proxy_;
+  Orders orders_;
+  channel::Link link_;
+  boost::asio::steady_timer beat_;
+  channel::Welcome welcome_;
+  std::unique_ptr<dataplane::Callers> callers_;
+  std::uint64_t questions_ = 0;
+  std::map<std::uint64_t, std::shared_ptr<Question>> open_;
+};
+
+}  // namespace metatap::apps

@@ -1,0 +1,547 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "apps/worker.hpp"
+
+#include <sys/prctl.h>
+
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "admin/inventory_actions.hpp"
+#include "admin/registry.hpp"
+#include "admin/server.hpp"
+#include "agent/endpoints.hpp"
+#include "agent/inventory_directory.hpp"
+#include "agent/neutron_directory.hpp"
+#include "agent/ovn_directory.hpp"
+#include "agent/ovn_feed.hpp"
+#include "agent/stage.hpp"
+#include "api/health_check.hpp"
+#include "api/stage.hpp"
+#include "apps/belongings.hpp"
+#include "apps/config_drive_action.hpp"
+#include "apps/drain.hpp"
+#include "apps/reload.hpp"
+#include "apps/run_directory.hpp"
+#include "apps/to_supervisor.hpp"
+#include "apps/views.hpp"
+#include "base/log.hpp"
+#include "base/log_level.hpp"
+#include "http/overload.hpp"
+#include "http/server.hpp"
+#include "http/upstream.hpp"
+#include "http/workers.hpp"
+#include "inventory/service.hpp"
+#include "proxy/stage.hpp"
+#include "sys/descriptors.hpp"
+#include "sys/notify.hpp"
+#include "sys/sandbox.hpp"
+
+namespace metatap::apps {
+namespace asio = boost::asio;
+using namespace std::chrono_literals;
+
+namespace {
+
+constexpr auto kServing = "serving";
+constexpr auto kPortsWithin = 5s;   ///< how long the start waits for OVN to name the ports
+constexpr auto kRefreshEvery = 2s;  ///< files that are only looked at now and then
+
+void toggle_debug() {
+  log::set_debug(!log::debugging());
+  log::info("SIGUSR1: debug lines are {}", log::debugging() ? "written" : "not written any more");
+}
+
+}  // namespace
+
+/// Members are in the order of their dependence: each may use those above it and is destroyed
+/// before them.
+struct Worker::Impl {
+  Impl(Settings its_settings, std::optional<channel::Socket> its_supervisor)
+      : settings(std::move(its_settings)),
+        options(settings.options),
+        supervisor(std::move(its_supervisor)),
+        supervised(supervisor.has_value()),
+        limit(settings.drain_time),
+        reload(*settings.config),
+        signals(control),
+        refresh(control),
+        watchdog(control),
+        drain(control) {}
+
+  Settings settings;
+  const DaemonOptions& options;
+  std::optional<channel::Socket> supervisor;  ///< until `data_plane` has it
+  const bool supervised;
+  bool stopping = false;
+  std::chrono::milliseconds arrival{0}, limit;  ///< of the end
+  Reload reload;
+  RunDirectory run_directory;
+  asio::io_context control{1};
+  asio::signal_set signals;
+  asio::steady_timer refresh, watchdog;
+  Drain drain;
+  std::unique_ptr<http::Workers> workers;
+  std::unique_ptr<InventoryService> inventory;
+
+  std::unique_ptr<api::ApiStage> api;
+  std::unique_ptr<api::HealthCheck> health_check;  ///< in front of it, where it runs alone
+  std::unique_ptr<http::Upstream> to_api;
+  /// Ports as Open vSwitch and OVN tell of them, where `[agent] directory = ovn`; the data plane
+  /// and the agent then follow these and not the inventory's.
+  std::unique_ptr<agent::OvnFeed> ovn;
+  std::unique_ptr<Directory> directory;  ///< one of the next three
+  agent::InventoryDirectory* inventory_directory = nullptr;
+  agent::NeutronDirectory* neutron_directory = nullptr;
+  std::unique_ptr<agent::AgentStage> agent;
+  std::unique_ptr<http::Upstream> to_agent;
+  std::unique_ptr<proxy::ProxyStage> proxy;
+  std::unique_ptr<http::Server> api_server, agent_server;
+  std::unique_ptr<ToSupervisor> data_plane;
+  admin::Registry registry;
+  std::unique_ptr<admin::AdminServer> admin;
+
+  Status give_up_rights();
+  Status start();
+  Status start_inventory();
+  Status start_api();
+  Status start_ovn();
+  Status start_directory();
+  Status start_agent();
+  Status start_proxy();
+  void start_following();
+  Status start_admin();
+  void follow_ports(const InventoryChange& change);
+  void follow_inventory();
+  void keep_refreshing();
+  void keep_telling_the_watchdog(std::chrono::microseconds interval);
+  void obey_signals();
+  void reload_all();
+  void stop();
+};
+
+Status Worker::Impl::give_up_rights() {
+  const auto user = settings.unprivileged_user();
+  if (!user) {
+    return tl::make_unexpected(user.error());
+  }
+  if (!supervisor) {
+    if (auto claimed = run_directory.claim(settings.run_path, options); !claimed) {
+      return claimed;
+    }
+    if (auto handed = hand_over(settings, *user); !handed) {
+      return handed;
+    }
+  } else if (auto hidden = sys::hide({"/run/netns", "/sys/fs/bpf"}); !hidden) {
+    log::warn("{}; the worker may see them and, having no rights, do nothing with them",
+              hidden.error().message);
+  }
+  if (auto done = sys::become_unprivileged(*user); !done) {
+    return done;
+  }
+  // Who listens when the supervisor has been killed is the other path. A change of users would undo
+  // it.
+  if (supervisor && ::prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0) {
+    return fail_errno(errno, "end with the supervisor");
+  }
+  return sys::restrict_system_calls();
+}
+
+Status Worker::Impl::start_inventory() {
+  auto service = InventoryService::open(control.get_executor(), settings.inventory);
+  if (!service) {
+    return tl::make_unexpected(std::move(service.error()));
+  }
+  inventory = std::move(*service);
+  follow_inventory();
+  inventory->on_known([this] {
+    if (!supervised) {
+      sys::notify_status(kServing);
+    } else if (data_plane && !ovn) {
+      data_plane->tell(*inventory->current());
+    }
+  });
+  return inventory->start();
+}
+
+Status Worker::Impl::start_api() {
+  api::ApiHooks hooks;
+  hooks.store_password = [this](std::string instance, std::string text) {
+    return inventory->set_password(std::move(instance), std::move(text));
+  };
+  hooks.inventory_known = [this] { return inventory->known(); };
+  auto stage = api::ApiStage::create(settings.api, inventory->current(), std::move(hooks));
+  if (!stage) {
+    return tl::make_unexpected(std::move(stage.error()));
+  }
+  api = std::move(*stage);
+  if (options.agent) {
+    return {};  // joined in memory
+  }
+  health_check = std::make_unique<api::HealthCheck>(*api);
+  auto limits = http::limits_between_stages();
+  limits.connections = settings.api.max_connections;
+  api_server = std::make_unique<http::Server>(*workers, *health_check, limits);
+  drain.add(*api_server);
+  return api_server->listen(
+      http::TcpEndpoint{settings.api.metadata_listen, settings.api.metadata_listen_port});
+}
+
+Status Worker::Impl::start_ovn() {
+  auto feed = agent::OvnFeed::create(control, settings.ovn);
+  if (!feed) {
+    return tl::make_unexpected(std::move(feed.error()));
+  }
+  ovn = std::move(*feed);
+  // What is steered already should not be let go of for the moment it takes to know it again.
+  ovn->start();
+  ovn->wait_until_ready(kPortsWithin);
+  return {};
+}
+
+Status Worker::Impl::start_directory() {
+  if (ovn) {
+    directory = std::make_unique<agent::OvnDirectory>(*ovn);
+    return {};
+  }
+  if (settings.agent.directory == agent::DirectorySource::neutron) {
+    auto made = agent::NeutronDirectory::create(settings.neutron);
+    if (!made) {
+      return tl::make_unexpected(std::move(made.error()));
+    }
+    neutron_directory = made->get();
+    directory = std::move(*made);
+    return {};
+  }
+  auto made = std::make_unique<agent::InventoryDirectory>(*inventory->current(),
+                                                          [this] { return inventory->known(); });
+  inventory_directory = made.get();
+  directory = std::move(made);
+  return {};
+}
+
+Status Worker::Impl::start_agent() {
+  if (auto status = start_directory(); !status) {
+    return status;
+  }
+  Handler* next = api.get();
+  if (next == nullptr) {
+    auto upstream = http::Upstream::create(agent::api_upstream(settings.agent));
+    if (!upstream) {
+      return tl::make_unexpected(std::move(upstream.error()));
+    }
+    to_api = std::move(*upstream);
+    next = to_api.get();
+  }
+  auto key = settings.port_tag_key();
+  if (!key) {
+    return tl::make_unexpected(std::move(key.error()));
+  }
+  auto stage = agent::AgentStage::create(*directory, *next, settings.agent, std::move(*key));
+  if (!stage) {
+    return tl::make_unexpected(std::move(stage.error()));
+  }
+  agent = std::move(*stage);
+  if (options.proxy) {
+    return {};
+  }
+  auto limits = http::limits_between_stages();
+  limits.connections = settings.agent.max_connections;
+  agent_server = std::make_unique<http::Server>(*workers, *agent, limits);
+  drain.add(*agent_server);
+  return agent_server->listen(agent::proxy_socket(settings.agent));
+}
+
+Status Worker::Impl::start_proxy() {
+  Handler* next = agent.get();
+  if (next == nullptr) {
+    auto upstream = http::Upstream::create(settings.proxy.upstream());
+    if (!upstream) {
+      return tl::make_unexpected(std::move(upstream.error()));
+    }
+    to_agent = std::move(*upstream);
+    next = to_agent.get();
+  }
+  auto key = settings.port_tag_key();
+  if (!key) {
+    return tl::make_unexpected(std::move(key.error()));
+  }
+  proxy = std::make_unique<proxy::ProxyStage>(*workers, *next, settings.proxy, std::move(*key));
+  drain.add(*proxy);
+  return {};
+}
+
+/// Everything is there: the data plane may begin, or go on with us.
+void Worker::Impl::start_following() {
+  data_plane = std::make_unique<ToSupervisor>(
+      control, *std::exchange(supervisor, std::nullopt), *proxy,
+      ToSupervisor::Orders{
+          [this](std::chrono::milliseconds its_arrival, std::chrono::milliseconds its_limit) {
+            if (std::exchange(stopping, true)) {
+              drain.hurry();
+            }
+            arrival = its_arrival;
+            limit = its_limit;
+            control.stop();
+          },
+          [this](const Error& error) {
+            log::error("{}", error.message);
+            control.stop();
+          }});
+  if (ovn || inventory->known()) {  // else what the data plane knows already is better
+    data_plane->tell(ovn ? *ovn->inventory() : *inventory->current());
+  }
+  if (ovn) {  // after the directory, which has subscribed as it was made
+    ovn->subscribe([this](const InventoryChange& change) { follow_ports(change); });
+  }
+}
+
+Status Worker::Impl::start_admin() {
+  admin::register_inventory(
+      registry, *inventory,
+      [this]() -> asio::awaitable<std::vector<std::string>> {
+        if (data_plane) {
+          co_return co_await data_plane->settled();
+        }
+        co_return std::vector<std::string>();
+      },
+      [this] { return ovn ? ovn->inventory() : inventory->current(); });
+  admin::register_config(registry, *settings.config);
+  show(registry, *workers->overload());
+  if (data_plane) {
+    show(registry, *data_plane);
+  }
+  if (proxy) {
+    show(registry, *proxy);
+  }
+  if (ovn) {
+    show(registry, *ovn);
+  }
+  if (neutron_directory != nullptr) {
+    show(registry, *neutron_directory);
+  }
+  if (agent) {
+    show(registry, *agent);
+  }
+  if (to_agent) {
+    show(registry, *to_agent, "agent");
+  }
+  if (agent_server) {
+    show(registry, *agent_server, "agent");
+  }
+  if (to_api) {
+    show(registry, *to_api, "api");
+  }
+  if (api_server) {
+    show(registry, *api_server, "api");
+  }
+  if (api) {
+    show(registry, *api);
+    register_config_drive(registry, *api, *inventory);
+  }
+  admin = std::make_unique<admin::AdminServer>(
+      *workers, control.get_executor(), registry,
+      admin::AdminOptions{.socket = (settings.run_path / "admin.sock").string()});
+  return admin->start();
+}
+
+void Worker::Impl::follow_ports(const InventoryChange& change) {
+  if (data_plane) {
+    data_plane->tell(change);
+  }
+}
+
+/// The API first and the data plane last: who can ask finds an answer. Each part begins with what
+/// is there when it is made, and is told of every change from then on.
+void Worker::Impl::follow_inventory() {
+  inventory->subscribe([this](const InventoryChange& change) {
+    if (api) {
+      api->apply(change);
+    }
+    if (inventory_directory != nullptr) {
+      inventory_directory->apply(change);
+    }
+    if (!ovn) {
+      follow_ports(change);
+    }
+  });
+}
+
+Status Worker::Impl::start() {
+  workers = std::make_unique<http::Workers>(
+      settings.proxy.workers, settings.overload.within(sys::raise_descriptor_limit()));
+  // What the control thread reads counts as well.
+  asio::make_service<http::OverloadShare>(control, workers->overload(), workers->size());
+  if (auto status = start_inventory(); !status) {
+    return status;
+  }
+  workers->start();
+  if (auto status = settings.with_ovn() ? start_ovn() : Status(); !status) {
+    return status;
+  }
+  if (auto status = options.api ? start_api() : Status(); !status) {
+    return status;
+  }
+  if (auto status = options.agent ? start_agent() : Status(); !status) {
+    return status;
+  }
+  if (auto status = options.proxy ? start_proxy() : Status(); !status) {
+    return status;
+  }
+  if (supervisor) {
+    start_following();
+  }
+  settings.config->note_unread();
+  if (auto status = start_admin(); !status) {
+    return status;
+  }
+  if (ovn && options.agent) {
+    ovn->report();
+  }
+  if (api) {
+    keep_refreshing();
+  }
+  if (data_plane) {
+    data_plane->serving();
+  } else if (const auto interval = sys::watchdog_interval()) {
+    keep_telling_the_watchdog(*interval / 2);
+  }
+  return {};
+}
+
+void Worker::Impl::keep_refreshing() {
+  refresh.expires_after(kRefreshEvery);
+  refresh.async_wait([this](boost::system::error_code error) {
+    if (!error) {
+      api->refresh();
+      keep_refreshing();
+    }
+  });
+}
+
+void Worker::Impl::keep_telling_the_watchdog(std::chrono::microseconds interval) {
+  sys::notify_watchdog();
+  watchdog.expires_after(interval);
+  watchdog.async_wait([this, interval](boost::system::error_code error) {
+    if (!error) {
+      keep_telling_the_watchdog(interval);
+    }
+  });
+}
+
+void Worker::Impl::obey_signals() {
+  signals.async_wait([this](boost::system::error_code error, int number) {
+    if (error) {
+      return;
+    }
+    if (number == SIGHUP || number == SIGUSR1) {
+      number == SIGHUP ? reload_all() : toggle_debug();
+      obey_signals();
+      return;
+    }
+    const auto* const name = number == SIGINT ? "SIGINT" : "SIGTERM";
+    if (std::exchange(stopping, true)) {
+      log::info("{} again: requests in progress are cut off", name);
+      drain.hurry();
+      control.stop();
+      return;
+    }
+    log::info("stopping: {}", name);
+    control.stop();
+    obey_signals();
+  });
+}
+
+void Worker::Impl::reload_all() {
+  auto read = Settings::read(options);
+  reload.config(read.map([](const auto& fresh) { return *fresh.config; }), [&] {
+    limit = read->drain_time;
+    log::set_debug(read->debug);
+  });
+  inventory->read_file_again();
+  for (const auto& [stage, upstream] :
+       {std::pair("agent's TLS files", &to_agent), std::pair("API's TLS files", &to_api)}) {
+    if (*upstream) {
+      reload.file(stage, (*upstream)->reload_tls());
+    }
+  }
+  if (api) {
+    api->refresh();
+  }
+}
+
+/// From the guests' side inwards: nothing new comes in, what is under way finishes.
+void Worker::Impl::stop() {
+  // A start that failed has let nobody in.
+  const auto cut_off = stopping ? drain.run(arrival, limit) : drain.run({}, {});
+  if (cut_off != 0) {
+    log::warn("{} connections were cut off in the middle of a request", cut_off);
+  }
+  if (admin) {
+    admin->stop();
+  }
+  if (inventory) {
+    inventory->stop();
+  }
+  if (workers) {
+    workers->stop();
+    workers->join();
+  }
+}
+
+Worker::Worker(Settings settings, std::optional<channel::Socket> supervisor)
+    : impl_(std::make_unique<Impl>(std::move(settings), std::move(supervisor))) {}
+Worker::~Worker() = default;
+
+Status Worker::run() {
+  auto& impl = *impl_;
+  std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGUSR2, SIG_IGN);
+  if (impl.supervised) {
+    ::prctl(PR_SET_NAME, "metatap-worker", 0, 0, 0);
+  }
+  for (const int number : {SIGINT, SIGTERM, SIGHUP}) {
+    if (impl.supervised) {  // sent to a whole group of processes; our end is the supervisor's to
+                            // say
+      std::signal(number, SIG_IGN);
+    } else {
+      impl.signals.add(number);
+    }
+  }
+  impl.signals.add(SIGUSR1);
+  if (impl.settings.debug) {
+    log::set_debug(true);
+  }
+  impl.obey_signals();
+  const auto began = std::chrono::steady_clock::now();
+  auto status = impl.give_up_rights();
+  if (status) {
+    status = impl.start();
+  }
+  if (status) {
+    const auto took = std::chrono::duration_cast<std::chrono::milliseconds>(
+        std::chrono::steady_clock::now() - began);
+    log::info("{} after {} ms", impl.supervised ? "worker ready" : "ready", took.count());
+    if (!impl.supervised) {
+      sys::notify_ready(impl.inventory->known()
+                            ? std::string(kServing)
+                            : "the inventory is not known yet, guests are answered 503: " +
+                                  impl.inventory->state().unknown_because);
+    }
+    impl.control.run();
+  }
+  if (!impl.supervised) {
+    sys::notify_stopping();
+  }
+  impl.stop();
+  return status;
+}
+
+}  // namespace metatap::apps

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/callers.hpp"
+
+#include "dataplane/router_resolver.hpp"
+#include "dataplane/tap_resolver.hpp"
+
+namespace metatap::dataplane {
+
+std::shared_ptr<const CallerResolver> Callers::resolver(const CallerRule& rule) {
+  switch (rule.by) {
+    case CallerRule::By::alias:
+      return std::make_shared<TapResolver>(view_, learned_);
+    case CallerRule::By::mark:
+      return std::make_shared<MarkResolver>(view_, rule.place);
+    case CallerRule::By::address:
+      break;
+  }
+  return addresses_of(rule.place);
+}
+
+void Callers::publish(const PlaceName& place, AddressTable table) {
+  std::erase_if(by_address_, [](const auto& one) { return one.second.expired(); });
+  if (const auto found = by_address_.find({place.path, place.id}); found != by_address_.end()) {
+    if (const auto resolver = found->second.lock()) {
+      resolver->publish(std::make_shared<const AddressTable>(std::move(table)));
+    }
+  }
+}
+
+std::shared_ptr<AddressResolver> Callers::addresses_of(const PlaceName& place) {
+  auto& known = by_address_[{place.path, place.id}];
+  auto resolver = known.lock();
+  if (!resolver) {
+    resolver = std::make_shared<AddressResolver>(view_);
+    known = resolver;
+  }
+  return resolver;
+}
+
+}  // namespace metatap::dataplane
