@@ -405,8 +405,7 @@ TEST_P(ProxyTest, ANetworkLeavesRoomForOthersInTheProcess) {
   GuestListener listener;
   listener.fd = std::move(*http::listen_tcp({"127.0.0.1", 0}));
   const auto port = http::bound_port(listener.fd.get());
-  listener.resolver = resolver_;
-  stage.open(std::move(listener));
+  stage.open(std::move(listener), resolver_);
   std::vector<Client> held;
   const auto hold = [&](const std::string& network, int number) {
     auto who = origin(Path::tap, network + std::to_string(number));
