@@ -409,8 +409,9 @@ def test_what_an_operator_sees(host):
                            "external_ids": table(**{"neutron:device_id": blue.instance_id,
                                                     "neutron:cidrs": f"{blue.ip4}/24"})}})
         mtlab.wait_until(lambda: len(shown(deployment, "ports")) == 2, 5, "the external port is known")
-        (left,) = [finding for finding in shown(deployment, "doctor") if finding["subject"] == old]
-        assert left["advice"].startswith("keep it")
+        (needs,) = [finding for finding in shown(deployment, "doctor")
+                    if finding["subject"] == f"port {blue.port_id}" and "no tap" in finding["message"]]
+        assert f"keep {old}" in needs["advice"]
     finally:
         subprocess.run(["ip", "netns", "delete", old], check=True)
     assert who(red) == red.instance_id

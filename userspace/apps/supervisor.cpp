@@ -143,6 +143,9 @@ Status Supervisor::Impl::start_dataplane() {
     return started;
   }
   show(registry, *router);
+  if (settings.with_ovn()) {
+    show_ovn_agent(registry);
+  }
   return {};
 }
 

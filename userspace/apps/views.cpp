@@ -132,7 +132,7 @@ Json ovn_status(const agent::OvnFeed::Health& health) {
               {"skipped", skipped}};
 }
 
-/// Ports that cannot be served as they are in OVN, and what neutron-ovn-metadata-agent has left.
+/// Ports that cannot be served as they are in OVN.
 std::vector<admin::Finding> ovn_findings(const agent::OvnFeed& ovn) {
   using Severity = admin::Finding::Severity;
   const auto health = ovn.health();
@@ -146,29 +146,29 @@ std::vector<admin::Finding> ovn_findings(const agent::OvnFeed& ovn) {
                         "Neutron takes the metadata agent for dead: " + health.report.last_error,
                         "the southbound database must let this chassis write Chassis_Private"});
   }
-  // Guests without a device here are still served by what the old agent left, if anybody does.
-  std::map<std::string, std::string> needed;
   for (const auto& [id, port] : ovn.inventory()->ports) {
     if (const auto facts = ovn.facts(id); facts && facts->external) {
-      needed[port->network_id] = id;
       findings.push_back({Severity::warning, "port " + id,
                           "its guest has no tap on any host (SR-IOV): it is not steered",
-                          "give the guest a config drive"});
+                          "give the guest a config drive, or keep ovnmeta-" + port->network_id +
+                              ", which serves it"});
     }
   }
+  return findings;
+}
+
+/// What neutron-ovn-metadata-agent has left on this host.
+std::vector<admin::Finding> findings_of_ovn_agent() {
+  std::vector<admin::Finding> findings;
   for (const auto& left : dataplane::ovn_namespaces()) {
-    const auto user = needed.find(left.network_id);
     std::string what = "left by neutron-ovn-metadata-agent";
     for (const auto& process : left.processes) {
       what += ", " + process;
     }
-    findings.push_back(
-        {Severity::ok, left.name, what,
-         user != needed.end()
-             ? "keep it: port " + user->second + ", which has no tap, may be served by it"
-             : "removable once that agent is stopped and disabled: end what runs in it, then ip "
-               "netns delete " +
-                   left.name + " and ovs-vsctl del-port " + left.device});
+    findings.push_back({admin::Finding::Severity::ok, left.name, what,
+                        "removable once that agent is stopped and disabled, unless a port is named "
+                        "here that needs it: end what runs in it, then ip netns delete " +
+                            left.name + " and ovs-vsctl del-port " + left.device});
   }
   return findings;
 }
@@ -304,6 +304,10 @@ void show(admin::Registry& registry, ToSupervisor& supervisor) {
     metrics.counter("worker_restarts_total", "Workers that died and were replaced", {},
                     static_cast<double>(supervisor.restarts()));
   });
+}
+
+void show_ovn_agent(admin::Registry& registry) {
+  registry.add_findings([] { return findings_of_ovn_agent(); });
 }
 
 void show(admin::Registry& registry, const agent::OvnFeed& ovn) {

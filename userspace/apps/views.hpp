@@ -22,6 +22,8 @@ void show(admin::Registry& registry, const dataplane::TapDataPlane& tap);
 void show(admin::Registry& registry, const dataplane::RouterDataPlane& router);
 /// What `metatap ports` says of ports with a tap.
 [[nodiscard]] admin::Json port_rows(const dataplane::TapDataPlane& tap);
+/// What neutron-ovn-metadata-agent has left on this host: only who sees its namespaces can tell.
+void show_ovn_agent(admin::Registry& registry);
 /// The data plane as its process tells of it, and the two processes.
 void show(admin::Registry& registry, ToSupervisor& supervisor);
 void show(admin::Registry& registry, const agent::OvnFeed& ovn);
