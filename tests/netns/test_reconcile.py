@@ -150,6 +150,8 @@ def test_a_tap_that_takes_no_program_is_named_by_the_command(served):
 
     def apply(name, **more):
         port["device_owner"] = "compute:" + name
+        # Something that the data plane goes by, so that it looks again.
+        port["allowed_address_pairs"] = [{"ip_address": f"10.0.0.{100 + sum(name.encode()) % 100}"}]
         file.write_text(json.dumps({**document, **more}))
         return mtlab.metatap(deployment.admin_socket, "apply", str(file), check=False)
 

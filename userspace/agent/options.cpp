@@ -10,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "agent/ovn_options.hpp"
 #include "base/option_reader.hpp"
 
 namespace metatap::agent {
@@ -96,6 +97,8 @@ Result<AgentOptions> AgentOptions::from(const Config& config) {
               {{"inventory", DirectorySource::inventory},
                {"neutron", DirectorySource::neutron},
                {"ovn", DirectorySource::ovn}});
+  bool with_ovn_only = true;
+  read.boolean(kReportToNeutron, with_ovn_only);
   read.integer({"agent", "max_connections", "Connections of its socket; others wait"},
                options.max_connections, 16, 1'000'000);
   read.seconds({"agent", "retry_after", "When a guest is told to try again"}, options.retry_after,

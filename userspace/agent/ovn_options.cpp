@@ -36,9 +36,7 @@ Result<OvnOptions> OvnOptions::from(const Config& config) {
   read.seconds(
       {"DEFAULT", "agent_down_time", "Neutron takes an agent that was silent for so long for dead"},
       down_after, 1, 86'400);
-  read.boolean({"agent", "report_to_neutron",
-                "With directory = ovn: the host's metadata agent is shown alive in Neutron"},
-               options.report);
+  read.boolean(kReportToNeutron, options.report);
   if (!read.status()) {
     return tl::make_unexpected(read.status().error());
   }

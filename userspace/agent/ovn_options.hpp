@@ -5,9 +5,15 @@
 
 #include "agent/ovsdb_remote.hpp"
 #include "base/config.hpp"
+#include "base/option.hpp"
 #include "metatap/result.hpp"
 
 namespace metatap::agent {
+
+/// Known wherever the agent runs, so that a mistake in it does not wait for directory = ovn.
+inline constexpr Option kReportToNeutron{
+    "agent", "report_to_neutron",
+    "With directory = ovn: the host's metadata agent is shown alive in Neutron"};
 
 /// What neutron-ovn-metadata-agent reads from neutron_ovn_metadata_agent.ini, under the same names:
 /// [ovs] ovsdb_connection, ssl_key_file, ssl_cert_file, ssl_ca_cert_file; [ovn] ovn_sb_connection,

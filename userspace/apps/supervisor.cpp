@@ -77,6 +77,13 @@ struct Supervisor::Impl {
   std::unique_ptr<dataplane::TapDataPlane> tap;
   std::unique_ptr<dataplane::RouterDataPlane> router;
   admin::Registry registry;  ///< of the data plane's views
+  /// What a worker's last news lead to. It asks for that in a message of its own, and a turn may
+  /// come, and go wrong, between the two.
+  struct Effects {
+    unsigned open = 0;                  ///< news that are not in effect yet
+    std::vector<std::string> problems;  ///< since the first of them
+    std::vector<std::pair<Id, std::uint64_t>> asked;
+  } effects;
 
   std::map<Id, std::unique_ptr<WorkerProcess>> workers;
   Id last_id = 0;
@@ -109,7 +116,9 @@ struct Supervisor::Impl {
   void worker_serves(Id id);
   Status take(Id id, const channel::Frame& frame);
   Status take_news(Id id, const channel::Frame& frame);
+  void await_effects();
   void answer_settle(Id id, std::uint64_t question);
+  void tell_settled(Id id, std::uint64_t question, std::vector<std::string> problems);
   [[nodiscard]] std::string document(channel::View view) const;
   void keep_listening_to_workers();
   [[nodiscard]] channel::Drain drain(std::chrono::milliseconds arrival) const;
@@ -346,19 +355,39 @@ Status Supervisor::Impl::take_news(Id id, const channel::Frame& frame) {
   if (router) {
     router->apply(change);
   }
+  await_effects();
   return {};
 }
 
-void Supervisor::Impl::answer_settle(Id id, std::uint64_t question) {
-  const auto answer = [this, id, question](std::vector<std::string> problems) {
-    if (const auto worker = workers.find(id); worker != workers.end()) {
-      worker->second->link().send(channel::Settled{question, std::move(problems)});
+void Supervisor::Impl::await_effects() {
+  if (!reconciler) {
+    return;
+  }
+  if (effects.open++ == 0) {
+    effects.problems.clear();  // of news that nobody asked about
+  }
+  reconciler->queue.when_done([this](const std::vector<std::string>& problems) {
+    effects.problems.insert(effects.problems.end(), problems.begin(), problems.end());
+    if (--effects.open == 0) {
+      for (const auto& [id, question] : std::exchange(effects.asked, {})) {
+        tell_settled(id, question, effects.problems);
+      }
     }
-  };
-  if (reconciler) {
-    reconciler->queue.when_done(answer);
+  });
+}
+
+void Supervisor::Impl::answer_settle(Id id, std::uint64_t question) {
+  if (effects.open != 0) {
+    effects.asked.emplace_back(id, question);
   } else {
-    answer({});
+    tell_settled(id, question, std::exchange(effects.problems, {}));
+  }
+}
+
+void Supervisor::Impl::tell_settled(Id id, std::uint64_t question,
+                                    std::vector<std::string> problems) {
+  if (const auto worker = workers.find(id); worker != workers.end()) {
+    worker->second->link().send(channel::Settled{question, std::move(problems)});
   }
 }
 

@@ -12,9 +12,12 @@ from .host import LabError
 
 
 def is_alive(pid):
-    """A zombie that nobody has waited for does no work any more."""
+    """A zombie that nobody has waited for does no work any more, once its threads have ended: until
+    then they hold its sockets."""
+    process = pathlib.Path(f"/proc/{pid}")
     try:
-        return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
+        return (process / "stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX" or \
+            len(list((process / "task").iterdir())) > 1
     except (OSError, IndexError):
         return False
 
