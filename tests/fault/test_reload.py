@@ -154,7 +154,7 @@ def test_certificates_are_read_again(make_lab, deploy, tmp_path):
         mtlab.wait_until(lambda: guest.get("/").status == 503, 12, "it is not trusted")
         trusted.write_text("no certificate")
         said = tell(deployment, signal.SIGHUP, "the old one goes on")
-        assert str(trusted) in said
+        assert str(trusted) in said, said
         trusted.write_bytes((tmp_path / "new.crt").read_bytes())
         tell(deployment, signal.SIGHUP, "finishes what it has")
         assert guest.get("/").status == 200

@@ -14,6 +14,8 @@ namespace metatap::apps {
 namespace {
 
 constexpr auto kName = "metatap-worker";
+/// One that goes lets go of the channel first, and then says why it goes.
+constexpr std::chrono::seconds kLastWords{1};
 
 /// By its name on disk: after an upgrade that is the new program.
 std::filesystem::path program() {
@@ -58,24 +60,32 @@ WorkerProcess::WorkerProcess(Id id, boost::asio::io_context& control, sys::Child
       learned_(std::move(learned)),
       told_(std::move(told)),
       link_(control, std::move(socket)),
-      process_(control, child_.fd()) {
+      process_(control, child_.fd()),
+      last_words_(control) {
   link_.start(
       [this](channel::Frame frame) {
         heard_ = std::chrono::steady_clock::now();
         return told_.frame(id_, std::move(frame));
       },
-      [this](const Error& error) {
-        if (!child_.ended()) {
-          log::error("worker {}: {}; it is ended", pid(), error.message);
-          kill();
-        }
-      });
+      [this](const Error& error) { let_go(error); });
   watch();
 }
 
 WorkerProcess::~WorkerProcess() {
   process_.cancel();
   (void)process_.release();  // the child's
+}
+
+void WorkerProcess::let_go(const Error& why) {
+  last_words_.expires_after(why.code == ErrorCode::unavailable ? kLastWords
+                                                               : std::chrono::seconds(0));
+  last_words_.async_wait([this, why = why.message, alive = std::weak_ptr<bool>(alive_)](
+                             boost::system::error_code cancelled) {
+    if (!cancelled && !alive.expired() && !child_.ended()) {
+      log::error("worker {}: {}; it is ended", pid(), why);
+      kill();
+    }
+  });
 }
 
 void WorkerProcess::watch() {

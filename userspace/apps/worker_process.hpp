@@ -3,6 +3,7 @@
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -57,6 +58,8 @@ class WorkerProcess {
   WorkerProcess(Id id, boost::asio::io_context& control, sys::Child child, channel::Socket socket,
                 std::unique_ptr<dataplane::LearnedAddressServer> learned, Told told);
   void watch();
+  /// The channel is of no use any more, and so is the process.
+  void let_go(const Error& why);
 
   const Id id_;
   const std::chrono::steady_clock::time_point began_ = std::chrono::steady_clock::now();
@@ -66,6 +69,7 @@ class WorkerProcess {
   Told told_;
   channel::Link link_;
   boost::asio::posix::stream_descriptor process_;
+  boost::asio::steady_timer last_words_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 
