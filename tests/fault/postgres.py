@@ -29,6 +29,7 @@ class Postgres:
     def __init__(self):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="metatap-postgres-"))
         self.process = None
+        self.folder.chmod(0o755)  # its data is closed to others, its socket is not
         self.user = {}
         if os.geteuid() == 0:
             nobody = pwd.getpwnam("nobody")

@@ -36,7 +36,8 @@ class Api:
         self.admin_socket = folder / "run/admin.sock"
         self.config = folder / "metatapd.conf"
         self.config.write_text(
-            f"[DEFAULT]\nstate_path = {folder}/state\nrun_path = {folder}/run\n"
+            # The folder of a test is closed to all but root.
+            f"[DEFAULT]\nuser = root\nstate_path = {folder}/state\nrun_path = {folder}/run\n"
             f"metadata_listen = 127.0.0.1\nmetadata_listen_port = {self.port}\n"
             f"metadata_proxy_shared_secret = {SECRET}\n"
             f"[inventory]\ndatabase_timeout = {LIMIT}\n"
@@ -335,7 +336,7 @@ def test_name_server_that_hangs_costs_a_request_no_more_than_its_deadline(tmp_pa
                    "fixed_ips": [{"subnet_id": "s", "ip_address": "10.0.0.5"}]}]}))
     config, names, hosts = (tmp_path / name for name in ("metatapd.conf", "resolv.conf", "hosts"))
     config.write_text(
-        f"[DEFAULT]\nstate_path = {tmp_path}\nrun_path = {tmp_path}/run\n"
+        f"[DEFAULT]\nuser = root\nstate_path = {tmp_path}\nrun_path = {tmp_path}/run\n"
         f"metadata_proxy_shared_secret = {SECRET}\nnova_metadata_host = nova.example.net\n"
         f"[agent]\nnova_timeout = 3\n[inventory]\nfile = {inventory}\n")
     names.write_text("nameserver 127.0.0.1\noptions timeout:10 attempts:2\n")

@@ -165,10 +165,12 @@ class TestLab(labkit.Lab):
 
 
 def children_of(pid):
-    """Of a daemon: its worker, if it has one."""
+    """Of a daemon: its workers, if it has some."""
+    def is_worker(child):
+        return pathlib.Path(f"/proc/{child}/comm").read_text() == "metatap-worker\n"
     try:
         return [int(child) for task in pathlib.Path(f"/proc/{pid}/task").iterdir()
-                for child in (task / "children").read_text().split()]
+                for child in (task / "children").read_text().split() if is_worker(child)]
     except OSError:
         return []
 

@@ -368,9 +368,10 @@ void Supervisor::Impl::await_effects() {
   }
   reconciler->queue.when_done([this](const std::vector<std::string>& problems) {
     effects.problems.insert(effects.problems.end(), problems.begin(), problems.end());
-    if (--effects.open == 0) {
+    if (--effects.open == 0 && !effects.asked.empty()) {
+      const auto all = std::exchange(effects.problems, {});
       for (const auto& [id, question] : std::exchange(effects.asked, {})) {
-        tell_settled(id, question, effects.problems);
+        tell_settled(id, question, all);
       }
     }
   });
