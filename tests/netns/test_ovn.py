@@ -2,6 +2,7 @@
 """A host whose ports are known from Open vSwitch and OVN alone: the inventory has instances, and no
 port. Real ovsdb-servers with the real schemas; no datapath of Open vSwitch is needed."""
 
+import contextlib
 import json
 import pathlib
 import shutil
@@ -298,6 +299,23 @@ def test_a_port_that_moves_away_is_served_no_longer(host):
     mtlab.wait_until(lambda: who(red) is None, 3, "the tap is served no longer")
 
 
+@contextlib.contextmanager
+def asked(guest):
+    """The guest asks without a pause for the time of a `with` block; what it was told."""
+    answers, stop = [], threading.Event()
+
+    def ask():
+        while not stop.is_set():
+            answers.append(who(guest))
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        yield answers
+    finally:
+        stop.set()
+        asking.join()
+
+
 @pytest.mark.parametrize("host", [3], indirect=True)
 def test_losing_the_leader_under_load_loses_no_request(host):
     lab, ovn, deployment = host
@@ -305,15 +323,7 @@ def test_losing_the_leader_under_load_loses_no_request(host):
     ovn.bind(red)
     ovn.plug(red)
     mtlab.wait_until(lambda: who(red) == red.instance_id, 5, "the tap is served")
-    answers, stop = [], threading.Event()
-
-    def ask():
-        while not stop.is_set():
-            answers.append(who(red))
-
-    asking = threading.Thread(target=ask)
-    asking.start()
-    try:
+    with asked(red) as answers:
         time.sleep(0.3)
         ovn.leader().kill()
         mtlab.wait_until(ovn.leader, 30, "another member leads")
@@ -321,9 +331,6 @@ def test_losing_the_leader_under_load_loses_no_request(host):
         ovn.plug(blue)
         mtlab.wait_until(lambda: who(blue) == blue.instance_id, 15,
                          "a port bound after the change of leader is served")
-    finally:
-        stop.set()
-        asking.join()
     assert len(answers) > 10 and set(answers) == {red.instance_id}
     status = json.loads(mtlab.metatap(deployment.admin_socket, "--json", "status").stdout)
     assert status["ovn"]["ports"] == 2
@@ -339,19 +346,12 @@ def test_a_restart_of_ovn_controller_loses_no_request(host):
     ovn.bind(red)
     ovn.plug(red)
     mtlab.wait_until(lambda: who(red) == red.instance_id, 5, "the tap is served")
-    answers, stop = [], threading.Event()
-
-    def ask():
-        while not stop.is_set():
-            answers.append(who(red))
-
-    asking = threading.Thread(target=ask)
-    asking.start()
 
     def some(number):
         begin = len(answers)
         mtlab.wait_until(lambda: len(answers) >= begin + number, 10, "guests go on asking")
-    try:
+
+    with asked(red) as answers:
         ovn.claim(red, ["set", []])
         some(20)
         ovn.claim(red, ovn.chassis)
@@ -361,9 +361,6 @@ def test_a_restart_of_ovn_controller_loses_no_request(host):
         some(20)
         ovn.claim(red, ovn.chassis)
         some(20)
-    finally:
-        stop.set()
-        asking.join()
     assert set(answers) == {red.instance_id}
 
 

@@ -18,6 +18,7 @@
 #include "apps/reload.hpp"
 #include "apps/run_directory.hpp"
 #include "apps/views.hpp"
+#include "apps/watchdog.hpp"
 #include "apps/worker_process.hpp"
 #include "base/log.hpp"
 #include "base/log_level.hpp"
@@ -57,9 +58,9 @@ struct Supervisor::Impl {
   explicit Impl(Settings its_settings)
       : settings(std::move(its_settings)),
         signals(control),
-        watchdog(control),
         pause(control),
         ear(control),
+        watchdog(control),
         listeners(std::max(settings.proxy.workers, 1U)),
         drain_time(settings.drain_time),
         reload(*settings.config) {}
@@ -69,7 +70,8 @@ struct Supervisor::Impl {
   const Settings settings;
   asio::io_context control{1};
   asio::signal_set signals;
-  asio::steady_timer watchdog, pause, ear;
+  asio::steady_timer pause, ear;
+  Watchdog watchdog;
   Listeners listeners;
   std::shared_ptr<const Inventory> ports = std::make_shared<const Inventory>();
   std::shared_ptr<dataplane::Core> core;
@@ -103,7 +105,6 @@ struct Supervisor::Impl {
   Status start_core();
   Status start_dataplane();
   void obey_signals();
-  void keep_telling_the_watchdog(std::chrono::microseconds interval);
   void stop();
 
   Status start_worker();
@@ -462,21 +463,9 @@ Status Supervisor::Impl::start() {
   }
   if (outcome && !stopping) {
     keep_listening_to_workers();
-    if (const auto interval = sys::watchdog_interval()) {
-      keep_telling_the_watchdog(*interval / 2);
-    }
+    watchdog.start();
   }
   return outcome;
-}
-
-void Supervisor::Impl::keep_telling_the_watchdog(std::chrono::microseconds interval) {
-  sys::notify_watchdog();
-  watchdog.expires_after(interval);
-  watchdog.async_wait([this, interval](boost::system::error_code error) {
-    if (!error) {
-      keep_telling_the_watchdog(interval);
-    }
-  });
 }
 
 void Supervisor::Impl::obey_signals() {
@@ -527,7 +516,7 @@ void Supervisor::Impl::toggle_debug() {
 /// From the guests' side inwards: nothing new comes in, what is under way finishes.
 void Supervisor::Impl::stop() {
   sys::notify_stopping();
-  watchdog.cancel();
+  watchdog.stop();
   pause.cancel();
   ear.cancel();
   if (tap) {

@@ -32,6 +32,7 @@
 #include "apps/run_directory.hpp"
 #include "apps/to_supervisor.hpp"
 #include "apps/views.hpp"
+#include "apps/watchdog.hpp"
 #include "base/log.hpp"
 #include "base/log_level.hpp"
 #include "http/overload.hpp"
@@ -86,7 +87,8 @@ struct Worker::Impl {
   RunDirectory run_directory;
   asio::io_context control{1};
   asio::signal_set signals;
-  asio::steady_timer refresh, watchdog;
+  asio::steady_timer refresh;
+  Watchdog watchdog;
   Drain drain;
   std::unique_ptr<http::Workers> workers;
   std::unique_ptr<InventoryService> inventory;
@@ -121,7 +123,6 @@ struct Worker::Impl {
   void follow_ports(const InventoryChange& change);
   void follow_inventory();
   void keep_refreshing();
-  void keep_telling_the_watchdog(std::chrono::microseconds interval);
   void obey_signals();
   void reload_all();
   void stop();
@@ -410,8 +411,8 @@ Status Worker::Impl::start() {
   }
   if (data_plane) {
     data_plane->serving();
-  } else if (const auto interval = sys::watchdog_interval()) {
-    keep_telling_the_watchdog(*interval / 2);
+  } else {
+    watchdog.start();
   }
   return {};
 }
@@ -422,16 +423,6 @@ void Worker::Impl::keep_refreshing() {
     if (!error) {
       api->refresh();
       keep_refreshing();
-    }
-  });
-}
-
-void Worker::Impl::keep_telling_the_watchdog(std::chrono::microseconds interval) {
-  sys::notify_watchdog();
-  watchdog.expires_after(interval);
-  watchdog.async_wait([this, interval](boost::system::error_code error) {
-    if (!error) {
-      keep_telling_the_watchdog(interval);
     }
   });
 }

@@ -6,18 +6,13 @@
 
 #include "base/ascii.hpp"
 #include "base/text.hpp"
+#include "http/token.hpp"
 
 namespace metatap::http {
 namespace {
 
-constexpr std::string_view kTokenSigns = "!#$%&'*+-.^_`|~";
-
 bool is_digit(char c) {
   return c >= '0' && c <= '9';
-}
-bool is_token(char c) {
-  return is_digit(c) || (lower(c) >= 'a' && lower(c) <= 'z') ||
-         kTokenSigns.find(c) != std::string_view::npos;
 }
 
 /// Goes through the header by RFC 9110's grammar. Each step takes what it is called after, and says
@@ -54,7 +49,7 @@ class Reader {
   void blanks() { rest_.remove_prefix(std::min(rest_.find_first_not_of(kBlanks), rest_.size())); }
   std::string_view token() {
     std::size_t size = 0;
-    while (size < rest_.size() && is_token(rest_[size])) {
+    while (size < rest_.size() && is_token_byte(rest_[size])) {
       ++size;
     }
     const auto text = rest_.substr(0, size);

@@ -2,12 +2,12 @@
 #include "http/response_reader.hpp"
 
 #include <algorithm>
-#include <array>
 #include <charconv>
 #include <cstring>
 
 #include "base/ascii.hpp"
 #include "base/text.hpp"
+#include "http/token.hpp"
 
 namespace metatap::http {
 namespace {
@@ -16,26 +16,6 @@ constexpr std::size_t kBuffer = 4096;
 constexpr std::size_t kHeadLimit = 64 * 1024;
 constexpr std::size_t kFieldLimit = 200;
 constexpr std::size_t kFirstBody = MemoryShare::kFree;
-
-/// RFC 9110 5.6.2: which bytes a token is made of.
-constexpr auto kTokenBytes = [] {
-  std::array<bool, 256> bytes{};
-  for (const auto range : {"az", "AZ", "09"}) {
-    for (char c = range[0]; c <= range[1]; ++c) {
-      bytes[static_cast<unsigned char>(c)] = true;
-    }
-  }
-  for (const char c : std::string_view("!#$%&'*+-.^_`|~")) {
-    bytes[static_cast<unsigned char>(c)] = true;
-  }
-  return bytes;
-}();
-
-bool is_token(std::string_view text) {
-  return !text.empty() && std::ranges::all_of(text, [](char c) {
-    return kTokenBytes[static_cast<unsigned char>(c)];
-  });
-}
 
 template <class Number>
 std::optional<Number> number(std::string_view text, int base = 10) {
