@@ -82,9 +82,9 @@ bool PlainConnection::watch(Watch::Alarm& alarm) {
   return (drained_ || silent(fd_.get())) && watch_.rest(alarm);
 }
 
-int PlainConnection::unwatch() {
+bool PlainConnection::unwatch() {
   watch_.end_rest();
-  return fd_.get();
+  return known_silent() || silent(fd_.get());
 }
 
 Detached PlainConnection::run(std::string_view request, bool reused, Observer& observer) {
@@ -218,9 +218,9 @@ bool TlsConnection::watch(Watch::Alarm& alarm) {
          watch_.rest(alarm);
 }
 
-int TlsConnection::unwatch() {
+bool TlsConnection::unwatch() {
   watch_.close();
-  return stream_.next_layer().native_handle();
+  return known_silent() || silent(stream_.next_layer().native_handle());
 }
 
 }  // namespace metatap::http

@@ -33,10 +33,11 @@ struct Outcome {
 /// Between two exchanges it rests, and then the peer has nothing to say: whatever comes belongs to
 /// nobody, and would be taken for the next answer, another guest's. So a resting connection is
 /// watched, and closed as soon as there is something to read. What has arrived may not have been
-/// told yet, so the kernel is asked once more before the next exchange: 0.35 us, 1 to 2 % of a
-/// proxied request. The watch alone would miss what came since the loop last looked, which under
-/// load is a whole batch ago. What comes after the request has left cannot be told from its answer
-/// by any means of HTTP/1.1.
+/// told yet: a connection that has rested only since the loop last looked at its sockets is asked
+/// for once more before the next exchange, by a system call of its own. One that was found silent
+/// by that look is taken at its word: a batch of events is some 100 us long, and what comes after
+/// the request has left, which takes longer to be answered, cannot be told from its answer by any
+/// means of HTTP/1.1.
 class Connection : public Deadlines::Entry, Watch::Alarm {
  public:
   Connection(boost::asio::io_context& context, std::size_t body_limit)
@@ -68,8 +69,10 @@ class Connection : public Deadlines::Entry, Watch::Alarm {
   /// Begins to rest. False when the peer has said more than was asked, or nothing more will come.
   [[nodiscard]] bool rest(std::chrono::milliseconds longest);
   [[nodiscard]] bool resting() const { return resting_; }
+  /// Whether the loop's last look found it silent, so that waking it takes no system call.
+  [[nodiscard]] virtual bool known_silent() const = 0;
   /// For the next exchange, if it still rests and nothing has come meanwhile.
-  [[nodiscard]] bool wake() { return std::exchange(resting_, false) && silent(unwatch()); }
+  [[nodiscard]] bool wake() { return std::exchange(resting_, false) && unwatch(); }
 
   ResponseReader reader;
 
@@ -83,8 +86,8 @@ class Connection : public Deadlines::Entry, Watch::Alarm {
   virtual void close() = 0;
   /// `alarm` is told what can be read from now on; false if something can already.
   [[nodiscard]] virtual bool watch(Watch::Alarm& alarm) = 0;
-  /// Returns the socket.
-  virtual int unwatch() = 0;
+  /// Whether nothing has come meanwhile.
+  [[nodiscard]] virtual bool unwatch() = 0;
   void expired() final;
   void disturbed() final;
 
@@ -100,6 +103,7 @@ class PlainConnection final : public Connection {
   void exchange(std::string_view request, bool reused, Observer& observer) override {
     run(request, reused, observer);
   }
+  [[nodiscard]] bool known_silent() const override { return watch_.looked_at_rest(); }
 
  private:
   Detached run(std::string_view request, bool reused, Observer& observer);
@@ -108,7 +112,7 @@ class PlainConnection final : public Connection {
   void cancel() override { watch_.cancel(); }
   void close() override;
   bool watch(Watch::Alarm& alarm) override;
-  int unwatch() override;
+  bool unwatch() override;
 
   UniqueFd fd_;
   Watch watch_;
@@ -125,6 +129,7 @@ class TlsConnection final : public Connection {
   /// `host`: whose certificate it must be, if it is verified.
   boost::asio::awaitable<bool> handshake(const std::string& host, bool verify);
   void exchange(std::string_view request, bool reused, Observer& observer) override;
+  [[nodiscard]] bool known_silent() const override { return watch_.looked_at_rest(); }
 
  private:
   boost::asio::awaitable<Outcome> talk(std::string_view request, bool reused);
@@ -134,7 +139,7 @@ class TlsConnection final : public Connection {
   /// nothing else, as all it read fits in there.
   bool unread();
   bool watch(Watch::Alarm& alarm) override;
-  int unwatch() override;
+  bool unwatch() override;
 
   boost::asio::io_context& context_;
   boost::asio::ssl::stream<Socket> stream_;

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "http/pool.hpp"
 
+#include <algorithm>
 #include <boost/asio/execution_context.hpp>
+#include <iterator>
 #include <unordered_map>
 #include <utility>
 
@@ -40,8 +42,14 @@ Pool& Pool::of(asio::io_context& context, std::uint64_t upstream) {
 
 ConnectionPtr Pool::take() {
   while (!resting_.empty()) {
-    auto connection = std::move(resting_.back());
-    resting_.pop_back();
+    // The latest that is known to be silent; the very latest may have to be asked for.
+    auto chosen = std::find_if(resting_.rbegin(), resting_.rend(),
+                               [](const auto& one) { return one->known_silent(); });
+    if (chosen == resting_.rend()) {
+      chosen = resting_.rbegin();
+    }
+    auto connection = std::move(*chosen);
+    resting_.erase(std::next(chosen).base());
     if (connection->wake()) {
       return connection;
     }

@@ -94,10 +94,12 @@ void Readiness::serve() {
 std::size_t Readiness::serve_batch() {
   const int count =
       ::epoll_wait(epoll_.native_handle(), batch_.data(), static_cast<int>(batch_.size()), 0);
+  ++looks_;
   if (count <= 0) {
     return 0;
   }
   unserved_ = std::span(batch_).first(static_cast<std::size_t>(count));
+  sound_alarms();
   while (!unserved_.empty()) {
     const epoll_event event = unserved_.front();
     unserved_ = unserved_.subspan(1);
@@ -106,6 +108,16 @@ std::size_t Readiness::serve_batch() {
     }
   }
   return static_cast<std::size_t>(count);
+}
+
+void Readiness::sound_alarms() {
+  for (epoll_event& event : unserved_) {
+    auto* const watch = static_cast<Watch*>(event.data.ptr);
+    if (watch != nullptr && watch->alarm_ != nullptr) {
+      event.data.ptr = nullptr;
+      watch->happened(event.events);
+    }
+  }
 }
 
 bool Watch::open(int fd, Trigger trigger) {
@@ -149,6 +161,7 @@ bool Watch::rest(Alarm& alarm) {
     return false;
   }
   alarm_ = &alarm;
+  rested_at_ = readiness_.looks_;
   readiness_.waiting_.push_back(*this);
   readiness_.arm();
   return true;

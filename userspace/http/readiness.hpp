@@ -39,7 +39,8 @@ class Readiness : public boost::asio::execution_context::service {
 
  private:
   friend class Watch;
-  static constexpr std::size_t kBatch = 64;
+  /// Small, so that a look is still fresh when its last event is served.
+  static constexpr std::size_t kBatch = 16;
   /// So many batches in a row before the rest of Asio gets its turn.
   static constexpr int kRounds = 16;
 
@@ -52,6 +53,8 @@ class Readiness : public boost::asio::execution_context::service {
   void disarm_if_idle();
   void serve();
   std::size_t serve_batch();
+  /// Resting watches hear first what has come: nobody else in the batch may use theirs then.
+  void sound_alarms();
 
   boost::asio::io_context& context_;
   boost::asio::posix::basic_stream_descriptor<boost::asio::io_context::executor_type> epoll_;
@@ -60,6 +63,7 @@ class Readiness : public boost::asio::execution_context::service {
       waiting_;
   std::array<epoll_event, kBatch> batch_;
   std::span<epoll_event> unserved_;  ///< of the batch
+  std::uint64_t looks_ = 0;          ///< how often epoll has been asked
   bool armed_ = false, serving_ = false, ended_ = false;
 };
 
@@ -116,6 +120,11 @@ class Watch : public WatchHook {
   /// While no coroutine waits. False when something has been seen already.
   [[nodiscard]] bool rest(Alarm& alarm);
   void end_rest();
+  /// Whether what is served now was found by a look at all sockets that came after rest(): nothing
+  /// had come by then, or the alarm would have been raised.
+  [[nodiscard]] bool looked_at_rest() const {
+    return readiness_.serving_ && readiness_.looks_ != rested_at_;
+  }
   /// Whether the peer's end or an error has been seen, be it read or not.
   [[nodiscard]] bool hung_up() const { return hung_up_; }
 
@@ -134,6 +143,7 @@ class Watch : public WatchHook {
   Readiness& readiness_;
   std::coroutine_handle<> waiter_;
   Alarm* alarm_ = nullptr;
+  std::uint64_t rested_at_ = 0;  // the look before the rest
   int fd_ = -1;
   Trigger trigger_ = Trigger::edge;
   bool hung_up_ = false;

@@ -45,6 +45,11 @@ Detached when_readable(Watch& watch, std::function<void()> then) {
   then();
 }
 
+struct Counting final : Watch::Alarm {
+  void disturbed() override { ++times; }
+  int times = 0;
+};
+
 class ReadinessTest : public ::testing::Test {
  protected:
   boost::asio::io_context context_{1};
@@ -161,10 +166,7 @@ TEST_F(ReadinessTest, DestroysWhoStillWaitsAtTheEnd) {
 }
 
 TEST_F(ReadinessTest, TellsARestingWatchOfWhatNobodyAskedFor) {
-  struct Alarm final : Watch::Alarm {
-    void disturbed() override { ++times; }
-    int times = 0;
-  } alarm;
+  Counting alarm;
   Pair pair(context_), quiet(context_), awake(context_);
   ASSERT_TRUE(pair.watch.rest(alarm));
   ASSERT_TRUE(quiet.watch.rest(alarm));
@@ -180,6 +182,41 @@ TEST_F(ReadinessTest, TellsARestingWatchOfWhatNobodyAskedFor) {
   context_.run_one();
   EXPECT_TRUE(awake.watch.hung_up());
   EXPECT_EQ(alarm.times, 1);
+}
+
+TEST_F(ReadinessTest, RaisesAlarmsBeforeAnybodyIsWoken) {
+  Pair waiting(context_), resting(context_);
+  Counting alarm;
+  ASSERT_TRUE(resting.watch.rest(alarm));
+  int raised = -1;
+  when_readable(waiting.watch, [&] { raised = alarm.times; });
+  waiting.say("a request");  // first in the batch
+  resting.say("what nobody asked for");
+  context_.run();
+  EXPECT_EQ(raised, 1);
+}
+
+TEST_F(ReadinessTest, KnowsARestThatALookHasFoundSilent) {
+  Pair waiting(context_), resting(context_), fresh(context_);
+  Counting alarm;
+  ASSERT_TRUE(resting.watch.rest(alarm));
+  EXPECT_FALSE(resting.watch.looked_at_rest()) << "nobody has looked";
+  std::vector<bool> known;
+  const auto serve = [&]() -> Detached {
+    co_await waiting.watch.readable();
+    known = {resting.watch.looked_at_rest(), fresh.watch.rest(alarm), fresh.watch.looked_at_rest()};
+    EXPECT_EQ(waiting.heard(), "once");
+    waiting.say("again");
+    co_await waiting.watch.readable();
+    known.push_back(fresh.watch.looked_at_rest());
+    resting.watch.end_rest();
+    fresh.watch.end_rest();
+  };
+  waiting.say("once");
+  serve();
+  context_.run();
+  EXPECT_EQ(known, (std::vector<bool>{true, true, false, true}));
+  EXPECT_FALSE(fresh.watch.looked_at_rest()) << "the look was some time ago";
 }
 
 TEST_F(ReadinessTest, NobodyWaitsInAContextThatHasEnded) {
