@@ -11,9 +11,9 @@
 #include <memory>
 #include <string>
 
-#include "api/random_seed.hpp"
 #include "api/stage.hpp"
 #include "base/hmac.hpp"
+#include "base/random_seed.hpp"
 
 namespace {
 
@@ -142,7 +142,7 @@ void random_seed(benchmark::State& state) {
   std::string text;
   for (auto _ : state) {
     text.clear();
-    api::append_random_seed(text);
+    append_random_seed(text);
     benchmark::DoNotOptimize(text);
   }
 }

@@ -57,6 +57,22 @@ std::string group_name(gid_t gid) {
              : "";
 }
 
+void read_shield(OptionReader& read, ShieldOptions& shield) {
+  read.boolean({"agent", "shield",
+                "Remembers the API's answers, when it is another process, for storms and outages"},
+               shield.enabled);
+  read.seconds({"agent", "shield_ttl", "How long an answer is given again without asking"},
+               shield.ttl, 0, 3600);
+  read.seconds({"agent", "shield_stale",
+                "How old the last good answer may be that stands in for an API that gives none"},
+               shield.stale, 0, 30L * 86400);
+  read.seconds(
+      {"agent", "shield_patience", "How long the API may take while there is such an answer"},
+      shield.patience, 1, 3600);
+  read.integer({"agent", "shield_questions", "Questions to the API at a time; others wait"},
+               shield.most_questions, 1, 4096);
+}
+
 }  // namespace
 
 Result<AgentOptions> AgentOptions::from(const Config& config) {
@@ -105,6 +121,7 @@ Result<AgentOptions> AgentOptions::from(const Config& config) {
                1, 3600);
   read.seconds({"agent", "nova_timeout", "How long the API's answer may take"},
                options.nova_timeout, 1, 3600);
+  read_shield(read, options.shield);
   if (!read.status()) {
     return tl::make_unexpected(read.status().error());
   }

@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <string>
 
+#include "agent/shield.hpp"
 #include "base/config.hpp"
 #include "metatap/result.hpp"
 
@@ -38,6 +39,7 @@ struct AgentOptions {
   DirectorySource directory = DirectorySource::inventory;
   /// Told to guests when the directory or the API cannot be asked now.
   std::chrono::seconds retry_after{1};
+  ShieldOptions shield;
 
   static Result<AgentOptions> from(const Config& config);
 };

@@ -20,6 +20,11 @@ namespace {
 
 const Peer kOurselves{.in_process = true};
 
+/// What a shield says of an old answer.
+bool tells_of_age(std::string_view name) {
+  return name == "Age" || name == "Cache-Status";
+}
+
 /// What the request says of one kind. Two headers that say something are one too many, be they
 /// equal: a proxy sends one.
 struct Said {
@@ -209,7 +214,8 @@ Response AgentStage::refused(const Request& request, const Error& error) const {
 Response AgentStage::for_guest(const Request& request, Response from_api) {
   switch (from_api.status) {
     case 200: {
-      from_api.headers.clear();
+      std::erase_if(from_api.headers,
+                    [](const auto& header) { return !tells_of_age(header.first); });
       from_api.close = false;
       return from_api;
     }

@@ -29,7 +29,8 @@ namespace metatap::agent {
 /// equal) or empty. The names count in any case; X_Metatap_Port_ID is another name, which nobody
 /// writes and nobody reads.
 ///
-/// The API's 200 passes with its body and content type, 400, 403, 404, 409, 413, 414, 431, 500,
+/// The API's 200 passes with its body and content type (and how old it is, where a shield answers),
+/// 400, 403, 404, 409, 413, 414, 431, 500,
 /// 502, 503 and 504 with their status and Retry-After alone (an API's error text is not for
 /// guests); any other status becomes 500. Redirects are not followed: they would carry the signed
 /// identity elsewhere.

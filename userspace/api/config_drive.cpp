@@ -6,8 +6,8 @@
 #include <algorithm>
 #include <utility>
 
-#include "api/random_seed.hpp"
 #include "api/stage.hpp"
+#include "base/random_seed.hpp"
 
 namespace metatap::api {
 std::vector<DriveFile> config_drive_files(const Metadata& metadata, const ApiOptions& options,

@@ -445,6 +445,15 @@ void show(admin::Registry& registry, const agent::AgentStage& agent) {
   });
 }
 
+void show(admin::Registry& registry, const agent::Shield& shield) {
+  registry.add_status("shield", [&shield] {
+    Json row;
+    show_counts(row, shield.counters());
+    return row;
+  });
+  registry.add_metrics([&shield](Metrics& metrics) { metrics.all("shield", shield.counters()); });
+}
+
 void show(admin::Registry& registry, const api::ApiStage& api) {
   registry.add_status("api", [&api] {
     const auto stats = api.stats();

@@ -32,6 +32,7 @@ void show(admin::Registry& registry, const agent::NeutronDirectory& neutron);
 void show(admin::Registry& registry, const http::Overload& overload);
 void show(admin::Registry& registry, const proxy::ProxyStage& proxy);
 void show(admin::Registry& registry, const agent::AgentStage& agent);
+void show(admin::Registry& registry, const agent::Shield& shield);
 void show(admin::Registry& registry, const api::ApiStage& api);
 /// A server that another process speaks to; `stage` is "agent" or "api".
 void show(admin::Registry& registry, const http::Server& server, std::string_view stage);

@@ -96,6 +96,7 @@ struct Worker::Impl {
   std::unique_ptr<api::ApiStage> api;
   std::unique_ptr<api::HealthCheck> health_check;  ///< in front of it, where it runs alone
   std::unique_ptr<http::Upstream> to_api;
+  std::unique_ptr<agent::Shield> shield;  ///< before it, with [agent] shield
   /// Ports as Open vSwitch and OVN tell of them, where `[agent] directory = ovn`; the data plane
   /// and the agent then follow these and not the inventory's.
   std::unique_ptr<agent::OvnFeed> ovn;
@@ -240,6 +241,10 @@ Status Worker::Impl::start_agent() {
     }
     to_api = std::move(*upstream);
     next = to_api.get();
+    if (settings.agent.shield.enabled) {
+      shield = std::make_unique<agent::Shield>(*to_api, settings.agent.shield);
+      next = shield.get();
+    }
   }
   auto key = settings.port_tag_key();
   if (!key) {
@@ -339,6 +344,9 @@ Status Worker::Impl::start_admin() {
   }
   if (to_api) {
     show(registry, *to_api, "api");
+    if (shield) {
+      show(registry, *shield);
+    }
   }
   if (api_server) {
     show(registry, *api_server, "api");

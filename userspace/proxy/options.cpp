@@ -92,6 +92,7 @@ http::UpstreamOptions ProxyOptions::upstream() const {
   upstream.endpoint = http::UnixEndpoint{.path = metadata_proxy_socket};
   upstream.deadline = timeout_server;
   upstream.connect = std::min(timeout_connect, timeout_server);
+  upstream.pass_headers = {"Retry-After", "Age", "Cache-Status"};  // the last two are a shield's
   if (neutron_agent) {
     upstream.keep_alive = false;
     upstream.max_request = kNeutronReads;

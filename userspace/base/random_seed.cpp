@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "api/random_seed.hpp"
+#include "base/random_seed.hpp"
 
 #include <openssl/crypto.h>
 #include <openssl/rand.h>
@@ -11,7 +11,7 @@
 #include "base/log.hpp"
 #include "base/text.hpp"
 
-namespace metatap::api {
+namespace metatap {
 namespace {
 
 /// Two characters for each 12 bits.
@@ -65,4 +65,4 @@ void append_random_seed(std::string& out) {
   OPENSSL_cleanse(seed, kSeedBytes);
 }
 
-}  // namespace metatap::api
+}  // namespace metatap

@@ -3,7 +3,7 @@
 
 #include <string>
 
-namespace metatap::api {
+namespace metatap {
 
 inline constexpr std::size_t kSeedBytes = 512;
 inline constexpr std::size_t kSeedText = 684;  ///< its length in base64
@@ -12,4 +12,4 @@ inline constexpr std::size_t kSeedText = 684;  ///< its length in base64
 /// generator fills in bulk; what was handed out is wiped.
 void append_random_seed(std::string& out);
 
-}  // namespace metatap::api
+}  // namespace metatap
