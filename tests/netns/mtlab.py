@@ -175,11 +175,19 @@ def children_of(pid):
         return []
 
 
-class Daemon:
-    """One metatapd process. Ready when it has told systemd's socket so."""
+def kill_all(pids):
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
-    def __init__(self, name, directory, arguments, program=None, environment=None, prefix=()):
-        self.name = name
+
+class Daemon:
+    """One metatapd process. Ready when it has told systemd's socket so; with a `manager`, which is
+    told more than that, as a unit of systemd's."""
+
+    def __init__(self, name, directory, arguments, program=None, environment=None, prefix=(),
+                 manager=None):
+        self.name, self.manager = name, manager
         self.log = pathlib.Path(directory, f"metatapd-{name}.log")
         self.arguments = [*prefix, str(program or BIN / "metatapd"), *map(str, arguments)]
         self.notify_path = pathlib.Path(directory, f"notify-{name}")
@@ -187,6 +195,8 @@ class Daemon:
         self.process = None
 
     def start(self, wait=True, seconds=30):
+        if self.manager:
+            return self._start_as_unit(wait, seconds)
         with Readiness(self.notify_path) as readiness:
             with open(self.log, "ab") as log:
                 self.process = subprocess.Popen(
@@ -200,6 +210,29 @@ class Daemon:
                     raise AssertionError(f"metatapd {self.name} {error}:\n{self.tail()}") from None
         return self
 
+    def _start_as_unit(self, wait, seconds):
+        arguments, more = self.manager.launch(self.arguments)
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(
+                arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                env={**os.environ, **self.manager.environment, **self.environment}, **more)
+        if wait:
+            wait_until(lambda: self.manager.ready.is_set() or self.process.poll() is not None,
+                       seconds, f"metatapd {self.name} is ready")
+            assert self.running, self.tail()
+        return self
+
+    def restart(self, how=signal.SIGUSR2, seconds=30):
+        """By another process. With a manager the first one's worker ends with it, as all processes of
+        a unit do."""
+        process, self.process = self.process, None
+        workers = children_of(process.pid)
+        process.send_signal(how)
+        process.wait(seconds)
+        if self.manager:
+            kill_all(workers)
+        return self.start(seconds=seconds)
+
     def tail(self, lines=30):
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
@@ -211,6 +244,9 @@ class Daemon:
         worker = children_of(process.pid)
         if process.poll() is None:
             process.send_signal(how)
+        if how == signal.SIGKILL:  # of both: a worker whose supervisor is killed alone serves on
+            process.wait(seconds)
+            kill_all(worker)
         try:
             status = process.wait(seconds)
             wait_until(lambda: not any(map(labkit.process.is_alive, worker)), 5,

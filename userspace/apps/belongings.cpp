@@ -68,7 +68,7 @@ Status make_own_folder(const std::filesystem::path& folder) {
 
 }  // namespace
 
-Status hand_over(const Settings& settings, const sys::User& user) {
+Status give_belongings(const Settings& settings, const sys::User& user) {
   std::error_code told_later;  // what cannot be made is told by whoever writes there
   std::filesystem::create_directories(settings.run_path, told_later);
   if (settings.options.dataplane) {

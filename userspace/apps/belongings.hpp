@@ -12,6 +12,6 @@ namespace metatap::apps {
 ///
 /// `run_path` stays ours: the user's group may put its sockets there, and take away nothing that is
 /// not its own. `state_path` is the user's, with the database in it.
-[[nodiscard]] Status hand_over(const Settings& settings, const sys::User& user);
+[[nodiscard]] Status give_belongings(const Settings& settings, const sys::User& user);
 
 }  // namespace metatap::apps

@@ -2,11 +2,14 @@
 #include "apps/listeners.hpp"
 
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <utility>
 
 #include "base/log.hpp"
+#include "sys/notify.hpp"
 
 namespace metatap::apps {
 namespace {
@@ -18,7 +21,15 @@ void end_listening(const GuestListener& listener) {
   ::shutdown(listener.fd.get(), SHUT_RDWR);
 }
 
+/// Without a colon, and short: all names together are one word of the next process' environment.
+std::string name_in_store(int fd) {
+  struct stat about{};
+  return ::fstat(fd, &about) == 0 ? "l" + std::to_string(about.st_ino) : "l";
+}
+
 }  // namespace
+
+Listeners::Listeners(unsigned workers) : workers_(workers), most_stored_(sys::descriptor_store()) {}
 
 void Listeners::open(GuestListener listener) {
   if (!open_) {
@@ -26,6 +37,7 @@ void Listeners::open(GuestListener listener) {
   }
   const auto name = listener.name;
   const auto [at, fresh] = all_.insert_or_assign(name, std::move(listener));
+  store(name, at->second.fd.get());
   send(name, at->second);
 }
 
@@ -34,10 +46,15 @@ void Listeners::close(const std::string& name) {
   if (found == all_.end()) {
     return;
   }
+  if (left_) {
+    all_.erase(found);
+    return;
+  }
   if (worker_ != nullptr) {
     worker_->send(channel::Close{name});
   }
   end_listening(found->second);
+  drop_stored(name);
   const auto rule = found->second.callers;
   all_.erase(found);
   const bool last = std::ranges::none_of(
@@ -71,6 +88,7 @@ void Listeners::close_gate() {
   open_ = false;
   for (const auto& [name, listener] : all_) {
     end_listening(listener);
+    drop_stored(name);
   }
 }
 
@@ -80,6 +98,7 @@ void Listeners::open_gate() {
     if (::listen(listener.fd.get(), kBacklog) != 0) {
       log::error("{}: cannot listen again: errno {}", name, errno);
     }
+    store(name, listener.fd.get());
   }
 }
 
@@ -87,6 +106,27 @@ void Listeners::send(const std::string& name, const GuestListener& listener) {
   if (worker_ != nullptr) {
     worker_->send(channel::Listen{name, listener.callers, listener.worker, listener.alone},
                   {listener.fd.get()});
+  }
+}
+
+void Listeners::store(const std::string& name, int fd) {
+  if (most_stored_ == 0 || !open_) {
+    return;
+  }
+  auto stored_as = name_in_store(fd);
+  if (stored_.size() < most_stored_ && sys::store_descriptor(stored_as, fd)) {
+    stored_[name] = std::move(stored_as);
+  } else if (!std::exchange(told_, true)) {
+    log::warn(
+        "systemd keeps {} of our listening sockets and no more (FileDescriptorStoreMax= of "
+        "the unit): at a restart, guests of the others go where when_down says",
+        stored_.size());
+  }
+}
+
+void Listeners::drop_stored(const std::string& name) {
+  if (const auto stored = stored_.extract(name)) {
+    sys::drop_stored_descriptor(stored.mapped());
   }
 }
 

@@ -15,9 +15,12 @@ namespace metatap::apps {
 ///
 /// While the gate is closed nobody listens, for all that the kernel knows: the programs send guests
 /// where their ports' `when_down` says.
+///
+/// Where the service manager offers it (sys/notify.hpp), it has them all as well, for the
+/// supervisor after this one.
 class Listeners final : public GuestFrontend {
  public:
-  explicit Listeners(unsigned workers) : workers_(workers) {}
+  explicit Listeners(unsigned workers);
 
   void open(GuestListener listener) override;
   void close(const std::string& name) override;
@@ -32,11 +35,20 @@ class Listeners final : public GuestFrontend {
   void close_gate();
   void open_gate();
 
+  /// Another supervisor will have them: who is told to close one from now on only lets go of it.
+  void leave() { left_ = true; }
+
  private:
   void send(const std::string& name, const GuestListener& listener);
 
+  void store(const std::string& name, int fd);
+  void drop_stored(const std::string& name);
+
   const unsigned workers_;
-  bool open_ = true;
+  const std::size_t most_stored_;  ///< by the service manager
+  bool open_ = true, left_ = false;
+  bool told_ = false;                          ///< that not all of them are stored
+  std::map<std::string, std::string> stored_;  ///< by name: what the service manager calls them
   channel::Link* worker_ = nullptr;
   std::map<std::string, GuestListener> all_;
   std::map<std::pair<Path, std::string>, channel::Publish> tables_;

@@ -33,6 +33,9 @@ Status read_all(const Config& config, Settings& into) {
   own.seconds({"DEFAULT", "drain_time", "How long requests in progress may take at the end", "",
                Takes::reload},
               into.drain_time, 0, 3600);
+  own.seconds({"DEFAULT", "hand_over_time", "How long guests are served on without a supervisor",
+               "", Takes::reload},
+              into.hand_over_time, 0, 3600);
   own.boolean({"DEFAULT", "debug", "Write debug lines", "", Takes::reload}, into.debug);
   own.text({"DEFAULT", "user", "Whose the process is that reads what guests send"}, user);
   if (!own.status()) {

@@ -42,6 +42,8 @@ struct Settings {
   std::unique_ptr<const Config> config;
   std::filesystem::path run_path = "/run/metatap";
   std::chrono::seconds drain_time{5};  ///< how long requests in progress may take at the end
+  /// How long a worker serves on when its supervisor has gone, until another comes; 0: not at all.
+  std::chrono::seconds hand_over_time{10};
   bool debug = false;
   std::optional<std::string> user;
   InventoryOptions inventory;

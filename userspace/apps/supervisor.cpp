@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "apps/supervisor.hpp"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
-#include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <chrono>
 #include <csignal>
@@ -14,9 +15,12 @@
 
 #include "admin/registry.hpp"
 #include "apps/belongings.hpp"
+#include "apps/effects.hpp"
+#include "apps/former_worker.hpp"
 #include "apps/listeners.hpp"
 #include "apps/reload.hpp"
 #include "apps/run_directory.hpp"
+#include "apps/signals.hpp"
 #include "apps/views.hpp"
 #include "apps/watchdog.hpp"
 #include "apps/worker_process.hpp"
@@ -24,6 +28,7 @@
 #include "base/log_level.hpp"
 #include "dataplane/core.hpp"
 #include "dataplane/hooks.hpp"
+#include "dataplane/own_records.hpp"
 #include "dataplane/router_data_plane.hpp"
 #include "dataplane/tap_data_plane.hpp"
 #include "inventory/difference.hpp"
@@ -69,7 +74,7 @@ struct Supervisor::Impl {
 
   const Settings settings;
   asio::io_context control{1};
-  asio::signal_set signals;
+  Signals signals;
   asio::steady_timer pause, ear;
   Watchdog watchdog;
   Listeners listeners;
@@ -79,14 +84,12 @@ struct Supervisor::Impl {
   std::unique_ptr<dataplane::TapDataPlane> tap;
   std::unique_ptr<dataplane::RouterDataPlane> router;
   admin::Registry registry;  ///< of the data plane's views
-  /// What a worker's last news lead to. It asks for that in a message of its own, and a turn may
-  /// come, and go wrong, between the two.
-  struct Effects {
-    unsigned open = 0;                  ///< news that are not in effect yet
-    std::vector<std::string> problems;  ///< since the first of them
-    std::vector<std::pair<Id, std::uint64_t>> asked;
-  } effects;
-
+  Effects effects{[this](Id id, std::uint64_t question, std::vector<std::string> problems) {
+    if (const auto worker = workers.find(id); worker != workers.end()) {
+      worker->second->link().send(channel::Settled{question, std::move(problems)});
+    }
+  }};
+  std::unique_ptr<FormerWorker> former;  ///< until it has ended
   std::map<Id, std::unique_ptr<WorkerProcess>> workers;
   Id last_id = 0;
   Id serving = 0;  ///< 0: none
@@ -97,14 +100,17 @@ struct Supervisor::Impl {
   unsigned pauses = 0;                        ///< in a row
   Status outcome;                             ///< of the start
   bool stopping = false, hurry = false;
+  bool leaving = false;  ///< to the supervisor that comes after us
   std::chrono::seconds drain_time{5};
   Reload reload;
   RunDirectory run_directory;
 
   Status start();
-  Status start_core();
+  Status start_core(const sys::User& user);
   Status start_dataplane();
   void obey_signals();
+  void be_told_to_leave();
+  void leave();
   void stop();
 
   Status start_worker();
@@ -112,26 +118,39 @@ struct Supervisor::Impl {
   void wait_and_try_again(std::chrono::milliseconds how_long);
   void replace_worker();
   void reload_all();
-  void toggle_debug();
+  void pass_on_debug();
   void worker_ended(Id id, const sys::Child::End& end);
   void worker_serves(Id id);
   Status take(Id id, const channel::Frame& frame);
   Status take_news(Id id, const channel::Frame& frame);
-  void await_effects();
-  void answer_settle(Id id, std::uint64_t question);
-  void tell_settled(Id id, std::uint64_t question, std::vector<std::string> problems);
   [[nodiscard]] std::string document(channel::View view) const;
   void keep_listening_to_workers();
   [[nodiscard]] channel::Drain drain(std::chrono::milliseconds arrival) const;
-  void end_workers();
+  void end_workers(std::chrono::milliseconds arrival);
 };
 
 // ---- what the data plane is and does ----
 
-Status Supervisor::Impl::start_core() {
-  auto made = settings.options.steering == Steering::listen
-                  ? dataplane::Core::without_bpf(settings.dataplane)
-                  : dataplane::Core::with_bpf(settings.dataplane);
+/// With what the supervisor before us has left, if it has.
+Status Supervisor::Impl::start_core(const sys::User& user) {
+  dataplane::InheritedListeners left;
+  for (auto& descriptor : sys::stored_descriptors()) {
+    left.add(std::move(descriptor));
+  }
+  const auto stored = left.size();
+  const auto its_user = ::geteuid() == 0 ? user.uid : ::geteuid();
+  auto found = FormerWorker::find(settings.run_path / dataplane::kOwnRecords, its_user, left);
+  if (!found) {
+    return tl::make_unexpected(std::move(found.error()));
+  }
+  former = *std::move(found);
+  if (stored != 0) {
+    log::info("systemd has kept {} listening sockets of the supervisor before us", stored);
+  }
+  auto made =
+      settings.options.steering == Steering::listen
+          ? dataplane::Core::without_bpf(settings.dataplane, std::move(left))
+          : dataplane::Core::with_bpf(settings.dataplane, std::move(left), former != nullptr);
   if (!made) {
     return tl::make_unexpected(std::move(made.error()));
   }
@@ -185,10 +204,10 @@ std::string Supervisor::Impl::document(channel::View view) const {
 // ---- workers ----
 
 Status Supervisor::Impl::start_worker() {
-  auto made =
-      WorkerProcess::start(++last_id, control, settings.options, core->slots,
-                           {[this](Id id, const channel::Frame& frame) { return take(id, frame); },
-                            [this](Id id, const sys::Child::End& end) { worker_ended(id, end); }});
+  auto made = WorkerProcess::start(
+      ++last_id, control, settings.options, settings.run_path / dataplane::kOwnRecords, core->slots,
+      {[this](Id id, const channel::Frame& frame) { return take(id, frame); },
+       [this](Id id, const sys::Child::End& end) { worker_ended(id, end); }});
   if (!made) {
     return tl::make_unexpected(std::move(made.error()));
   }
@@ -280,22 +299,27 @@ void Supervisor::Impl::worker_serves(Id id) {
   }
   coming = 0;
   stillborn = 0;
-  const auto former = workers.find(std::exchange(serving, id));
+  const auto replaced = workers.find(std::exchange(serving, id));
   if (!router) {
+    // From now on the data plane changes, which the table of the one before us does not tell.
+    if (former) {
+      former->drain(drain(0ms), drain_time + kDrained);
+    }
     if (outcome = start_dataplane(); !outcome) {
       control.stop();
       return;
     }
   }
   listeners.serve_by(&workers.at(id)->link());
+  workers.at(id)->open_door();
   if (!listeners.listening()) {
     log::info("worker {} serves: guests are ours again", workers.at(id)->pid());
     listeners.open_gate();
   }
-  if (former != workers.end()) {
+  if (replaced != workers.end()) {
     log::info("worker {} serves, worker {} finishes what it has", workers.at(id)->pid(),
-              former->second->pid());
-    former->second->link().send(drain(0ms));
+              replaced->second->pid());
+    replaced->second->link().send(drain(0ms));
   }
 }
 
@@ -319,7 +343,7 @@ Status Supervisor::Impl::take(Id id, const channel::Frame& frame) {
           [&](const auto&) { worker_serves(id); });
     case channel::Type::settle:
       return channel::message_of<channel::Settle>(frame).map(
-          [&](const auto& settle) { answer_settle(id, settle.question); });
+          [&](const auto& settle) { effects.ask(id, settle.question); });
     case channel::Type::beat:
       return channel::message_of<channel::Beat>(frame).map([](const auto&) {});
     case channel::Type::look:
@@ -356,41 +380,10 @@ Status Supervisor::Impl::take_news(Id id, const channel::Frame& frame) {
   if (router) {
     router->apply(change);
   }
-  await_effects();
+  if (reconciler) {
+    effects.follow(reconciler->queue);
+  }
   return {};
-}
-
-void Supervisor::Impl::await_effects() {
-  if (!reconciler) {
-    return;
-  }
-  if (effects.open++ == 0) {
-    effects.problems.clear();  // of news that nobody asked about
-  }
-  reconciler->queue.when_done([this](const std::vector<std::string>& problems) {
-    effects.problems.insert(effects.problems.end(), problems.begin(), problems.end());
-    if (--effects.open == 0 && !effects.asked.empty()) {
-      const auto all = std::exchange(effects.problems, {});
-      for (const auto& [id, question] : std::exchange(effects.asked, {})) {
-        tell_settled(id, question, all);
-      }
-    }
-  });
-}
-
-void Supervisor::Impl::answer_settle(Id id, std::uint64_t question) {
-  if (effects.open != 0) {
-    effects.asked.emplace_back(id, question);
-  } else {
-    tell_settled(id, question, std::exchange(effects.problems, {}));
-  }
-}
-
-void Supervisor::Impl::tell_settled(Id id, std::uint64_t question,
-                                    std::vector<std::string> problems) {
-  if (const auto worker = workers.find(id); worker != workers.end()) {
-    worker->second->link().send(channel::Settled{question, std::move(problems)});
-  }
 }
 
 /// One that does not turn any more serves nobody, and does not know it.
@@ -407,6 +400,9 @@ void Supervisor::Impl::keep_listening_to_workers() {
         worker->kill();
       }
     }
+    if (former && former->ended()) {
+      former.reset();
+    }
     keep_listening_to_workers();
   });
 }
@@ -417,21 +413,26 @@ channel::Drain Supervisor::Impl::drain(std::chrono::milliseconds arrival) const 
 }
 
 /// All finish what they have, and those that do not are ended.
-void Supervisor::Impl::end_workers() {
+void Supervisor::Impl::end_workers(std::chrono::milliseconds arrival) {
   listeners.serve_by(nullptr);
-  const auto arrival = tap || router ? kArrival : 0ms;
+  if (former) {
+    former->drain(drain(arrival), arrival + drain_time + kDrained);
+  }
   for (const auto& [id, worker] : workers) {
     worker->link().send(drain(arrival));
   }
   auto end = steady_clock::now() + arrival + drain_time + kDrained;
   control.restart();
-  while (!workers.empty() && steady_clock::now() < end) {
+  while ((!workers.empty() || former) && steady_clock::now() < end) {
     control.run_one_for(50ms);
     if (std::exchange(hurry, false)) {
       control.restart();
       end = std::min(end, steady_clock::now() + kDrained);
     }
     std::erase_if(workers, [](const auto& one) { return one.second->ended().has_value(); });
+    if (former && former->ended()) {
+      former.reset();
+    }
   }
   if (!workers.empty()) {
     log::warn("a worker has not ended; it is killed");
@@ -449,10 +450,10 @@ Status Supervisor::Impl::start() {
   if (auto claimed = run_directory.claim(settings.run_path, settings.options); !claimed) {
     return claimed;
   }
-  if (auto handed = hand_over(settings, *user); !handed) {
+  if (auto handed = give_belongings(settings, *user); !handed) {
     return handed;
   }
-  if (auto started = start_core(); !started) {
+  if (auto started = start_core(*user); !started) {
     return started;
   }
   if (auto started = start_worker(); !started) {
@@ -469,28 +470,31 @@ Status Supervisor::Impl::start() {
 }
 
 void Supervisor::Impl::obey_signals() {
-  signals.async_wait([this](boost::system::error_code error, int number) {
-    if (error) {
-      return;
-    }
-    if (number == SIGHUP || number == SIGUSR1) {
-      number == SIGHUP ? reload_all() : toggle_debug();
-      obey_signals();
-      return;
-    }
-    const auto* const name = number == SIGINT ? "SIGINT" : "SIGTERM";
-    hurry = std::exchange(stopping, true);
-    if (hurry) {
-      log::info("{} again: requests in progress are cut off", name);
-      for (const auto& [id, worker] : workers) {
-        worker->link().send(channel::Drain{});
-      }
-    } else {
-      log::info("stopping: {}", name);
-    }
-    control.stop();
-    obey_signals();
-  });
+  signals.obey(
+      {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2},
+      {[this] { reload_all(); }, [this] { pass_on_debug(); }, [this] { be_told_to_leave(); },
+       [this](bool again) {
+         hurry = std::exchange(stopping, true);
+         for (const auto& [id, worker] : workers) {
+           if (again) {
+             worker->link().send(channel::Drain{});
+           }
+         }
+         control.stop();
+       }});
+}
+
+/// By whom the listening sockets will be kept: the manager, which then ends all our processes, or
+/// the worker, which serves on.
+void Supervisor::Impl::be_told_to_leave() {
+  if (stopping) {
+    return;
+  }
+  leaving = sys::descriptor_store() != 0 || settings.hand_over_time.count() != 0;
+  log::info("SIGUSR2: {}", leaving ? "leaving to another supervisor"
+                                   : "stopping, because [DEFAULT] hand_over_time is 0");
+  stopping = true;
+  control.stop();
 }
 
 /// What the worker goes by it reads anew by being another one.
@@ -505,12 +509,28 @@ void Supervisor::Impl::reload_all() {
   }
 }
 
-void Supervisor::Impl::toggle_debug() {
-  log::set_debug(!log::debugging());
-  log::info("SIGUSR1: debug lines are {}", log::debugging() ? "written" : "not written any more");
+void Supervisor::Impl::pass_on_debug() {
   for (const auto& [id, worker] : workers) {
     ::kill(worker->pid(), SIGUSR1);
   }
+}
+
+/// Nothing changes for anybody: programs, maps, namespaces and sockets stay as they are.
+void Supervisor::Impl::leave() {
+  listeners.leave();
+  if (sys::descriptor_store() != 0) {
+    end_workers(0ms);
+  }
+  for (const auto& [id, worker] : workers) {
+    if (id != coming) {
+      worker->let_go_of_process();
+    }
+  }
+  workers.clear();
+  if (tap) {
+    tap->stop(dataplane::Leave::steering);
+  }
+  router->stop(dataplane::Leave::steering);
 }
 
 /// From the guests' side inwards: nothing new comes in, what is under way finishes.
@@ -519,6 +539,14 @@ void Supervisor::Impl::stop() {
   watchdog.stop();
   pause.cancel();
   ear.cancel();
+  if (leaving && router) {
+    leave();
+    return;
+  }
+  if (former && !router) {  // we have changed nothing, and it serves on
+    workers.clear();
+    return;
+  }
   if (tap) {
     tap->turn_away();
   }
@@ -526,7 +554,7 @@ void Supervisor::Impl::stop() {
     router->turn_away();
   }
   stopping = true;
-  end_workers();
+  end_workers(tap || router ? kArrival : 0ms);
   if (tap) {
     tap->stop(core->at_the_end());
   }
@@ -543,15 +571,10 @@ Supervisor::~Supervisor() = default;
 
 Status Supervisor::run() {
   auto& impl = *impl_;
-  for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGUSR1}) {
-    impl.signals.add(number);
-  }
-  std::signal(SIGUSR2, SIG_IGN);
   if (impl.settings.debug) {
     log::set_debug(true);
   }
   impl.obey_signals();
-  std::signal(SIGPIPE, SIG_IGN);
   const auto began = steady_clock::now();
   const auto status = impl.start();
   if (status && !impl.stopping) {

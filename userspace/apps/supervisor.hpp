@@ -23,6 +23,9 @@ class Supervisor {
 
   /// Serves until SIGINT or SIGTERM, and puts the host back as it was. SIGHUP replaces the worker:
   /// a new one, which reads the configuration anew, is ready before the old one accepts no more.
+  /// SIGUSR2 leaves all as it is to the supervisor that comes next, as SIGKILL does less orderly:
+  /// listening sockets are kept by the service manager, or by the worker, which serves on; programs
+  /// and maps are pinned; that one takes them over, and ours is drained when its worker serves.
   Status run();
 
  private:

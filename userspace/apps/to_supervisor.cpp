@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "apps/to_supervisor.hpp"
 
+#include <fcntl.h>
+#include <sys/socket.h>
+
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <cerrno>
 #include <utility>
 
 #include "apps/version.hpp"
@@ -57,7 +61,10 @@ ToSupervisor::ToSupervisor(asio::io_context& control, channel::Socket socket,
       link_(control, std::move(socket)),
       beat_(control) {
   link_.start([this](channel::Frame frame) { return take(std::move(frame)); },
-              [this](Error error) { orders_.lost(std::move(error)); });
+              [this](Error error) {
+                lost_ = true;
+                orders_.lost(std::move(error));
+              });
   link_.send(channel::Hello{version_of("metatap-worker")});
   keep_beating();
 }
@@ -76,10 +83,19 @@ void ToSupervisor::tell(const Inventory& ports) {
   link_.send(channel::news_of(ports));
 }
 
-void ToSupervisor::tell(const InventoryChange& change) {
+bool ToSupervisor::tell(const InventoryChange& change) {
   if (auto news = channel::news_of(change); !news.empty()) {
     link_.send(news);
+    return !lost_;
   }
+  return true;
+}
+
+Estate ToSupervisor::release_estate() {
+  for (const auto& [number, question] : open_) {
+    question->answered.cancel();
+  }
+  return std::move(estate_);
 }
 
 void ToSupervisor::serving() {
@@ -93,7 +109,10 @@ Status ToSupervisor::take(channel::Frame frame) {
     case channel::Type::listen:
       return listen(std::move(frame));
     case channel::Type::close:
-      return with<channel::Close>(frame, [&](const auto& close) { proxy_.close(close.name); });
+      return with<channel::Close>(frame, [&](const auto& close) {
+        estate_.listeners.erase(close.name);
+        proxy_.close(close.name);
+      });
     case channel::Type::publish:
       return with<channel::Publish>(frame, [&](channel::Publish publish) {
         if (callers_) {
@@ -109,6 +128,7 @@ Status ToSupervisor::take(channel::Frame frame) {
           frame, [&](channel::Seen seen) { answer(seen.question, std::move(seen.document)); });
     case channel::Type::drain:
       return with<channel::Drain>(frame, [&](const auto& drain) {
+        estate_ = {};
         orders_.drain(std::chrono::milliseconds(drain.arrival),
                       std::chrono::milliseconds(drain.limit));
       });
@@ -128,6 +148,10 @@ Status ToSupervisor::welcome(channel::Frame frame) {
     return tl::make_unexpected(std::move(view.error()));
   }
   welcome_ = *message;
+  estate_.door = std::move(frame.descriptors[2]);
+  if (::listen(estate_.door.get(), 1) != 0) {
+    return fail_errno(errno, "listen for another supervisor");
+  }
   callers_ = std::make_unique<dataplane::Callers>(
       *std::move(view),
       std::make_shared<dataplane::RemoteLearnedAddresses>(std::move(frame.descriptors[1])));
@@ -143,6 +167,8 @@ Status ToSupervisor::listen(channel::Frame frame) {
     return fail(ErrorCode::invalid, "a listener came before the table of its callers");
   }
   auto resolver = callers_->resolver(message->callers);
+  estate_.listeners[message->name] =
+      UniqueFd(::fcntl(frame.descriptors[0].get(), F_DUPFD_CLOEXEC, 0));
   proxy_.open({std::move(frame.descriptors[0]), std::move(message->name),
                std::move(message->callers), message->worker, message->alone},
               std::move(resolver));
@@ -169,13 +195,21 @@ asio::awaitable<std::shared_ptr<ToSupervisor::Question>> ToSupervisor::wait_for(
 }
 
 asio::awaitable<std::vector<std::string>> ToSupervisor::settled() {
+  const std::vector<std::string> nobody = {
+      "the supervisor has gone: what concerns ports is in effect with the next one"};
+  if (lost_) {
+    co_return nobody;
+  }
   const auto number = ++questions_;
   link_.send(channel::Settle{number});
   const auto answered = co_await wait_for(number, kSettlePatience);
-  co_return std::move(answered->problems);
+  co_return lost_ ? nobody : std::move(answered->problems);
 }
 
 asio::awaitable<admin::Json> ToSupervisor::look(admin::Registry::View view) {
+  if (lost_) {
+    co_return admin::Json();
+  }
   const auto number = ++questions_;
   link_.send(channel::Look{number, view_of(view)});
   const auto answered = co_await wait_for(number, kLookPatience);

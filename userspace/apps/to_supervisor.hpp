@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "admin/registry.hpp"
+#include "apps/orphan.hpp"
 #include "channel/link.hpp"
 #include "dataplane/callers.hpp"
 #include "metatap/model.hpp"
@@ -37,9 +38,14 @@ class ToSupervisor {
 
   /// The data plane follows these ports from now on.
   void tell(const Inventory& ports);
-  void tell(const InventoryChange& change);
+  /// False: it is of ports, and nobody is there any more who would follow.
+  [[nodiscard]] bool tell(const InventoryChange& change);
   /// The stages run. Listeners come from now on.
   void serving();
+
+  /// Nobody is at the other end: what there is for the next supervisor. Questions are answered from
+  /// now on by what that means.
+  [[nodiscard]] Estate release_estate();
 
   /// Comes back once all that was told until now is in effect, with what could not be done.
   boost::asio::awaitable<std::vector<std::string>> settled();
@@ -72,6 +78,8 @@ class ToSupervisor {
   boost::asio::steady_timer beat_;
   channel::Welcome welcome_;
   std::unique_ptr<dataplane::Callers> callers_;
+  Estate estate_;
+  bool lost_ = false;
   std::uint64_t questions_ = 0;
   std::map<std::uint64_t, std::shared_ptr<Question>> open_;
 };

@@ -5,7 +5,6 @@
 
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/io_context.hpp>
-#include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <cerrno>
 #include <chrono>
@@ -28,8 +27,10 @@
 #include "apps/belongings.hpp"
 #include "apps/config_drive_action.hpp"
 #include "apps/drain.hpp"
+#include "apps/orphan.hpp"
 #include "apps/reload.hpp"
 #include "apps/run_directory.hpp"
+#include "apps/signals.hpp"
 #include "apps/to_supervisor.hpp"
 #include "apps/views.hpp"
 #include "apps/watchdog.hpp"
@@ -54,11 +55,6 @@ namespace {
 constexpr auto kServing = "serving";
 constexpr auto kPortsWithin = 5s;   ///< how long the start waits for OVN to name the ports
 constexpr auto kRefreshEvery = 2s;  ///< files that are only looked at now and then
-
-void toggle_debug() {
-  log::set_debug(!log::debugging());
-  log::info("SIGUSR1: debug lines are {}", log::debugging() ? "written" : "not written any more");
-}
 
 }  // namespace
 
@@ -86,7 +82,7 @@ struct Worker::Impl {
   Reload reload;
   RunDirectory run_directory;
   asio::io_context control{1};
-  asio::signal_set signals;
+  Signals signals;
   asio::steady_timer refresh;
   Watchdog watchdog;
   Drain drain;
@@ -108,6 +104,7 @@ struct Worker::Impl {
   std::unique_ptr<proxy::ProxyStage> proxy;
   std::unique_ptr<http::Server> api_server, agent_server;
   std::unique_ptr<ToSupervisor> data_plane;
+  std::optional<Orphan> orphan;  ///< once the supervisor has gone
   admin::Registry registry;
   std::unique_ptr<admin::AdminServer> admin;
 
@@ -124,7 +121,8 @@ struct Worker::Impl {
   void follow_ports(const InventoryChange& change);
   void follow_inventory();
   void keep_refreshing();
-  void obey_signals();
+  void end(bool again);
+  void serve_on_without(const Error& error);
   void reload_all();
   void stop();
 };
@@ -138,7 +136,7 @@ Status Worker::Impl::give_up_rights() {
     if (auto claimed = run_directory.claim(settings.run_path, options); !claimed) {
       return claimed;
     }
-    if (auto handed = hand_over(settings, *user); !handed) {
+    if (auto handed = give_belongings(settings, *user); !handed) {
       return handed;
     }
   } else if (auto hidden = sys::hide({"/run/netns", "/sys/fs/bpf"}); !hidden) {
@@ -148,9 +146,9 @@ Status Worker::Impl::give_up_rights() {
   if (auto done = sys::become_unprivileged(*user); !done) {
     return done;
   }
-  // Who listens when the supervisor has been killed is the other path. A change of users would undo
-  // it.
-  if (supervisor && ::prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0) {
+  // A change of users would undo it.
+  if (supervisor && settings.hand_over_time == 0s &&
+      ::prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0) {
     return fail_errno(errno, "end with the supervisor");
   }
   return sys::restrict_system_calls();
@@ -297,10 +295,7 @@ void Worker::Impl::start_following() {
             limit = its_limit;
             control.stop();
           },
-          [this](const Error& error) {
-            log::error("{}", error.message);
-            control.stop();
-          }});
+          [this](const Error& error) { serve_on_without(error); }});
   if (ovn || inventory->known()) {  // else what the data plane knows already is better
     data_plane->tell(ovn ? *ovn->inventory() : *inventory->current());
   }
@@ -362,8 +357,8 @@ Status Worker::Impl::start_admin() {
 }
 
 void Worker::Impl::follow_ports(const InventoryChange& change) {
-  if (data_plane) {
-    data_plane->tell(change);
+  if (data_plane && !data_plane->tell(change) && orphan) {
+    orphan->give_up("ports have changed, and no supervisor follows");
   }
 }
 
@@ -435,27 +430,36 @@ void Worker::Impl::keep_refreshing() {
   });
 }
 
-void Worker::Impl::obey_signals() {
-  signals.async_wait([this](boost::system::error_code error, int number) {
-    if (error) {
-      return;
-    }
-    if (number == SIGHUP || number == SIGUSR1) {
-      number == SIGHUP ? reload_all() : toggle_debug();
-      obey_signals();
-      return;
-    }
-    const auto* const name = number == SIGINT ? "SIGINT" : "SIGTERM";
-    if (std::exchange(stopping, true)) {
-      log::info("{} again: requests in progress are cut off", name);
-      drain.hurry();
-      control.stop();
-      return;
-    }
-    log::info("stopping: {}", name);
+void Worker::Impl::end(bool again) {
+  if (again) {
+    drain.hurry();
+  }
+  stopping = true;
+  control.stop();
+}
+
+/// Who is who stands in the table, and who may come in is the kernel's to say: guests need not
+/// notice that a supervisor is replaced.
+void Worker::Impl::serve_on_without(const Error& error) {
+  if (stopping) {
+    return;
+  }
+  auto estate = data_plane->release_estate();
+  if (settings.hand_over_time == 0s || estate.listeners.empty()) {
+    log::error("{}", error.message);
     control.stop();
-    obey_signals();
-  });
+    return;
+  }
+  log::warn("{}: serving on for {} s at most, until another supervisor comes", error.message,
+            settings.hand_over_time.count());
+  for (const int number : {SIGINT, SIGTERM}) {
+    signals.obey(number);
+  }
+  orphan.emplace(control, std::move(estate), settings.hand_over_time,
+                 [this](std::optional<std::chrono::milliseconds> its_limit) {
+                   limit = its_limit.value_or(limit);
+                   end(false);
+                 });
 }
 
 void Worker::Impl::reload_all() {
@@ -501,24 +505,20 @@ Worker::~Worker() = default;
 
 Status Worker::run() {
   auto& impl = *impl_;
-  std::signal(SIGPIPE, SIG_IGN);
-  std::signal(SIGUSR2, SIG_IGN);
   if (impl.supervised) {
     ::prctl(PR_SET_NAME, "metatap-worker", 0, 0, 0);
   }
-  for (const int number : {SIGINT, SIGTERM, SIGHUP}) {
-    if (impl.supervised) {  // sent to a whole group of processes; our end is the supervisor's to
-                            // say
-      std::signal(number, SIG_IGN);
-    } else {
-      impl.signals.add(number);
-    }
-  }
-  impl.signals.add(SIGUSR1);
   if (impl.settings.debug) {
     log::set_debug(true);
   }
-  impl.obey_signals();
+  const Signals::Orders orders{[&impl] { impl.reload_all(); }, [] {}, [] {},
+                               [&impl](bool again) { impl.end(again); }};
+  if (impl.supervised) {  // others are sent to a whole group of processes; our end is the
+                          // supervisor's to say
+    impl.signals.obey({SIGUSR1}, orders);
+  } else {
+    impl.signals.obey({SIGINT, SIGTERM, SIGHUP, SIGUSR1}, orders);
+  }
   const auto began = std::chrono::steady_clock::now();
   auto status = impl.give_up_rights();
   if (status) {

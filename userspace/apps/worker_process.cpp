@@ -31,7 +31,8 @@ std::filesystem::path program() {
 
 Result<std::unique_ptr<WorkerProcess>> WorkerProcess::start(
     Id id, boost::asio::io_context& control, const DaemonOptions& options,
-    const std::shared_ptr<dataplane::SlotTable>& slots, Told told) {
+    const std::filesystem::path& folder, const std::shared_ptr<dataplane::SlotTable>& slots,
+    Told told) {
   auto ends = channel::Socket::pair();
   if (!ends) {
     return tl::make_unexpected(std::move(ends.error()));
@@ -39,6 +40,10 @@ Result<std::unique_ptr<WorkerProcess>> WorkerProcess::start(
   auto learned = dataplane::LearnedAddressServer::start(slots);
   if (!learned) {
     return tl::make_unexpected(std::move(learned.error()));
+  }
+  auto door = channel::Door::make(folder);
+  if (!door) {
+    return tl::make_unexpected(std::move(door.error()));
   }
   auto arguments = options.arguments;
   arguments.front() = kName;
@@ -48,15 +53,16 @@ Result<std::unique_ptr<WorkerProcess>> WorkerProcess::start(
     return tl::make_unexpected(std::move(child.error()));
   }
   return std::unique_ptr<WorkerProcess>(new WorkerProcess(id, control, *std::move(child),
-                                                          std::move(ends->first),
+                                                          std::move(ends->first), *std::move(door),
                                                           *std::move(learned), std::move(told)));
 }
 
 WorkerProcess::WorkerProcess(Id id, boost::asio::io_context& control, sys::Child child,
-                             channel::Socket socket,
+                             channel::Socket socket, channel::Door door,
                              std::unique_ptr<dataplane::LearnedAddressServer> learned, Told told)
     : id_(id),
       child_(std::move(child)),
+      door_(std::move(door)),
       learned_(std::move(learned)),
       told_(std::move(told)),
       link_(control, std::move(socket)),
@@ -101,9 +107,15 @@ void WorkerProcess::watch() {
                       });
 }
 
+void WorkerProcess::open_door() {
+  if (const auto opened = door_.open(); !opened) {
+    log::warn("{}; worker {} would end with us", opened.error().message, pid());
+  }
+}
+
 void WorkerProcess::welcome(const dataplane::CallerTable& callers, std::uint64_t restarts) {
   link_.send(channel::Welcome{callers.slots(), ::getpid(), restarts},
-             {callers.fd(), learned_->other_end()});
+             {callers.fd(), learned_->other_end(), door_.fd()});
 }
 
 }  // namespace metatap::apps

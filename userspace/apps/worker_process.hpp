@@ -11,6 +11,7 @@
 #include <optional>
 
 #include "apps/daemon.hpp"
+#include "channel/door.hpp"
 #include "channel/link.hpp"
 #include "dataplane/learned_addresses.hpp"
 #include "metatap/result.hpp"
@@ -19,7 +20,7 @@
 namespace metatap::apps {
 
 /// One worker as the supervisor sees it: the process, the channel to it, and who answers its
-/// questions. Killed when this goes. Control thread.
+/// questions. Killed when this goes, unless it was let go of. Control thread.
 class WorkerProcess {
  public:
   using Id = std::uint64_t;
@@ -29,10 +30,11 @@ class WorkerProcess {
     std::function<void(Id, const sys::Child::End&)> ended;
   };
 
-  /// Runs this program again, or what has taken its place on disk.
+  /// Runs this program again, or what has taken its place on disk. `folder` is where its door is.
   static Result<std::unique_ptr<WorkerProcess>> start(
       Id id, boost::asio::io_context& control, const DaemonOptions& options,
-      const std::shared_ptr<dataplane::SlotTable>& slots, Told told);
+      const std::filesystem::path& folder, const std::shared_ptr<dataplane::SlotTable>& slots,
+      Told told);
   ~WorkerProcess();
   WorkerProcess(const WorkerProcess&) = delete;
   WorkerProcess& operator=(const WorkerProcess&) = delete;
@@ -49,6 +51,11 @@ class WorkerProcess {
   }
   [[nodiscard]] std::optional<sys::Child::End> ended() { return child_.ended(); }
 
+  /// It is the one whom the next supervisor finds, should this one go.
+  void open_door();
+  /// It goes on without us.
+  void let_go_of_process() { child_.let_go(); }
+
   /// The answer to its hello.
   void welcome(const dataplane::CallerTable& callers, std::uint64_t restarts);
   /// It said what cannot be believed, or does not do what it is told.
@@ -56,7 +63,8 @@ class WorkerProcess {
 
  private:
   WorkerProcess(Id id, boost::asio::io_context& control, sys::Child child, channel::Socket socket,
-                std::unique_ptr<dataplane::LearnedAddressServer> learned, Told told);
+                channel::Door door, std::unique_ptr<dataplane::LearnedAddressServer> learned,
+                Told told);
   void watch();
   /// The channel is of no use any more, and so is the process.
   void let_go(const Error& why);
@@ -65,6 +73,7 @@ class WorkerProcess {
   const std::chrono::steady_clock::time_point began_ = std::chrono::steady_clock::now();
   std::chrono::steady_clock::time_point heard_ = began_;
   sys::Child child_;
+  channel::Door door_;
   std::unique_ptr<dataplane::LearnedAddressServer> learned_;
   Told told_;
   channel::Link link_;

@@ -94,6 +94,10 @@ static void fields(auto& archive, Is<Look> auto& look) {
   archive(look.question, look.view);
 }
 static void fields(auto&, Is<Beat> auto&) {}
+static void fields(auto&, Is<Kept> auto&) {}
+static void fields(auto& archive, Is<Handed> auto& handed) {
+  archive(handed.count, handed.refused);
+}
 static void fields(auto& archive, Is<Welcome> auto& welcome) {
   archive(welcome.slots, welcome.supervisor, welcome.restarts);
 }
@@ -114,6 +118,9 @@ static void fields(auto& archive, Is<Seen> auto& seen) {
 }
 static void fields(auto& archive, Is<Drain> auto& drain) {
   archive(drain.arrival, drain.limit);
+}
+static void fields(auto& archive, Is<Succeed> auto& succeed) {
+  archive(succeed.abi);
 }
 
 namespace {
@@ -197,6 +204,8 @@ METATAP_MESSAGE(Serving);
 METATAP_MESSAGE(Settle);
 METATAP_MESSAGE(Look);
 METATAP_MESSAGE(Beat);
+METATAP_MESSAGE(Kept);
+METATAP_MESSAGE(Handed);
 METATAP_MESSAGE(Welcome);
 METATAP_MESSAGE(Listen);
 METATAP_MESSAGE(Close);
@@ -204,6 +213,7 @@ METATAP_MESSAGE(Publish);
 METATAP_MESSAGE(Settled);
 METATAP_MESSAGE(Seen);
 METATAP_MESSAGE(Drain);
+METATAP_MESSAGE(Succeed);
 #undef METATAP_MESSAGE
 
 Status check(const InventoryNews& news) {

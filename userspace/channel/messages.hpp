@@ -21,13 +21,16 @@ enum class Type : std::uint16_t {
   settle,
   look,
   beat,
+  kept,
+  handed,
   welcome = 101,
   listen,
   close,
   publish,
   settled,
   seen,
-  drain
+  drain,
+  succeed
 };
 
 // ---- from the worker ----
@@ -82,13 +85,26 @@ struct Beat {
   static constexpr Type kType = Type::beat;
 };
 
+/// To the supervisor that comes after its own: a listening socket that it has. With the socket.
+struct Kept {
+  static constexpr Type kType = Type::kept;
+  static constexpr std::size_t kDescriptors = 1;
+};
+
+/// Those were all, or it hands over nothing.
+struct Handed {
+  static constexpr Type kType = Type::handed;
+  std::uint32_t count = 0;
+  std::string refused;  ///< why it does not; it serves on
+};
+
 // ---- from the supervisor ----
 
-/// Answers Hello. With two descriptors: the table of callers, and where to ask for addresses that
-/// guests chose themselves.
+/// Answers Hello. With three descriptors: the table of callers, where to ask for addresses that
+/// guests chose themselves, and the door by which another supervisor may come (door.hpp).
 struct Welcome {
   static constexpr Type kType = Type::welcome;
-  static constexpr std::size_t kDescriptors = 2;
+  static constexpr std::size_t kDescriptors = 3;
   std::uint32_t slots = 0;
   std::int32_t supervisor = 0;  ///< its process id
   std::uint64_t restarts = 0;   ///< so many workers have died before this one
@@ -132,6 +148,13 @@ struct Drain {
   static constexpr Type kType = Type::drain;
   std::uint32_t arrival = 0;  ///< milliseconds until then, for handshakes that have begun
   std::uint32_t limit = 0;    ///< milliseconds it may take
+};
+
+/// Answers the Hello of a worker of an earlier supervisor: hand over what listens, and serve on
+/// until you are told to drain.
+struct Succeed {
+  static constexpr Type kType = Type::succeed;
+  std::uint32_t abi = 0;  ///< version of the maps' layout (MT_ABI_VERSION)
 };
 
 /// So many descriptors come with a message of that kind.

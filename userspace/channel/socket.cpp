@@ -93,8 +93,9 @@ Result<Frame> frame_of(std::string_view bytes, std::vector<UniqueFd> descriptors
     return broken("it is none");
   }
   if (header.version != kVersion) {
-    return broken("it is of version " + std::to_string(header.version) + ", ours is " +
-                  std::to_string(kVersion));
+    return fail(ErrorCode::unsupported, "a message of the other process: it is of version " +
+                                            std::to_string(header.version) + ", ours is " +
+                                            std::to_string(kVersion));
   }
   if (header.in_file > 1 || header.length > kMostBytes ||
       (header.in_file == 0 ? header.length != bytes.size() : !bytes.empty())) {

@@ -20,7 +20,7 @@ namespace metatap::channel {
 
 /// Of the messages as a whole. Another one is refused: who replaces a worker by a newer one finds
 /// out before the old one goes.
-inline constexpr std::uint16_t kVersion = 1;
+inline constexpr std::uint16_t kVersion = 2;
 inline constexpr std::size_t kMostDescriptors = 8;
 /// A body that is longer travels in a file of its own (memfd_create(2)).
 inline constexpr std::size_t kMostInline = std::size_t{32} << 10U;
@@ -47,8 +47,9 @@ class Socket {
   [[nodiscard]] Result<bool> send(std::uint16_t type, std::string_view body,
                                   std::span<const int> descriptors = {}) const;
   /// nullopt: nothing is there at the moment. ErrorCode::unavailable: the other end has gone.
-  /// ErrorCode::invalid: what came is no message, or one of another version, or not all of it
-  /// arrived; nothing after it can be trusted. No descriptor is left over in any case.
+  /// ErrorCode::invalid: what came is no message, or not all of it arrived; ErrorCode::unsupported:
+  /// it is of another version. Nothing after it can be trusted. No descriptor is left over in any
+  /// case.
   [[nodiscard]] Result<std::optional<Frame>> receive() const;
 
  private:

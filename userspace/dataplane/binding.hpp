@@ -42,16 +42,14 @@ class Binding {
     }
     return Binding(site, *slot, std::move(origin));
   }
-  /// Goes on with the slot and the key that an earlier process left for the same owner.
-  static Result<Binding> adopt(const BindingSite<Key>& site, std::uint32_t slot, const Key& key,
-                               const mt_slot& row, std::shared_ptr<Origin> origin,
-                               PortAddresses addresses = {}) {
+  /// Goes on with the slot that an earlier process left for the same owner. That one's keys become
+  /// this binding's by lead().
+  static Result<Binding> adopt(const BindingSite<Key>& site, std::uint32_t slot, const mt_slot& row,
+                               std::shared_ptr<Origin> origin, PortAddresses addresses = {}) {
     if (auto adopted = site.slots.adopt(slot, row, origin, std::move(addresses)); !adopted) {
       return tl::make_unexpected(std::move(adopted.error()));
     }
-    Binding binding(site, slot, std::move(origin));
-    binding.keys_.push_back(key);
-    return binding;
+    return Binding(site, slot, std::move(origin));
   }
 
   Binding(Binding&& other) noexcept { *this = std::move(other); }

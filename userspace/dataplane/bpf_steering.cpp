@@ -7,6 +7,7 @@
 
 #include "base/log.hpp"
 #include "dataplane/abi_text.hpp"
+#include "dataplane/router_leftovers.hpp"
 #include "dataplane/steering.hpp"
 
 namespace metatap::dataplane {
@@ -64,17 +65,25 @@ class BpfSteering final : public Steering {
               GuestFrontend& frontend)
       : Steering(*core, journal, frontend), shared_(std::move(core)), reconciler_(reconciler) {}
 
-  /// What is still there gets new rows. Programs that are attached find nothing, which leaves the
-  /// guests to whoever served them before.
-  void forget_leftovers() override {
+  /// Without listeners that were handed over: what is still there gets new rows. Programs that are
+  /// attached find nothing, which leaves the guests to whoever served them before.
+  std::uint32_t look_at_leftovers() override {
+    if (!core_.inherited->empty()) {
+      if (auto left = RouterLeftovers::read(maps())) {
+        leftovers_ = *std::move(left);
+        return leftovers_.first_free_place();
+      } else {
+        log::warn("router data plane: {}; connections that wait are lost", left.error().message);
+        core_.inherited->end_all();
+      }
+    }
     for (const auto& cleared : {maps().devices.clear(), maps().sources.clear()}) {
       if (!cleared) {
         log::warn("router data plane: {}", cleared.error().message);
       }
     }
-    core_.slots->drop_orphans([](const mt_slot& row) {
-      return row.kind == MT_KIND_ROUTER_DEVICE || row.kind == MT_KIND_ROUTER_PORT;
-    });
+    rest(leftovers_.let_all_go(maps(), *core_.slots));
+    return leftovers_.first_free_place();
   }
 
   Status prepare(Place& place, const Inside& inside, const PlacePlan& plan) override {
@@ -111,8 +120,11 @@ class BpfSteering final : public Steering {
   Status identify(Place& place, PlaceDevice& device) override {
     auto row = row_of(device.plan, MT_KIND_ROUTER_DEVICE, device.plan.enabled);
     copy_text(row.port_id, device.plan.port_id);
-    auto made =
-        Binding<mt_device_key>::make(*place.device_site, row, origin_of(place, device.plan));
+    auto origin = origin_of(place, device.plan);
+    const auto left =
+        leftovers_.take_device(*core_.slots, {place.former, device.plan.ifindex}, row);
+    auto made = left ? Binding<mt_device_key>::adopt(*place.device_site, *left, row, origin)
+                     : Binding<mt_device_key>::make(*place.device_site, row, origin);
     if (!made) {
       return tl::make_unexpected(std::move(made.error()));
     }
@@ -128,11 +140,14 @@ class BpfSteering final : public Steering {
     copy_text(row.port_id, source.port_id);
     auto origin = origin_of(place, device.plan);
     origin->port_id = source.port_id;
-    auto made = Binding<mt_source_key>::make(*place.source_site, row, std::move(origin));
+    const auto keys = keys_of(row.device_slot, source);
+    const auto left = leftovers_.take_port(*core_.slots, row, keys);
+    auto made = left ? Binding<mt_source_key>::adopt(*place.source_site, *left, row, origin)
+                     : Binding<mt_source_key>::make(*place.source_site, row, origin);
     if (!made) {
       return made;
     }
-    for (const auto& key : keys_of(row.device_slot, source)) {
+    for (const auto& key : keys) {
       if (auto led = made->lead(key); !led) {
         return tl::make_unexpected(std::move(led.error()));
       }
@@ -188,6 +203,7 @@ class BpfSteering final : public Steering {
 
   void sweep(const std::map<std::string, Place>& places) override {
     forget_elsewhere(core_);
+    rest(leftovers_.let_all_go(maps(), *core_.slots));  // of places that are no more
     std::set<std::string> live;
     for (const auto& [name, place] : places) {
       for (const auto& [ifindex, device] : place.devices) {
@@ -207,13 +223,38 @@ class BpfSteering final : public Steering {
   Status name_listener(const Place& place, int fd) override {
     return maps().listeners.put(fd, {place.number, 0});
   }
+  void recognize_listener(Place& place, int fd) override {
+    if (const auto known = maps().listeners.get(fd); known && *known) {
+      place.former = (*known)->place;
+    }
+  }
+  /// With the connections that are nobody's by now, also of owners that went while nobody looked.
+  void forget_former(Place& place) override {
+    place.retired.merge(leftovers_.let_go(maps(), *core_.slots, place.former));
+    SlotNumbers live;
+    for (const auto& [ifindex, device] : place.devices) {
+      live.insert(device.binding.slot());
+      for (const auto& [id, port] : device.ports) {
+        live.insert(port.slot());
+      }
+    }
+    const auto swept = destroy_other_tagged_sockets(live);
+    if (!swept && swept.error().code != ErrorCode::unsupported) {
+      log::warn("{}: {}", place.name, swept.error().message);
+    }
+  }
 
  private:
   [[nodiscard]] const Maps& maps() const { return core_.programs->maps(); }
+  void rest(const SlotNumbers& numbers) {
+    for (const auto slot : numbers) {
+      core_.slots->rest(slot);
+    }
+  }
 
   /// What a place's listeners need.
   Status make_way(Place& place, const Inside& inside) {
-    if (place.listeners.empty()) {
+    if (place.listeners.empty() && !core_.inherited->any_in(place.cookie)) {
       // What a process that died left would be the listener's again.
       if (auto clear = destroy_leftover_sockets();
           !clear && clear.error().code != ErrorCode::unsupported) {
@@ -228,6 +269,7 @@ class BpfSteering final : public Steering {
 
   std::shared_ptr<Core> shared_;
   Reconciler& reconciler_;
+  RouterLeftovers leftovers_;
 };
 
 }  // namespace

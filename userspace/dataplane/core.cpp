@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "base/log.hpp"
 #include "dataplane/metadata_namespace.hpp"
 
 namespace metatap::dataplane {
@@ -25,11 +26,12 @@ mt_config base_config(const Core& core) {
 
 }  // namespace
 
-Result<std::shared_ptr<Core>> Core::with_bpf(DataPlaneOptions options) {
+Result<std::shared_ptr<Core>> Core::with_bpf(DataPlaneOptions options, InheritedListeners inherited,
+                                             bool in_use) {
   if (auto able = Programs::probe(); !able) {
     return tl::make_unexpected(std::move(able.error()));
   }
-  auto programs = Programs::load(options);
+  auto programs = Programs::load(options, in_use);
   if (!programs) {
     return tl::make_unexpected(std::move(programs.error()));
   }
@@ -40,6 +42,13 @@ Result<std::shared_ptr<Core>> Core::with_bpf(DataPlaneOptions options) {
   auto core = std::make_shared<Core>();
   core->options = std::move(options);
   core->programs = *std::move(programs);
+  *core->inherited = std::move(inherited);
+  if (!core->programs->inherited() && !core->inherited->empty()) {
+    log::warn(
+        "the maps of the process before us are not laid out as ours: connections that wait are "
+        "lost");
+    core->inherited->end_all();
+  }
   core->slots = std::make_shared<SlotTable>(&core->programs->maps(), *std::move(callers),
                                             core->options.quarantine);
   if (auto written = core->programs->set_config(base_config(*core)); !written) {
@@ -58,13 +67,15 @@ void Core::end() {
   }
 }
 
-Result<std::shared_ptr<Core>> Core::without_bpf(DataPlaneOptions options) {
+Result<std::shared_ptr<Core>> Core::without_bpf(DataPlaneOptions options,
+                                                InheritedListeners inherited) {
   auto callers = CallerTable::create(options.slots);
   if (!callers) {
     return tl::make_unexpected(std::move(callers.error()));
   }
   auto core = std::make_shared<Core>();
   core->options = std::move(options);
+  *core->inherited = std::move(inherited);
   core->slots = std::make_shared<SlotTable>(nullptr, *std::move(callers), core->options.quarantine);
   return core;
 }

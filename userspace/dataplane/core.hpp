@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "dataplane/inherited_listeners.hpp"
 #include "dataplane/options.hpp"
 #include "dataplane/programs.hpp"
 #include "dataplane/slot_table.hpp"
@@ -15,9 +16,10 @@ namespace metatap::dataplane {
 enum class Leave : std::uint8_t {
   nothing,  ///< detach, take down the namespace, unpin
   refusal,  ///< programs and rows of taps stay, and refuse; the namespace goes
-  steering  ///< leave programs and maps for the next process, which knows by them who is who;
-            ///< packets are treated as `when_down` says until it listens. Open connections end:
-            ///< the namespace stays only until that process makes its own
+  steering  ///< leave programs, maps and namespaces for the next process, which knows by them who
+            ///< is who. Without sockets that are handed over to it (InheritedListeners), packets
+            ///< are treated as `when_down` says until it listens, and open connections end: it
+            ///< makes a metadata namespace of its own
 };
 
 /// What tap and router mode share: options, loaded programs with their maps, and the one space of
@@ -26,10 +28,17 @@ struct Core {
   DataPlaneOptions options;
   std::unique_ptr<Programs> programs;
   std::shared_ptr<SlotTable> slots;
+  /// What the process before left, until somebody takes it.
+  std::shared_ptr<InheritedListeners> inherited = std::make_shared<InheritedListeners>();
 
-  /// Loads and pins the programs.
-  static Result<std::shared_ptr<Core>> with_bpf(DataPlaneOptions options);
-  static Result<std::shared_ptr<Core>> without_bpf(DataPlaneOptions options);
+  /// Loads and pins the programs. `inherited`: what the process before has handed over. It is of
+  /// use only with that one's maps, which say whose the connections are that wait there; with
+  /// others it is ended, or, if `in_use`, nothing is done: ErrorCode::unsupported.
+  static Result<std::shared_ptr<Core>> with_bpf(DataPlaneOptions options,
+                                                InheritedListeners inherited = {},
+                                                bool in_use = false);
+  static Result<std::shared_ptr<Core>> without_bpf(DataPlaneOptions options,
+                                                   InheritedListeners inherited = {});
 
   /// What an orderly end leaves behind: with `when_down = refuse` the guests' metadata packets are
   /// refused after it as well, or a neighbour could answer them.

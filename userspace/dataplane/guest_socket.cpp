@@ -18,7 +18,7 @@
 namespace metatap::dataplane {
 namespace {
 
-constexpr int kBacklog = 1024;
+constexpr int kBacklog = 4096;
 
 Address v4(std::uint32_t host_order) {
   Address address;
@@ -56,6 +56,14 @@ Address metadata_v6() {
   return v6({0xfe800000U, 0, 0, 0xa9fea9feU});
 }
 
+Status take_over_guest_socket(int fd, const GuestSocket& wanted) {
+  if (wanted.filter >= 0 &&
+      ::setsockopt(fd, SOL_SOCKET, SO_ATTACH_BPF, &wanted.filter, sizeof(wanted.filter)) != 0) {
+    return fail_errno(errno, "attach a listener's filter");
+  }
+  return {};
+}
+
 Result<UniqueFd> open_guest_socket(const GuestSocket& wanted) {
   const int on = 1;
   const auto step = fmt::format("listen on {}:{}", wanted.address.text(), MT_METADATA_PORT);
@@ -86,9 +94,8 @@ Result<UniqueFd> open_guest_socket(const GuestSocket& wanted) {
   if (bound != 0) {
     return fail_errno(errno, step);
   }
-  if (wanted.filter >= 0 && ::setsockopt(fd.get(), SOL_SOCKET, SO_ATTACH_BPF, &wanted.filter,
-                                         sizeof(wanted.filter)) != 0) {
-    return fail_errno(errno, step + ": attach its filter");
+  if (auto filtered = take_over_guest_socket(fd.get(), wanted); !filtered) {
+    return tl::make_unexpected(std::move(filtered.error()).in(step));
   }
   if (::listen(fd.get(), kBacklog) != 0) {
     return fail_errno(errno, step);

@@ -24,5 +24,7 @@ struct GuestSocket {
 
 /// A listening, non-blocking socket on port 80 in the calling thread's namespace.
 [[nodiscard]] Result<UniqueFd> open_guest_socket(const GuestSocket& wanted);
+/// Makes one that an earlier process opened what this one would have: with our program on it.
+[[nodiscard]] Status take_over_guest_socket(int fd, const GuestSocket& wanted);
 
 }  // namespace metatap::dataplane

@@ -5,6 +5,7 @@
 #include <sys/time.h>
 
 #include <array>
+#include <cerrno>
 
 namespace metatap::dataplane {
 namespace {
@@ -78,7 +79,8 @@ std::optional<Address> RemoteLearnedAddresses::address_of(const Alias& alias, in
   const std::scoped_lock lock(asking_);
   const Question question{++questions_, alias.slot, alias.generation, alias.index, family};
   if (::send(fd_.get(), &question, sizeof(question), MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
-    return std::nullopt;
+    const bool nobody = errno == EPIPE || errno == ECONNRESET || errno == ENOTCONN;
+    return nobody ? std::optional(Address{family, {}}) : std::nullopt;
   }
   Answer answer;
   do {  // those that came too late for an earlier question are left behind

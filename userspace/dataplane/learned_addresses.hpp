@@ -37,7 +37,9 @@ class LearnedAddressServer {
   std::thread thread_;
 };
 
-/// Asks over the other end. Any thread; nullopt after a tenth of a second without an answer.
+/// Asks over the other end. Any thread; nullopt after a tenth of a second without an answer. Where
+/// nobody is who could answer, because the supervisor is being replaced, the address is the
+/// unspecified one: whose the alias is is known all the same.
 class RemoteLearnedAddresses final : public LearnedAddresses {
  public:
   explicit RemoteLearnedAddresses(UniqueFd fd);

@@ -15,6 +15,8 @@
 #include <vector>
 
 #include "base/log.hpp"
+#include "dataplane/guest_socket.hpp"
+#include "dataplane/place_settings.hpp"
 #include "metatap/abi/abi.h"
 #include "sys/lock.hpp"
 #include "sys/sysctl.hpp"
@@ -248,6 +250,47 @@ Result<MetadataNamespace> MetadataNamespace::create(std::string_view name) {
   return made;
 }
 
+Result<MetadataNamespace> MetadataNamespace::take_over(std::string_view name,
+                                                       const GoesOn& goes_on) {
+  auto ns = sys::NetNamespace::open(name);
+  if (!ns) {
+    return tl::make_unexpected(std::move(ns.error()));
+  }
+  if (!sys::lock(ns->fd())) {
+    return fail(ErrorCode::conflict, in_use(name));
+  }
+  MetadataNamespace taken(*std::move(ns));
+  const auto swept = taken.namespace_.run([&] { return destroy_other_aliased_sockets(goes_on); });
+  if (!swept || swept->left != 0) {
+    return swept ? fail(ErrorCode::unsupported, "sockets of ports that have gone are still there")
+                 : tl::make_unexpected(swept.error());
+  }
+  taken.host_device_ = host_device_of(name);
+  auto netlink = sys::Netlink::open();
+  if (!netlink) {
+    return tl::make_unexpected(std::move(netlink.error()));
+  }
+  const auto host = netlink->link(taken.host_device_);
+  const auto inside = taken.inner_device();
+  auto nsid = netlink->nsid_of(taken.namespace_.fd());
+  if (!host || !inside || !nsid) {
+    return tl::make_unexpected(!host ? host.error() : !inside ? inside.error() : nsid.error());
+  }
+  taken.host_ifindex_ = host->index;
+  taken.inner_ifindex_ = inside->index;
+  taken.nsid_ = *nsid;
+  taken.has_v6_ = sys::get_sysctl("net/ipv6/conf/all/disable_ipv6").has_value();
+  if (const auto upkeep = taken.keep(); !upkeep.left.empty()) {
+    return fail(ErrorCode::unavailable, upkeep.left.front());
+  }
+  return taken;
+}
+
+std::uint64_t MetadataNamespace::cookie_of(std::string_view name) {
+  const auto ns = sys::NetNamespace::open(name);
+  return ns ? ns->run([] { return namespace_cookie(); }).value_or(0) : 0;
+}
+
 Status MetadataNamespace::discard(std::string_view name) {
   auto old = sys::NetNamespace::open(name);
   if (!old) {
@@ -423,6 +466,10 @@ Result<std::size_t> MetadataNamespace::listeners(int family) const {
       return socket.local.family == family && socket.local_port == kPort;
     });
   });
+}
+
+Address MetadataNamespace::address_of(int family) {
+  return family == AF_INET ? metadata_v4() : Address{AF_INET6, {}};
 }
 
 Result<UniqueFd> MetadataNamespace::listen(int family) const {

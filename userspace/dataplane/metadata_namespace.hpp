@@ -25,6 +25,12 @@ class MetadataNamespace {
   /// cut off and discarded: its sockets repeat their unacknowledged bytes for minutes, and the slot
   /// that those were for may have another owner now. ErrorCode::conflict: somebody listens in it.
   static Result<MetadataNamespace> create(std::string_view name);
+  /// Goes on with the one that an earlier process left, and with the connections in it. For who
+  /// knows that numbers have kept their owners, but for those of `goes_on`'s refusal, whose sockets
+  /// are destroyed. ErrorCode::unsupported: this kernel cannot, or not all of them went.
+  static Result<MetadataNamespace> take_over(std::string_view name, const GoesOn& goes_on);
+  /// The kernel's number of the namespace of that name; 0: there is none.
+  static std::uint64_t cookie_of(std::string_view name);
 
   /// Cuts off and takes away what an earlier process left. ErrorCode::conflict: somebody listens.
   static Status discard(std::string_view name);
@@ -47,9 +53,11 @@ class MetadataNamespace {
   [[nodiscard]] bool has_v6() const { return has_v6_; }
 
   /// A listening, non-blocking socket with SO_REUSEPORT on port 80 of the metadata address.
-  /// The v6 one is bound to any address: a socket bound to a link-local one is bound to its device
-  /// too, and the liveness gate, asking from another device, would not find it.
+  /// @see address_of. The v6 one is bound to any address: a socket bound to a link-local one is
+  /// bound to its device too, and the liveness gate, asking from another device, would not find it.
   [[nodiscard]] Result<UniqueFd> listen(int family) const;
+  /// The address that such a socket is bound to.
+  [[nodiscard]] static Address address_of(int family);
 
   /// How many sockets listen there.
   [[nodiscard]] Result<std::size_t> listeners(int family) const;

@@ -65,7 +65,34 @@ Status NamespaceKeeper::start() {
   return {};
 }
 
+/// The namespace of the process before, with what waits and what is open in it. Only where no
+/// number can have changed hands unseen: the maps are that one's, and what bears the numbers that
+/// are nobody's any more can be destroyed.
+Result<MetadataNamespace> NamespaceKeeper::take_over() {
+  const auto& name = core_->options.namespace_name;
+  const auto cookie = MetadataNamespace::cookie_of(name);
+  if (cookie == 0 || !core_->programs->inherited() || !core_->inherited->any_in(cookie)) {
+    return fail(ErrorCode::not_found, "nothing was handed over");
+  }
+  auto taken =
+      MetadataNamespace::take_over(name, [&](std::uint32_t slot, std::uint32_t generation) {
+        const auto row = core_->slots->read(slot);
+        return row && row->kind == MT_KIND_TAP && row->generation == generation;
+      });
+  if (!taken) {
+    log::warn("metadata namespace: {}; it is made anew, and what is open in it ends",
+              taken.error().message);
+    core_->inherited->end_in(cookie);
+  }
+  return taken;
+}
+
 Status NamespaceKeeper::make() {
+  if (auto taken = take_over()) {
+    namespace_.emplace(*std::move(taken));
+    log::info("metadata namespace {}: taken over from the process before us", namespace_->name());
+    return {};
+  }
   // Programs of an earlier process may be attached, and its namespace's number be another's soon.
   if (auto nowhere = lead_nowhere(); !nowhere) {
     return nowhere;
@@ -79,7 +106,7 @@ Status NamespaceKeeper::make() {
     log::warn("tap data plane: {}; connections of a port that goes are left to their time-outs",
               able.error().message);
   }
-  return lead_here();
+  return {};
 }
 
 Status NamespaceKeeper::lead_nowhere() {
@@ -119,8 +146,16 @@ Status NamespaceKeeper::open_listeners(int family) {
   if (family == AF_INET6 && !namespace_->has_v6()) {
     return {};
   }
-  for (unsigned worker = 0; worker < frontend_.workers(); ++worker) {
-    auto fd = namespace_->listen(family);
+  const auto cookie = MetadataNamespace::cookie_of(namespace_->name());
+  for (unsigned worker = 0;; ++worker) {
+    // All that were handed over, should there be fewer workers now: connections wait on each.
+    Result<UniqueFd> fd = core_->inherited->take(cookie, MetadataNamespace::address_of(family));
+    if (!*fd) {
+      if (worker >= frontend_.workers()) {
+        break;
+      }
+      fd = namespace_->listen(family);
+    }
     if (!fd) {
       return tl::make_unexpected(std::move(fd.error()));
     }

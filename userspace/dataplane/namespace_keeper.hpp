@@ -30,7 +30,8 @@ struct NamespaceHealth {
   std::string last_repair;
 };
 
-/// Makes the metadata namespace and all that leads into it and back: the listeners, mt_return, and
+/// Makes the metadata namespace, or goes on with the one of the process before, if that has handed
+/// over its listeners; and all that leads into it and back: the listeners, mt_return, and
 /// the row of mt_config by which the programs find it; and keeps them so, whatever somebody else
 /// does to them. It looks when the kernel tells of a change, and each second, because the kernel
 /// does not tell of all. Control thread only.
@@ -43,7 +44,11 @@ class NamespaceKeeper {
   NamespaceKeeper(const NamespaceKeeper&) = delete;
   NamespaceKeeper& operator=(const NamespaceKeeper&) = delete;
 
+  /// Nothing comes in yet, unless the process before let it.
   Status start();
+  /// The programs find the namespace, and what comes out of it its guest. Once the slots have their
+  /// owners.
+  [[nodiscard]] Status lead_here();
   /// Closes the listeners; open connections end.
   void close_listeners();
   /// The gate takes no new connection from now on; the listeners still accept what it has taken.
@@ -63,8 +68,8 @@ class NamespaceKeeper {
 
  private:
   Status make();
+  Result<MetadataNamespace> take_over();
   [[nodiscard]] Status lead_nowhere();
-  [[nodiscard]] Status lead_here();
   [[nodiscard]] Status open_listeners(int family);
   void keep_listeners(MetadataNamespace::Upkeep& upkeep);
   Turn look();

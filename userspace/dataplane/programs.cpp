@@ -141,7 +141,7 @@ Status Programs::probe() {
   return {};
 }
 
-Result<std::unique_ptr<Programs>> Programs::load(const DataPlaneOptions& options) {
+Result<std::unique_ptr<Programs>> Programs::load(const DataPlaneOptions& options, bool in_use) {
   if (auto ready = sys::ensure_bpffs(options.pin_path); !ready) {
     return tl::make_unexpected(std::move(ready.error()).in("load BPF programs"));
   }
@@ -188,6 +188,13 @@ Result<std::unique_ptr<Programs>> Programs::load(const DataPlaneOptions& options
     std::error_code error;
     reusable = reusable && (!fs::exists(pin, error) || same_layout(pin, map));
   }
+  if (!reusable && in_use) {
+    return fail(ErrorCode::unsupported,
+                "the maps under " + pin_path.string() + " are not laid out as ours (layout " +
+                    std::to_string(version) + ", this one has " + std::to_string(MT_ABI_VERSION) +
+                    ", or other [dataplane] slots)");
+  }
+  programs->inherited_ = reusable;
   if (!reusable) {
     remove_pins(pin_path);
   }

@@ -32,8 +32,10 @@ class Programs {
   static Status probe();
 
   /// Loads and pins. ErrorCode::conflict: another daemon uses that pin_path;
-  /// ErrorCode::unsupported: the pinned maps are of a newer version.
-  static Result<std::unique_ptr<Programs>> load(const DataPlaneOptions& options);
+  /// ErrorCode::unsupported: the pinned maps are of a newer version; or they are not as ours would
+  /// be and `in_use`: somebody serves guests by them.
+  static Result<std::unique_ptr<Programs>> load(const DataPlaneOptions& options,
+                                                bool in_use = false);
   ~Programs();
   Programs(const Programs&) = delete;
   Programs& operator=(const Programs&) = delete;
@@ -43,6 +45,8 @@ class Programs {
   [[nodiscard]] int map(std::string_view name) const;
   [[nodiscard]] const Maps& maps() const { return *maps_; }
   [[nodiscard]] const std::filesystem::path& pin_path() const { return pin_path_; }
+  /// The maps are those of an earlier process, with all that is in them.
+  [[nodiscard]] bool inherited() const { return inherited_; }
   /// Directory for pinned links.
   [[nodiscard]] std::filesystem::path links_path() const { return pin_path_ / "links"; }
 
@@ -57,6 +61,7 @@ class Programs {
  private:
   explicit Programs(std::filesystem::path pin_path) : pin_path_(std::move(pin_path)) {}
   std::filesystem::path pin_path_;
+  bool inherited_ = false;
   UniqueFd lock_;
   struct Destroy {
     void operator()(metatap_bpf* skeleton) const;

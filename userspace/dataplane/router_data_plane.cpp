@@ -47,13 +47,14 @@ RouterDataPlane::~RouterDataPlane() {
 Status RouterDataPlane::start(std::shared_ptr<const Inventory> inventory) {
   if (!core_->options.routers) {
     forget_elsewhere(*core_);
+    core_->inherited->end_all();
     return {};
   }
   index_.emplace(std::move(inventory));
   journal_.emplace(core_->options.journal);
   steering_ = core_->programs ? bpf_steering(core_, reconciler_, *journal_, frontend_)
                               : listen_steering(*core_, *journal_, frontend_);
-  steering_->forget_leftovers();
+  next_number_ = steering_->look_at_leftovers();
   place_devices_.emplace(*steering_, [this](const std::string& place) {
     if (running_) {
       lane_.add(place);
@@ -88,10 +89,15 @@ Status RouterDataPlane::start(std::shared_ptr<const Inventory> inventory) {
   look_at_names();
   wait_for_tick();
   if (lane_.ready() == 0) {
-    settled_once_ = true;
-    steering_->sweep(places_);
+    settle_once();
   }
   return {};
+}
+
+void RouterDataPlane::settle_once() {
+  settled_once_ = true;
+  core_->inherited->end_all();
+  steering_->sweep(places_);
 }
 
 void RouterDataPlane::turn_away() {
@@ -243,6 +249,7 @@ Status RouterDataPlane::recognize(Place& place) {
     let_rest(place);
   }
   place.cookie = *cookie;
+  place.former = 0;
   place.number = next_number_++;
   return {};
 }
@@ -267,6 +274,9 @@ Status RouterDataPlane::settle_inside(Place& place) {
                      : place_devices_->settle(place, std::move(plan),
                                               {*netlink, *links, lo_up ? lo->index : 0});
   steering_->publish(place, index_->inventory());
+  if (auto given = steering_->give_listeners(place); !given && settled) {
+    settled = std::move(given);
+  }
   (void)steering_->end_connections(place);  // what is left stays in `retired`
   return settled;
 }

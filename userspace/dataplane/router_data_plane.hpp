@@ -113,6 +113,8 @@ class RouterDataPlane {
   Status settle_inside(Place& place);
   void number(Place& place, const sys::NetNamespace& opened);
   Status recognize(Place& place);
+  /// All namespaces have had a turn: what nobody wanted of what an earlier process left goes.
+  void settle_once();
   void report(Place& place, PlaceState state, std::string error = {});
   /// `gone`: the namespace is no more, or another one has its name.
   void release(const std::string& name, bool gone);

@@ -52,6 +52,9 @@ struct Place {
   std::map<unsigned, PlaceDevice> devices;  ///< by ifindex
   std::vector<RouterProblem> problems;
   std::map<std::string, unsigned> listeners;  ///< by name; the ifindex it is bound to, or 0
+  std::vector<GuestListener> opened;          ///< of these, what the frontend has not got yet
+  /// `number` as the process before had it, whose listeners these are; 0: it handed over nothing.
+  std::uint32_t former = 0;
 };
 
 /// Why it is as it is, as a sentence; empty where the state says it all.

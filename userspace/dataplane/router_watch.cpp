@@ -164,8 +164,7 @@ void RouterDataPlane::tell(const WorkQueue::Progress& progress) {
     log::info("router data plane: {} namespaces to go", lane_.ready());
   }
   if (progress.ready == 0 && !settled_once_) {
-    settled_once_ = true;
-    steering_->sweep(places_);
+    settle_once();
     const auto state = this->progress();
     log::info("router data plane: {} of {} router and DHCP namespaces served, after {} ms",
               state.served, state.namespaces,

@@ -31,6 +31,17 @@ Result<SockDiag::Swept> destroy_aliased_sockets(const SlotNumbers& slots) {
   });
 }
 
+Result<SockDiag::Swept> destroy_other_aliased_sockets(const GoesOn& goes_on) {
+  auto diag = SockDiag::open();
+  if (!diag) {
+    return tl::make_unexpected(std::move(diag.error()));
+  }
+  return diag->sweep([&](const TcpSocket& socket) {
+    const auto alias = Alias::of(socket.peer);
+    return alias && !goes_on(alias->slot, alias->generation);
+  });
+}
+
 Result<SockDiag::Swept> destroy_tagged_sockets(const SlotNumbers& slots) {
   auto diag = SockDiag::open();
   if (!diag) {
@@ -39,6 +50,20 @@ Result<SockDiag::Swept> destroy_tagged_sockets(const SlotNumbers& slots) {
   return diag->sweep(
       [&](const TcpSocket& socket) {
         return socket.mark && slots.contains(*socket.mark & MT_TAG_MASK);
+      },
+      inner_addresses());
+}
+
+Result<SockDiag::Swept> destroy_other_tagged_sockets(const SlotNumbers& slots) {
+  auto diag = SockDiag::open();
+  if (!diag) {
+    return tl::make_unexpected(std::move(diag.error()));
+  }
+  return diag->sweep(
+      [&](const TcpSocket& socket) {
+        // What is only remembered has no bytes, and no mark.
+        return !socket.only_remembered() &&
+               !(socket.mark && slots.contains(*socket.mark & MT_TAG_MASK));
       },
       inner_addresses());
 }

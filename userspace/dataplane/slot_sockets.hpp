@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <set>
 #include <string_view>
 
@@ -19,9 +20,15 @@ using SlotNumbers = std::set<std::uint32_t>;
 
 /// In the metadata namespace: connections from an alias of `slots`, or tagged with one of them.
 Result<sys::SockDiag::Swept> destroy_aliased_sockets(const SlotNumbers& slots);
+/// There, before the numbers are used on: connections of all but these, which a process that died
+/// may have had no time to end. `true` for the slots and generations that go on.
+using GoesOn = std::function<bool(std::uint32_t slot, std::uint32_t generation)>;
+Result<sys::SockDiag::Swept> destroy_other_aliased_sockets(const GoesOn& goes_on);
 /// In a router's or DHCP namespace: connections to the inner addresses that are tagged with one of
 /// `slots`.
 Result<sys::SockDiag::Swept> destroy_tagged_sockets(const SlotNumbers& slots);
+/// The same for connections that are tagged with none of `slots`.
+Result<sys::SockDiag::Swept> destroy_other_tagged_sockets(const SlotNumbers& slots);
 /// There, before anything listens: all that an earlier process left on the inner addresses.
 /// ErrorCode::conflict: it still listens.
 Status destroy_leftover_sockets();

@@ -106,7 +106,11 @@ Status SlotTable::adopt(std::uint32_t slot, mt_slot row, std::shared_ptr<Origin>
       Entry{std::move(origin), orphan.mapped(), left ? std::move(left.mapped()) : PortAddresses{}});
   entries_[slot] = entry;
   callers_->add(slot, *entry);
-  auto updated = update(slot, row, std::move(addresses));
+  // The devices that answers may go to are known to the programs of one process alone.
+  auto updated = maps_ != nullptr ? write(slot, entry->row) : Status();
+  if (updated) {
+    updated = update(slot, row, std::move(addresses));
+  }
   if (!updated) {
     remove(slot);
     rest(slot);
@@ -173,15 +177,17 @@ Result<mt_slot> SlotTable::read(std::uint32_t slot) const {
   return row->value_or(mt_slot{});
 }
 
-void SlotTable::drop_orphans(const std::function<bool(const mt_slot&)>& mine) {
+std::set<std::uint32_t> SlotTable::drop_orphans(
+    const std::function<bool(std::uint32_t, const mt_slot&)>& mine) {
+  std::set<std::uint32_t> dropped;
   std::erase_if(orphans_, [&](const auto& orphan) {
     const auto& [slot, row] = orphan;
-    if (!mine(row)) {
+    if (!mine(slot, row)) {
       return false;
     }
     const auto left = inherited_.extract(owner_of(slot, row));
     clear(slot, row.generation, left ? left.mapped() : PortAddresses{});
-    allocator_.release(slot);
+    dropped.insert(slot);
     return true;
   });
   // Rows of addresses whose slot has gone already.
@@ -196,6 +202,7 @@ void SlotTable::drop_orphans(const std::function<bool(const mt_slot&)>& mine) {
     }
     return nobodys;
   });
+  return dropped;
 }
 
 /// The row first: an alias whose slot is free leads nowhere. Its generation stays, to be followed.

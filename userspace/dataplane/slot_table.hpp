@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -55,8 +56,9 @@ class SlotTable {
   /// The address behind an alias of `family`, learned or not. Any thread; one system call.
   [[nodiscard]] std::optional<Address> address_of(const Alias& alias, int family) const;
   /// Of the rows that an earlier process left and nobody adopted: clears those for which `mine` is
-  /// true and sends their numbers to rest.
-  void drop_orphans(const std::function<bool(const mt_slot&)>& mine);
+  /// true. Their numbers stay taken, as by remove(): sockets may still bear them.
+  [[nodiscard]] std::set<std::uint32_t> drop_orphans(
+      const std::function<bool(std::uint32_t slot, const mt_slot&)>& mine);
 
   [[nodiscard]] const CallerTable& callers() const { return *callers_; }
   [[nodiscard]] const SlotAllocator& allocator() const { return allocator_; }

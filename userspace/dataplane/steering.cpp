@@ -40,25 +40,58 @@ Status Steering::open_listener(Place& place, const Address& shown, const GuestSo
     }
     log::warn("{}: somebody closed its listener {}: it is opened again", place.name, name);
     frontend_.close(name);
+    std::erase_if(place.opened, [&](const auto& one) { return one.name == name; });
     place.listeners.erase(name);
   }
-  auto fd = open_guest_socket(socket);
+  Result<UniqueFd> fd = inherit(place, socket);
+  if (!*fd) {
+    fd = open_guest_socket(socket);
+  }
   if (!fd) {
     if (fd.error().code == ErrorCode::conflict) {
       return fail(ErrorCode::conflict, fd.error().message + " (Neutron's own proxy?)");
     }
     return tl::make_unexpected(std::move(fd.error()));
   }
-  if (auto named = name_listener(place, fd->get()); !named) {
-    return named;
-  }
   place.listeners.emplace(name, socket.ifindex);
-  frontend_.open(GuestListener{
-      *std::move(fd), std::move(name), {callers_by(), place.what}, next_worker_++, true});
+  place.opened.push_back(
+      {*std::move(fd), std::move(name), {callers_by(), place.what}, next_worker_++, true});
+  return {};
+}
+
+UniqueFd Steering::inherit(Place& place, const GuestSocket& socket) {
+  auto fd = core_.inherited->take(place.cookie, socket.address, socket.ifindex);
+  if (fd) {
+    if (const auto taken = take_over_guest_socket(fd.get(), socket); !taken) {
+      log::warn("{}: {}; it is opened anew", place.name, taken.error().message);
+      ::shutdown(fd.get(), SHUT_RDWR);
+      return {};
+    }
+    recognize_listener(place, fd.get());
+  }
+  return fd;
+}
+
+Status Steering::give_listeners(Place& place) {
+  for (const auto& listener : place.opened) {
+    if (auto named = name_listener(place, listener.fd.get()); !named) {
+      return named;
+    }
+  }
+  for (auto& listener : std::exchange(place.opened, {})) {
+    frontend_.open(std::move(listener));
+  }
+  if (place.former != 0) {
+    forget_former(place);
+    place.former = 0;
+  }
   return {};
 }
 
 void Steering::close_listeners(Place& place) {
+  for (const auto& listener : std::exchange(place.opened, {})) {
+    ::shutdown(listener.fd.get(), SHUT_RDWR);
+  }
   for (const auto& [name, ifindex] : std::exchange(place.listeners, {})) {
     frontend_.close(name);
   }

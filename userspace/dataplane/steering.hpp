@@ -33,8 +33,9 @@ class Steering {
   Steering(const Steering&) = delete;
   Steering& operator=(const Steering&) = delete;
 
-  /// Before anything else: what an earlier process left that nobody goes on with.
-  virtual void forget_leftovers() {}
+  /// Before anything else: lets go of what an earlier process left, unless it has handed over its
+  /// listeners: then each place goes on with its own. The first number that is free for a place.
+  [[nodiscard]] virtual std::uint32_t look_at_leftovers() { return 1; }
   /// Inside: settings, routes and listeners, whatever must be there before a guest is served.
   [[nodiscard]] virtual Status prepare(Place& place, const Inside& inside,
                                        const PlacePlan& plan) = 0;
@@ -50,6 +51,9 @@ class Steering {
   virtual void disconnect(Place& place, PlaceDevice& device, bool inside) = 0;
   /// After a turn: publishes who is who.
   virtual void publish(Place& /*place*/, const Inventory& /*inventory*/) {}
+  /// Inside, after that: the frontend gets the listeners that are new, now that whoever waits there
+  /// is known.
+  [[nodiscard]] Status give_listeners(Place& place);
   /// Inside, after a turn: ends connections of slots that are nobody's. False: some are left.
   [[nodiscard]] virtual bool end_connections(Place& /*place*/) { return true; }
   /// New connections go where they went before us.
@@ -84,14 +88,20 @@ class Steering {
   /// Says it once, and does not try again.
   static void say_without_v6(Place& place, const Error& why);
   [[nodiscard]] virtual CallerRule::By callers_by() const = 0;
-  /// What a listener needs once it is bound, before it is given away.
+  /// What a listener needs before it is given away.
   [[nodiscard]] virtual Status name_listener(const Place& /*place*/, int /*fd*/) { return {}; }
+  /// It was an earlier process's; notes what that one knew of it.
+  virtual void recognize_listener(Place& /*place*/, int /*fd*/) {}
+  /// Inside: the place has its identities and its listeners; what else the process before had there
+  /// goes.
+  virtual void forget_former(Place& /*place*/) {}
 
   const Core& core_;
   PlaceJournal& journal_;
   GuestFrontend& frontend_;
 
  private:
+  [[nodiscard]] UniqueFd inherit(Place& place, const GuestSocket& socket);
   unsigned next_worker_ = 0;
 };
 

@@ -93,6 +93,9 @@ Status TapDataPlane::start(std::shared_ptr<const Inventory> inventory) {
   look_at_all_links();
   // What is pinned first: a new port must not be given the number of an old one.
   adopt_pinned();
+  if (auto led = keeper_.lead_here(); !led) {
+    return failed(std::move(led.error()));
+  }
   for (const auto& [name, ifindex] : ifindex_of_) {
     devices_.add(name);
   }
@@ -433,14 +436,15 @@ void TapDataPlane::adopt_pinned() {
     if (plan && !plan->foreign && same(*row, *plan)) {
       Tap tap{plan->port_id, plan->network_id,         plan->enabled,
               key.ifindex,   plan->addresses.left_out, {}};
-      auto adopted = Binding<mt_port_key>::adopt(
-          *site_, slot, key, plan->row, origin_of(point, *plan), std::move(plan->addresses));
-      if (adopted) {
+      auto adopted = Binding<mt_port_key>::adopt(*site_, slot, plan->row, origin_of(point, *plan),
+                                                 std::move(plan->addresses));
+      if (adopted && adopted->lead(key)) {
         tap.binding = *std::move(adopted);
         taps_.emplace(point, std::move(tap));
         return;
       }
-      log::warn("tap {}: {}", point.device, adopted.error().message);
+      log::warn("tap {}: slot {} does not go on: {}", point.device, slot,
+                adopted ? "its key cannot be written" : adopted.error().message);
     }
     stale.push_back(key);
   });
@@ -452,17 +456,21 @@ void TapDataPlane::adopt_pinned() {
       log::warn("tap data plane: {}", gone.error().message);
     }
   }
-  core_->slots->drop_orphans([](const mt_slot& row) { return row.kind == MT_KIND_TAP; });
+  retired_.merge(core_->slots->drop_orphans(
+      [](std::uint32_t, const mt_slot& row) { return row.kind == MT_KIND_TAP; }));
+  if (!rest_retired()) {
+    sockets_.add("sockets");
+  }
+}
+
+bool TapDataPlane::rest_retired() {
+  const auto& space = keeper_.space();
+  return retired_.empty() ||
+         rest_if_silent(*core_->slots, retired_, space.destroy_sockets_of(retired_), space.name());
 }
 
 Turn TapDataPlane::sweep_sockets() {
-  if (retired_.empty()) {
-    return Turn::done();
-  }
-  const auto& space = keeper_.space();
-  return rest_if_silent(*core_->slots, retired_, space.destroy_sockets_of(retired_), space.name())
-             ? Turn::done()
-             : Turn::again();
+  return rest_retired() ? Turn::done() : Turn::again();
 }
 
 }  // namespace metatap::dataplane

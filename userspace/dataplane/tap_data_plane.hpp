@@ -110,6 +110,8 @@ class TapDataPlane {
   Turn look_at_chain(const std::string& device);
   void adopt_pinned();
   Turn sweep_sockets();
+  /// False: connections that bear their numbers are left.
+  bool rest_retired();
   [[nodiscard]] DeviceStatus status_of(const TapPoint& point, const std::string& port_id) const;
 
   std::shared_ptr<Core> core_;

@@ -13,7 +13,8 @@
 
 namespace metatap::sys {
 
-/// Another process of ours. Killed, and waited for, if it still runs when this goes.
+/// Another process of ours. Killed, and waited for, if it still runs when this goes, unless it was
+/// let go of.
 class Child {
  public:
   /// The descriptor that a child has of what it was given.
@@ -32,6 +33,8 @@ class Child {
   /// Readable once it has ended (pidfd_open(2)).
   [[nodiscard]] int fd() const { return fd_.get(); }
   void kill() const;
+  /// It goes on whatever becomes of us.
+  void let_go() { pid_ = 0; }
 
   /// How it ended, in words for a log; nullopt: it runs.
   struct End {

@@ -11,6 +11,7 @@ demo and the benchmark.
     topologies  plans by name
     lab         raises what a plan says, and takes it away again
     unit        units of systemd, and programs run as they say
+    manager     what systemd is told by a service and keeps for it
 """
 
 from .host import (BIN, CLONE_NEWNET, NETNS, ROOT, LabError, enter_netns, inside, ip_batch,  # noqa: F401

@@ -139,9 +139,9 @@ TEST_F(BindingTest, KeptItIsTheNextProcess) {
   // One that is new, and whose turn comes first, does not get the number of the old one.
   const auto other = Made::make(site, row(), std::make_shared<Origin>()).value();
   EXPECT_NE(other.slot(), slot);
-  const auto adopted = Made::adopt(site, slot, kKey, row(), std::make_shared<Origin>()).value();
+  const auto adopted = Made::adopt(site, slot, row(), std::make_shared<Origin>()).value();
   EXPECT_EQ(adopted.slot(), slot);
-  EXPECT_FALSE(Made::adopt(site, slot, kKey, row(), std::make_shared<Origin>()));
+  EXPECT_FALSE(Made::adopt(site, slot, row(), std::make_shared<Origin>()));
 }
 
 TEST_F(BindingTest, AFullMapIsAnErrorAndLeavesNothing) {
@@ -158,9 +158,12 @@ TEST(SlotTable, DropsWhatNobodyAdopts) {
   FakeMaps fake;
   ASSERT_TRUE(fake.maps.slots.put(20, row()));
   SlotTable slots(&fake.maps, CallerTable::create(64).value(), std::chrono::seconds(60));
-  slots.drop_orphans([](const mt_slot&) { return false; });
-  EXPECT_EQ(slots.allocator().resting(), 0U);
-  slots.drop_orphans([](const mt_slot& left) { return left.kind == MT_KIND_TAP; });
+  EXPECT_TRUE(slots.drop_orphans([](std::uint32_t, const mt_slot&) { return false; }).empty());
+  const auto dropped = slots.drop_orphans(
+      [](std::uint32_t, const mt_slot& left) { return left.kind == MT_KIND_TAP; });
+  EXPECT_EQ(dropped, std::set<std::uint32_t>{20});
+  EXPECT_EQ(slots.allocator().resting(), 0U) << "its sockets may still be there";
+  slots.rest(20);
   EXPECT_EQ(slots.allocator().resting(), 1U);
   EXPECT_EQ(fake.maps.slots.get(20).value()->kind, static_cast<std::uint32_t>(MT_KIND_FREE));
 }
