@@ -11,10 +11,10 @@
 
 #include "api/auth_headers.hpp"
 #include "api/errors.hpp"
-#include "api/path.hpp"
 #include "api/random_seed.hpp"
 #include "base/ascii.hpp"
 #include "base/log.hpp"
+#include "base/path.hpp"
 #include "base/shared_secret.hpp"
 #include "base/text.hpp"
 #include "http/coroutine.hpp"
