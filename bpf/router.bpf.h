@@ -19,6 +19,7 @@
 
 #include "lib/count.h"
 #include "lib/gate.h"
+#include "lib/hops.h"
 #include "lib/limit.h"
 #include "lib/packet.h"
 #include "lib/verdict.h"
@@ -203,16 +204,18 @@ static __always_inline __u32 source_slot_v6(struct __sk_buff *skb, __u32 device_
 /*
  * Who opens this connection, and may they? Sets the tag. 0, or the reason why not: a packet of an
  * unknown device is left alone, the others are refused. `*known` is false for a source that no
- * port has: the agent will answer 404, as it does behind Neutron's proxy.
+ * port has: the agent will answer 404, as it does behind Neutron's proxy. `*forwarded` is true for
+ * a connection that the guest only forwarded.
  */
 static __always_inline int admit(struct __sk_buff *skb, __u32 place,
 				 const struct mt_segment *segment, bool v4, bool syn, __u32 *tag,
-				 bool *known)
+				 bool *known, bool *forwarded)
 {
 	struct mt_device_key key = {.place = place, .ifindex = skb->ifindex};
 	const struct mt_config *cfg = config();
 	struct mt_slot *device, *port;
 	__u32 *device_slot, slot;
+	enum mt_forwarding hops;
 
 	device_slot = bpf_map_lookup_elem(&mt_devices, &key);
 	if (!device_slot || !cfg)
@@ -233,8 +236,14 @@ static __always_inline int admit(struct __sk_buff *skb, __u32 place,
 		port = device;
 	if (port->flags & MT_SLOT_DISABLED)
 		return MT_port_disabled;
-	if (syn && !within_syn_budget(*tag, port, cfg))
-		return MT_syn_budget;
+	if (syn) {
+		hops = forwarding(v4 ? segment->ip.v4.ttl : segment->ip.v6.hop_limit, port->flags);
+		if (hops == MT_FORWARDED_REFUSED)
+			return MT_forwarded_inside;
+		*forwarded = hops == MT_FORWARDED;
+		if (!within_syn_budget(*tag, port, cfg))
+			return MT_syn_budget;
+	}
 	skb->mark = *tag;
 	return 0;
 }
@@ -260,7 +269,7 @@ static __always_inline int to_listener(struct __sk_buff *skb, struct mt_segment 
 	const __u32 size = v4 ? sizeof(segment->tuple.ipv4) : sizeof(segment->tuple.ipv6);
 	bool syn = segment->tcp.syn && !segment->tcp.ack;
 	struct mt_found found = {};
-	bool known = true;
+	bool known = true, forwarded = false;
 	__u32 slot = 0;
 	int refused;
 
@@ -274,13 +283,15 @@ static __always_inline int to_listener(struct __sk_buff *skb, struct mt_segment 
 	if (found.owner == MT_OWNER_CONNECTION) {
 		slot = found.slot;
 	} else {
-		refused = admit(skb, found.place, segment, v4, syn, &slot, &known);
+		refused = admit(skb, found.place, segment, v4, syn, &slot, &known, &forwarded);
 		if (refused == MT_router_unknown_device) {
 			let_go(skb, &segment->tuple, size);
 			return PASS(skb, 0, router_unknown_device);
 		}
 		if (refused == MT_port_disabled)
 			return DROP(skb, slot, port_disabled);
+		if (refused == MT_forwarded_inside)
+			return DROP(skb, slot, forwarded_inside);
 		if (refused)
 			return DROP(skb, slot, syn_budget);
 	}
@@ -290,6 +301,8 @@ static __always_inline int to_listener(struct __sk_buff *skb, struct mt_segment 
 		count_steered(skb, slot, syn);
 	if (!known)
 		return STEER(skb, slot, router_unknown_source, TC_ACT_UNSPEC);
+	if (forwarded)
+		return STEER(skb, slot, steered_forwarded, TC_ACT_UNSPEC);
 	return v4 ? STEER(skb, slot, router_v4, TC_ACT_UNSPEC)
 		  : STEER(skb, slot, router_v6, TC_ACT_UNSPEC);
 }

@@ -12,6 +12,7 @@
 #include "lib/arp.h"
 #include "lib/count.h"
 #include "lib/gate.h"
+#include "lib/hops.h"
 #include "lib/limit.h"
 #include "lib/nd.h"
 #include "lib/packet.h"
@@ -118,12 +119,14 @@ static __always_inline int ask_gate(struct __sk_buff *skb, const struct mt_confi
 
 /* Into the namespace, under the reason that names what was steered. */
 static __always_inline int steer(struct __sk_buff *skb, __u32 slot, const struct mt_config *cfg,
-				 const struct mt_packet *packet, bool v4)
+				 const struct mt_packet *packet, bool v4, bool forwarded)
 {
 	int verdict;
 
 	count_steered(skb, slot, packet->syn);
 	verdict = deliver(skb, slot, cfg);
+	if (forwarded)
+		return STEER(skb, slot, steered_forwarded, verdict);
 	if (packet->inner)
 		return STEER(skb, slot, steered_error, verdict);
 	if (!packet->first)
@@ -145,6 +148,7 @@ static __noinline int take(struct __sk_buff *skb, __u32 l3, __u16 vlan, bool tag
 	struct mt_packet packet = {.l3 = l3};
 	struct mt_who who = {};
 	struct mt_in6 alias;
+	enum mt_forwarding forwarded = MT_NOT_FORWARDED;
 	int verdict, index;
 	__u32 value;
 
@@ -161,12 +165,16 @@ static __noinline int take(struct __sk_buff *skb, __u32 l3, __u16 vlan, bool tag
 	verdict = ask_gate(skb, cfg, &who, &packet, &alias, v4);
 	if (verdict != MT_GO_ON)
 		return verdict;
+	if (packet.syn)
+		forwarded = forwarding(packet.hops, who.row->flags);
+	if (forwarded == MT_FORWARDED_REFUSED)
+		return DROP(skb, who.slot, forwarded_inside);
 	if (packet.syn && !within_syn_budget(who.slot, who.row, cfg))
 		return DROP(skb, who.slot, syn_budget);
 	if (!untag(skb, vlan, tag_in_band, &packet) ||
 	    !(v4 ? rewrite_v4(skb, &packet, alias.w[0]) : rewrite_v6(skb, &packet, &alias, value)))
 		return DROP(skb, who.slot, rewrite_failed);
-	return steer(skb, who.slot, cfg, &packet, v4);
+	return steer(skb, who.slot, cfg, &packet, v4, forwarded == MT_FORWARDED);
 }
 
 /* Looks at the destination only; `l3` is a constant here, so that the loads are direct. */

@@ -13,6 +13,7 @@ struct mt_packet {
 	__u32 l3, l4;
 	__u32 inner; /* the packet that an ICMP error is about; 0: it is no error */
 	__u8 protocol;
+	__u8 hops;  /* TTL or hop limit */
 	bool first; /* fragment, or all of it */
 	bool syn, echo;
 	struct tcphdr tcp;    /* if it is TCP, and the first */
@@ -49,6 +50,7 @@ static __noinline int parse_v4(struct __sk_buff *skb, struct mt_packet *packet)
 		return DROP(skb, 0, malformed);
 	packet->l4 = packet->l3 + ip.ihl * 4;
 	packet->protocol = ip.protocol;
+	packet->hops = ip.ttl;
 	packet->source.w[0] = ip.saddr;
 	packet->about.w[0] = ip.saddr;
 	fragment = bpf_ntohs(ip.frag_off);
@@ -125,6 +127,7 @@ static __noinline int parse_v6(struct __sk_buff *skb, struct mt_packet *packet)
 		return DROP(skb, 0, malformed);
 	__builtin_memcpy(&packet->source, &ip.saddr, sizeof(packet->source));
 	packet->about = packet->source;
+	packet->hops = ip.hop_limit;
 	chain.l4 = packet->l3 + sizeof(ip);
 	chain.next = ip.nexthdr;
 	why = walk_extension_headers(skb, &chain);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <cstdint>
 #include <exception>
 #include <memory>
 #include <optional>
@@ -90,6 +91,9 @@ struct Response {
   std::optional<std::size_t> content_length;
   /// The connection to the client is not to be used again after this response.
   bool close = false;
+  /// How many hops its packets may travel; 0: as many as usual. They are sent so until the next
+  /// response, so that what is sent again travels no further either.
+  std::uint8_t hop_limit = 0;
 };
 
 /// Who waits for a response.

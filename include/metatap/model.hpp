@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -16,10 +17,36 @@
 /// shared between threads by pointer-to-const.
 namespace metatap {
 
+/// Whether a guest must show a session token with its requests.
+enum class TokenMode : std::uint8_t {
+  off,       ///< there are none; whatever a request says of them means nothing
+  optional,  ///< who shows one must show a good one
+  required,
+  ratchet,  ///< optional in the boot window and until the first good token; required from then on
+};
+
+/// What becomes of a connection that was forwarded inside the guest.
+enum class ForwardedInside : std::uint8_t {
+  count,   ///< served, under a reason of its own
+  refuse,  ///< dropped
+  allow,   ///< served and counted as any other: the guest is a router, and may be
+};
+
+/// How a guest may ask, where that is not as the configuration says: of a port, an instance or a
+/// network, the first of which decides. "metatap" in a document.
+struct AccessPolicy {
+  std::optional<TokenMode> tokens;
+  std::optional<std::chrono::seconds> boot_window;
+  std::optional<bool> sealed;  ///< false: the configuration's sealed paths are open
+  std::optional<ForwardedInside> forwarded_inside;
+  bool operator==(const AccessPolicy&) const = default;
+};
+
 struct Network {
   std::string id, name, project_id;
   std::optional<int> mtu;
   bool admin_state_up = true;  ///< false: no metadata for any of its ports
+  AccessPolicy access;
   bool operator==(const Network&) const = default;
 };
 
@@ -79,6 +106,7 @@ struct Port {
   std::optional<int> vlan;            ///< tag of a trunk subport on `device`
   AddressPolicy address_policy = AddressPolicy::strict;
   MacPolicy mac_policy = MacPolicy::own;
+  AccessPolicy access;
   /// Place among the ports of its device, in the order in which they were attached; decided when
   /// the port comes (fill_defaults.hpp) and kept. Ports of one place are in order of their ids.
   std::int64_t attached = 0;
@@ -146,6 +174,7 @@ struct Instance {
   std::optional<std::string> network_info;
   std::vector<PersonalityFile> personality;
   bool config_drive = false;
+  AccessPolicy access;
   bool operator==(const Instance&) const = default;
 };
 

@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "metatap/address.hpp"
@@ -27,7 +28,34 @@ enum class Path : std::uint8_t { tap, router, dhcp };
 using Ownership = std::atomic<std::uint64_t>;
 static_assert(Ownership::is_always_lock_free && sizeof(Ownership) == sizeof(std::uint64_t));
 
-/// Who opened a connection. Shared by all connections of one port; immutable.
+/// What a stage keeps with a port, so that no connection has to look for it.
+class PortNotes {
+ public:
+  PortNotes() = default;
+  PortNotes(const PortNotes&) = delete;
+  PortNotes& operator=(const PortNotes&) = delete;
+  virtual ~PortNotes() = default;
+};
+
+/// Where they are kept: written once, read on every connection. Thread-safe.
+class NotesSlot {
+ public:
+  /// Null: nothing is kept yet. Stays valid as long as this lives.
+  [[nodiscard]] PortNotes* get() const { return set_.load(std::memory_order_acquire); }
+  /// Of several who write at once the caller has seen to it that they are one after the other.
+  void set(std::shared_ptr<PortNotes> notes) {
+    if (get() == nullptr) {
+      kept_ = std::move(notes);
+      set_.store(kept_.get(), std::memory_order_release);
+    }
+  }
+
+ private:
+  std::shared_ptr<PortNotes> kept_;
+  std::atomic<PortNotes*> set_{nullptr};
+};
+
+/// Who opened a connection. Shared by all connections of one port; immutable, but for `notes`.
 struct Origin {
   Path path = Path::tap;
   std::string port_id;      ///< empty: the source address belongs to no port (agent answers 404)
@@ -37,6 +65,14 @@ struct Origin {
   std::uint32_t slot = 0;   ///< row in the data plane's slot map
   std::uint64_t owner = 0;  ///< the number that it has as the owner of that slot
   std::shared_ptr<const Ownership> holds;  ///< who has the slot now; null: this one, for ever
+  /// Which plugging-in of the port this is: the same for as long as its device is there, also after
+  /// a restart of ours, and another for the next device, whatever its name and number. 0: there is
+  /// no device to go by (behind a router).
+  std::uint64_t plug = 0;
+  /// When the data plane saw the port come: milliseconds of CLOCK_BOOTTIME. After a restart it has
+  /// no other memory of a port than that.
+  std::int64_t came = 0;
+  mutable NotesSlot notes;  ///< the proxy's; see there
 
   /// The port, its device or its namespace went away or changed hands. A session checks it before
   /// every request and closes; the identity of a re-used device is never inherited.

@@ -10,7 +10,7 @@
 
 #include "api/json.hpp"
 #include "api/network_model.hpp"
-#include "api/path.hpp"
+#include "base/path.hpp"
 #include "api/stage.hpp"
 #include "base/hmac.hpp"
 #include "base/text.hpp"
@@ -73,7 +73,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const auto target = bytes.substr(0, line);
   const auto rest = line == std::string_view::npos ? std::string_view() : bytes.substr(line + 1);
 
-  const std::string path = api::canonical_path(target);
+  const std::string path = canonical_path(target);
   require(path.front() == '/' && path.find("//") == std::string::npos);
   require(path == "/" || path.back() != '/');
   require((path + "/").find("/../") == std::string::npos);

@@ -201,6 +201,9 @@ std::string short_ports(const Json& rows) {
     for (const auto* key : {"device_owner", "device_id", "network_id", "before"}) {
       row.erase(key);
     }
+    if (const auto access = row.find("access"); access != row.end()) {
+      *access = (*access)["tokens"];
+    }
   }
   return table_of(short_rows);
 }

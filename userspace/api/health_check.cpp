@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "api/health_check.hpp"
 
-#include "api/path.hpp"
+#include "base/path.hpp"
 #include "http/error_page.hpp"
 
 namespace metatap::api {

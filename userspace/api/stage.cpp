@@ -11,9 +11,9 @@
 
 #include "api/auth_headers.hpp"
 #include "api/errors.hpp"
-#include "api/path.hpp"
 #include "base/ascii.hpp"
 #include "base/log.hpp"
+#include "base/path.hpp"
 #include "base/random_seed.hpp"
 #include "base/shared_secret.hpp"
 #include "base/text.hpp"

@@ -175,6 +175,12 @@ Status ToSupervisor::listen(channel::Frame frame) {
   return {};
 }
 
+void ToSupervisor::each_caller(const std::function<void(const Origin&)>& use) const {
+  if (callers_) {
+    callers_->each(use);
+  }
+}
+
 void ToSupervisor::answer(std::uint64_t number, std::string document,
                           std::vector<std::string> problems) {
   if (const auto found = open_.extract(number)) {

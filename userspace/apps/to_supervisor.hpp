@@ -52,6 +52,8 @@ class ToSupervisor {
   /// @see admin::Registry::Elsewhere; null if there is no answer in ten seconds.
   boost::asio::awaitable<admin::Json> look(admin::Registry::View view);
 
+  /// Whose connections there may be now.
+  void each_caller(const std::function<void(const Origin&)>& use) const;
   /// Process id of the supervisor, and how many workers have died before us.
   [[nodiscard]] std::int32_t supervisor() const { return welcome_.supervisor; }
   [[nodiscard]] std::uint64_t restarts() const { return welcome_.restarts; }

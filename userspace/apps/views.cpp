@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include <array>
 #include <map>
 #include <string>
 
@@ -34,6 +35,28 @@ void show_counts(Json& row, const Counts& counts) {
        [&](const CounterInfo& info, std::uint64_t value) { row[std::string(info.name)] = value; });
 }
 
+/// How a port's guest may ask, and how it did.
+Json access_row(const proxy::AccessStatus& status) {
+  Json row{{"tokens", proxy::name_of(status.access.tokens)},
+           {"required_now", status.required},
+           {"boot_window_left_s", status.window_left.count()},
+           {"first_token_ago_s", status.first_token ? Json(status.first_token->count()) : Json()}};
+  show_counts(row, status.counts);
+  return row;
+}
+
+/// Connections that a guest opened for others.
+constexpr std::array kForwarded{"steered_forwarded", "forwarded_inside"};
+
+std::uint64_t forwarded_of(const dataplane::SlotStatus& slot) {
+  std::uint64_t sum = 0;
+  for (const auto* reason : kForwarded) {
+    const auto count = slot.reasons.find(reason);
+    sum += count == slot.reasons.end() ? 0 : count->second;
+  }
+  return sum;
+}
+
 constexpr auto kFirstAdvice =
     "a program that is first should pass on what is not its own (TCX_NEXT, TC_ACT_UNSPEC)";
 
@@ -46,6 +69,14 @@ void count_slots(Metrics& metrics, const std::vector<dataplane::SlotStatus>& slo
                     static_cast<double>(slot.counter.bytes));
     metrics.counter("port_drops_total", "Metadata packets of a port that were dropped", labels,
                     static_cast<double>(slot.counter.drops));
+    for (const auto* reason : kForwarded) {
+      if (const auto count = slot.reasons.find(reason); count != slot.reasons.end()) {
+        metrics.counter("port_forwarded_total",
+                        "Connections of a port that were forwarded inside its guest",
+                        {{"port", slot.port_id}, {"device", slot.device}, {"reason", reason}},
+                        static_cast<double>(count->second));
+      }
+    }
   }
 }
 
@@ -243,10 +274,15 @@ void show(admin::Registry& registry, const dataplane::TapDataPlane& tap) {
 }
 
 Json port_rows(const dataplane::TapDataPlane& tap) {
+  std::map<std::string, std::uint64_t> forwarded;  // by port
+  for (const auto& slot : tap.slots()) {
+    forwarded[slot.port_id] = forwarded_of(slot);
+  }
   Json rows = Json::array();
   for (const auto& device : tap.devices()) {
     if (!device.port_id.empty()) {
-      rows.push_back(device_row(device));
+      auto& row = rows.emplace_back(device_row(device));
+      row["forwarded_inside"] = forwarded[device.port_id];
     }
   }
   return rows;
@@ -404,6 +440,18 @@ void show(admin::Registry& registry, const http::Overload& overload) {
 }
 
 void show(admin::Registry& registry, const proxy::ProxyStage& proxy) {
+  registry.add_port_facts([&proxy](const Port& port) {
+    Json row = Json::object();
+    if (const auto status = proxy.access().status_of(port.id)) {
+      row["access"] = access_row(*status);
+    }
+    return row;
+  });
+  registry.add_metrics([&proxy](Metrics& metrics) {
+    for (const auto& [port, status] : proxy.access().all()) {
+      metrics.all("port_access", status.counts, {{"port", port}});
+    }
+  });
   registry.add_status("proxy", [&proxy] {
     const auto counters = proxy.counters();
     Json row;

@@ -278,6 +278,7 @@ Status Worker::Impl::start_proxy() {
     return tl::make_unexpected(std::move(key.error()));
   }
   proxy = std::make_unique<proxy::ProxyStage>(*workers, *next, settings.proxy, std::move(*key));
+  proxy->access().follow(ovn ? ovn->inventory() : inventory->current());
   drain.add(*proxy);
   return {};
 }
@@ -357,6 +358,9 @@ Status Worker::Impl::start_admin() {
 }
 
 void Worker::Impl::follow_ports(const InventoryChange& change) {
+  if (proxy) {
+    proxy->access().follow(change.after);
+  }
   if (data_plane && !data_plane->tell(change) && orphan) {
     orphan->give_up("ports have changed, and no supervisor follows");
   }
@@ -409,7 +413,7 @@ Status Worker::Impl::start() {
   if (ovn && options.agent) {
     ovn->report();
   }
-  if (api) {
+  if (api || proxy) {
     keep_refreshing();
   }
   if (data_plane) {
@@ -423,10 +427,18 @@ Status Worker::Impl::start() {
 void Worker::Impl::keep_refreshing() {
   refresh.expires_after(kRefreshEvery);
   refresh.async_wait([this](boost::system::error_code error) {
-    if (!error) {
-      api->refresh();
-      keep_refreshing();
+    if (error) {
+      return;
     }
+    if (api) {
+      api->refresh();
+    }
+    if (data_plane) {
+      // A port's window begins when it comes, and not with its first request.
+      data_plane->each_caller([this](const Origin& origin) { proxy->access().port_of(origin); });
+      proxy->access().look();
+    }
+    keep_refreshing();
   });
 }
 

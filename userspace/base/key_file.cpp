@@ -6,8 +6,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <array>
 #include <cerrno>
+#include <cstdio>
 #include <cstdlib>
 
 #include "metatap/unique_fd.hpp"
@@ -67,24 +67,20 @@ class Draft {
   [[nodiscard]] bool publish(const std::filesystem::path& file) const {
     return ::link(path_.c_str(), file.c_str()) == 0;
   }
+  /// In the place of whatever is there.
+  [[nodiscard]] bool replace(const std::filesystem::path& file) const {
+    return ::rename(path_.c_str(), file.c_str()) == 0;
+  }
 
  private:
   std::string path_;
   UniqueFd fd_;
 };
 
-Status make_key_file(const std::filesystem::path& file) {
-  const std::string step = "make the key file " + file.string();
+/// A file beside `file`, with its bytes safe on the disk and its mode set.
+Status write_draft(const Draft& draft, const std::filesystem::path& file, std::string_view bytes,
+                   const std::string& step) {
   const std::string parent = parent_of(file);
-  std::error_code error;
-  if (std::filesystem::create_directories(parent, error); error) {
-    return fail_errno(error.value(), step + ": create " + parent);
-  }
-  std::array<unsigned char, kKeyBytes> bytes;
-  if (RAND_bytes(bytes.data(), static_cast<int>(bytes.size())) != 1) {
-    return fail(ErrorCode::internal, step + ": no random bytes");
-  }
-  const Draft draft(file);
   struct stat directory{};
   if (draft.fd() < 0 || ::stat(parent.c_str(), &directory) != 0) {
     return fail_errno(errno, step);
@@ -101,6 +97,31 @@ Status make_key_file(const std::filesystem::path& file) {
   if (::fdatasync(draft.fd()) != 0) {
     return fail_errno(errno, step);
   }
+  return {};
+}
+
+Status make_parent(const std::filesystem::path& file, const std::string& step) {
+  std::error_code error;
+  if (std::filesystem::create_directories(parent_of(file), error); error) {
+    return fail_errno(error.value(), step + ": create " + parent_of(file));
+  }
+  return {};
+}
+
+Status make_key_file(const std::filesystem::path& file) {
+  const std::string step = "make the key file " + file.string();
+  if (auto made = make_parent(file, step); !made) {
+    return made;
+  }
+  std::string bytes(kKeyBytes, '\0');
+  if (RAND_bytes(reinterpret_cast<unsigned char*>(bytes.data()), static_cast<int>(bytes.size())) !=
+      1) {
+    return fail(ErrorCode::internal, step + ": no random bytes");
+  }
+  const Draft draft(file);
+  if (auto written = write_draft(draft, file, bytes, step); !written) {
+    return written;
+  }
   if (!draft.publish(file) && errno != EEXIST) {
     return fail_errno(errno, step);
   }
@@ -108,6 +129,18 @@ Status make_key_file(const std::filesystem::path& file) {
 }
 
 }  // namespace
+
+Status replace_key_file(const std::filesystem::path& file, std::string_view bytes) {
+  const std::string step = "write the key file " + file.string();
+  if (auto made = make_parent(file, step); !made) {
+    return made;
+  }
+  const Draft draft(file);
+  if (auto written = write_draft(draft, file, bytes, step); !written) {
+    return written;
+  }
+  return draft.replace(file) ? Status() : fail_errno(errno, step);
+}
 
 Result<std::string> read_key_file(const std::filesystem::path& file) {
   const std::string step = "read the key file " + file.string();

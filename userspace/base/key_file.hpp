@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <string>
+#include <string_view>
 
 #include "metatap/result.hpp"
 
@@ -22,5 +23,9 @@ inline constexpr std::size_t kKeyBytes = 32;
 /// get the same key. The directory's group may read it if we may give it to that group (mode 0640),
 /// else nobody but us (0600).
 [[nodiscard]] Result<std::string> read_or_make_key_file(const std::filesystem::path& file);
+
+/// Puts a file with these bytes in the place of the one there is, at once for whoever reads it; the
+/// same group may read it as of one that is made. Of two who do so at once the last one's stays.
+[[nodiscard]] Status replace_key_file(const std::filesystem::path& file, std::string_view bytes);
 
 }  // namespace metatap

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <set>
 #include <string_view>
 #include <utility>
 
@@ -24,12 +25,15 @@ static constexpr AddressPolicy last_of(AddressPolicy) {
 static constexpr MacPolicy last_of(MacPolicy) {
   return MacPolicy::any;
 }
+static constexpr ForwardedInside last_of(ForwardedInside) {
+  return ForwardedInside::allow;
+}
 static constexpr CallerRule::By last_of(CallerRule::By) {
   return CallerRule::By::address;
 }
 
 static void fields(auto& archive, Is<Network> auto& network) {
-  archive(network.id, network.admin_state_up);
+  archive(network.id, network.admin_state_up, network.access.forwarded_inside);
 }
 static void fields(auto& archive, Is<Subnet> auto& subnet) {
   archive(subnet.id, subnet.network_id, subnet.cidr, subnet.ip_version);
@@ -46,7 +50,8 @@ static void fields(auto& archive, Is<AddressPair> auto& pair) {
 static void fields(auto& archive, Is<Port> auto& port) {
   archive(port.id, port.network_id, port.mac_address, port.device_id, port.device_owner,
           port.project_id, port.fixed_ips, port.allowed_address_pairs, port.admin_state_up,
-          port.device, port.vlan, port.address_policy, port.mac_policy);
+          port.device, port.vlan, port.address_policy, port.mac_policy,
+          port.access.forwarded_inside);
 }
 static void fields(auto& archive, Is<Address> auto& address) {
   archive(address.family, address.bytes);
@@ -169,6 +174,42 @@ void add(std::vector<T>& objects, std::vector<std::string>& gone, const Inventor
   }
 }
 
+/// The data plane knows no instances: what one says of its port is the port's own here.
+void say_for_instances(std::vector<Port>& ports, const Inventory& inventory) {
+  for (auto& port : ports) {
+    const auto instance = inventory.instances.find(port.device_id);
+    if (!port.access.forwarded_inside && instance != inventory.instances.end()) {
+      port.access.forwarded_inside = instance->second->access.forwarded_inside;
+    }
+  }
+}
+
+/// Ports that are as they were, but of an instance that says something else of them now.
+std::vector<std::string> ports_told_otherwise(const InventoryChange& change) {
+  const auto said = [](const Inventory& inventory, const std::string& id) {
+    const auto instance = inventory.instances.find(id);
+    return instance == inventory.instances.end() ? std::nullopt
+                                                 : instance->second->access.forwarded_inside;
+  };
+  std::set<std::string_view> instances;
+  for (const auto& id : change.instances) {
+    if (said(*change.before, id) != said(*change.after, id)) {
+      instances.insert(id);
+    }
+  }
+  std::vector<std::string> ports;
+  if (instances.empty()) {
+    return ports;
+  }
+  const std::set<std::string_view> told(change.ports.begin(), change.ports.end());
+  for (const auto& [id, port] : change.after->ports) {
+    if (instances.contains(port->device_id) && !told.contains(id)) {
+      ports.push_back(id);
+    }
+  }
+  return ports;
+}
+
 template <class T>
 void add_all(std::vector<T>& objects, const Inventory::Table<T>& table) {
   objects.reserve(table.size());
@@ -262,6 +303,7 @@ InventoryNews news_of(const Inventory& whole) {
   add_all(news.subnets, whole.subnets);
   add_all(news.routers, whole.routers);
   add_all(news.ports, whole.ports);
+  say_for_instances(news.ports, whole);
   return news;
 }
 
@@ -272,6 +314,8 @@ InventoryNews news_of(const InventoryChange& change) {
   add(news.subnets, news.gone_subnets, change.after->subnets, change.subnets);
   add(news.routers, news.gone_routers, change.after->routers, change.routers);
   add(news.ports, news.gone_ports, change.after->ports, change.ports);
+  add(news.ports, news.gone_ports, change.after->ports, ports_told_otherwise(change));
+  say_for_instances(news.ports, *change.after);
   return news;
 }
 

@@ -14,6 +14,8 @@
 #include <span>
 #include <string_view>
 
+#include "base/boot_time.hpp"
+
 #ifndef F_SEAL_FUTURE_WRITE
 #define F_SEAL_FUTURE_WRITE 0x0010
 #endif
@@ -45,6 +47,8 @@ constexpr int kLooks = 10'000;
 /// What a reader copies, word by word, while the writer may be at it.
 struct CallerFacts {
   std::uint64_t owner;
+  std::uint64_t plug;
+  std::int64_t came;
   std::uint8_t kind, path;
   std::uint16_t generation;
   std::uint32_t addresses;
@@ -106,6 +110,8 @@ SlotEntry entry_of(const CallerFacts& facts, std::uint32_t slot, std::span<const
   entry.origin->device = text_of(facts.device);
   entry.origin->slot = slot;
   entry.origin->owner = facts.owner;
+  entry.origin->plug = facts.plug;
+  entry.origin->came = facts.came;
   entry.row.kind = facts.kind;
   entry.row.generation = facts.generation;
   std::ranges::copy(facts.mac, entry.row.mac);
@@ -181,6 +187,7 @@ void CallerTable::add(std::uint32_t slot, const SlotEntry& entry) {
   auto& origin = *entry.origin;
   origin.slot = slot;
   origin.owner = ++owners_;
+  origin.came = boot_time();
   auto& row = memory_->row(slot);
   origin.holds = std::shared_ptr<const Ownership>(memory_, &row.owner);
   write(slot, entry);
@@ -199,6 +206,8 @@ void CallerTable::write(std::uint32_t slot, const SlotEntry& entry) {
   CallerFacts facts{};
   const auto& origin = *entry.origin;
   facts.owner = origin.owner;
+  facts.plug = origin.plug;
+  facts.came = origin.came;
   facts.kind = static_cast<std::uint8_t>(entry.row.kind);
   facts.path = static_cast<std::uint8_t>(origin.path);
   facts.generation = entry.row.generation;
@@ -233,6 +242,17 @@ void CallerTable::write(std::uint32_t slot, const SlotEntry& entry) {
 }
 
 // ---- reading ----
+
+void CallerView::each(const std::function<void(const SlotEntry&)>& use) const {
+  for (std::uint32_t slot = 0; slot < memory_->slots(); ++slot) {
+    if (memory_->row(slot).owner.load(std::memory_order_relaxed) == 0) {
+      continue;
+    }
+    if (const auto entry = find(slot)) {
+      use(*entry);
+    }
+  }
+}
 
 Result<std::shared_ptr<CallerView>> CallerView::map(int fd, std::uint32_t slots) {
   auto memory = CallerMemory::map(fd, slots, false);

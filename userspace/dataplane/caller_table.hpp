@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -82,6 +83,8 @@ class CallerView {
 
   /// Null: nobody's. What was read once is kept, so that a caller who is known costs two loads.
   [[nodiscard]] std::shared_ptr<const SlotEntry> find(std::uint32_t slot) const;
+  /// All that are somebody's.
+  void each(const std::function<void(const SlotEntry&)>& use) const;
 
  private:
   struct Read {

@@ -18,6 +18,10 @@ std::shared_ptr<const CallerResolver> Callers::resolver(const CallerRule& rule) 
   return addresses_of(rule.place);
 }
 
+void Callers::each(const std::function<void(const Origin&)>& use) const {
+  view_->each([&](const SlotEntry& entry) { use(*entry.origin); });
+}
+
 void Callers::publish(const PlaceName& place, AddressTable table) {
   std::erase_if(by_address_, [](const auto& one) { return one.second.expired(); });
   if (const auto found = by_address_.find({place.path, place.id}); found != by_address_.end()) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -33,6 +34,8 @@ class Callers {
       : view_(std::move(view)), learned_(std::move(learned)) {}
 
   [[nodiscard]] std::shared_ptr<const CallerResolver> resolver(const CallerRule& rule);
+  /// All there are now.
+  void each(const std::function<void(const Origin&)>& use) const;
   /// @see GuestFrontend::publish
   void publish(const PlaceName& place, AddressTable table);
 

@@ -4,6 +4,7 @@
 #include <fnmatch.h>
 
 #include <algorithm>
+#include <charconv>
 
 #include "base/option_reader.hpp"
 #include "dataplane/own_records.hpp"
@@ -15,6 +16,25 @@ namespace {
 
 bool is_plain_name(std::string_view name) {
   return !name.empty() && name.find('/') == std::string_view::npos && name != "." && name != "..";
+}
+
+void read_first_hops(OptionReader& read, std::vector<std::uint8_t>& into) {
+  constexpr std::string_view kGroup = "dataplane", kName = "first_hops";
+  std::vector<std::string> texts;
+  for (const auto hops : into) {
+    texts.push_back(std::to_string(hops));
+  }
+  read.list({kGroup, kName, "TTLs that operating systems start with; others were forwarded"},
+            texts);
+  into.clear();
+  for (const auto& text : texts) {
+    unsigned hops = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), hops);
+    const bool good =
+        error == std::errc() && end == text.data() + text.size() && hops >= 1 && hops <= UINT8_MAX;
+    read.require(kGroup, kName, good, "numbers from 1 to 255");
+    into.push_back(static_cast<std::uint8_t>(hops));
+  }
 }
 
 }  // namespace
@@ -54,6 +74,12 @@ Result<DataPlaneOptions> DataPlaneOptions::from(const Config& config) {
                options.quarantine, 0, 86'400);
   read.integer({kGroup, "slots", "Ports and router devices at most; fixed while pinned"},
                options.slots, 16, MT_TAG_MASK + 1);
+  read.choice({"proxy", "forwarded_inside", "Connections that were forwarded inside the guest"},
+              options.forwarded_inside,
+              {{"count", ForwardedInside::count},
+               {"refuse", ForwardedInside::refuse},
+               {"allow", ForwardedInside::allow}});
+  read_first_hops(read, options.first_hops);
   if (!read.status()) {
     return tl::make_unexpected(read.status().error());
   }

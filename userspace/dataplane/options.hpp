@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/config.hpp"
+#include "metatap/model.hpp"
 #include "metatap/result.hpp"
 #include "sys/expedited_rcu.hpp"
 
@@ -37,6 +38,12 @@ struct DataPlaneOptions {
   /// then. For what is not (a packet under way, a kernel that cannot destroy sockets) the 16
   /// generations of a number outlast TCP's longest retry: 16 x 64 s > 924 s (tcp_retries2 = 15).
   std::chrono::seconds quarantine{64};
+
+  /// [proxy] forwarded_inside: of connections that were forwarded inside the guest, where neither
+  /// port nor instance nor network says.
+  ForwardedInside forwarded_inside = ForwardedInside::count;
+  /// first_hops: TTLs and hop limits that operating systems start with; any other was forwarded.
+  std::vector<std::uint8_t> first_hops{64, 128, 255};
 
   bool routers = true;  ///< routers: look after Neutron's router and DHCP namespaces
   /// Under [DEFAULT] run_path: what was changed in which namespace, until it is undone.

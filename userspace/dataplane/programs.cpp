@@ -161,6 +161,10 @@ Result<std::unique_ptr<Programs>> Programs::load(const DataPlaneOptions& options
   if (skeleton == nullptr) {
     return fail_errno(errno, "open the BPF programs");
   }
+  std::ranges::fill(skeleton->rodata->mt_first_hops, 0);
+  for (const auto hops : options.first_hops) {
+    skeleton->rodata->mt_first_hops[hops / 64] |= std::uint64_t{1} << hops % 64;
+  }
   const auto version = pinned_version(pin_path / "mt_config");
   if (version > MT_ABI_VERSION) {
     return fail(ErrorCode::unsupported,

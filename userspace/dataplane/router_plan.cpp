@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "dataplane/forwarded_inside.hpp"
+
 namespace metatap::dataplane {
 namespace {
 
@@ -111,7 +113,8 @@ std::vector<RouterSource> sources_of(const PortIndex& index, std::string_view ne
     if (port.device_owner.starts_with("network:")) {
       continue;  // routers and DHCP servers are not guests
     }
-    RouterSource source{port.id, port.project_id, {}, {}, port.admin_state_up};
+    RouterSource source{port.id, port.project_id,     {},
+                        {},      port.admin_state_up, forwarded_inside_of(index.inventory(), port)};
     for (const auto& fixed : port.fixed_ips) {
       if (const auto address = Address::parse(fixed.ip_address)) {
         source.addresses.push_back(*address);

@@ -47,7 +47,8 @@ struct RouterSource {
   std::string port_id, project_id;
   std::vector<Address> addresses;
   MacAddress mac{};
-  bool enabled = true;  ///< admin_state_up of the port
+  bool enabled = true;                              ///< admin_state_up of the port
+  std::optional<ForwardedInside> forwarded_inside;  ///< nullopt: as configured
   bool operator==(const RouterSource&) const = default;
 };
 

@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "base/log.hpp"
+#include "sys/link_instance.hpp"
 
 namespace metatap::dataplane {
 namespace {
@@ -39,6 +40,7 @@ std::shared_ptr<Origin> origin_of(const TapPoint& point, const TapPlan& plan) {
   origin->port_id = plan.port_id;
   origin->network_id = plan.network_id;
   origin->device = point.device;
+  origin->plug = sys::link_instance(point.device, plan.row.ifindex);
   return origin;
 }
 

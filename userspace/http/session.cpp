@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "http/session.hpp"
 
+#include <netinet/in.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -274,6 +275,9 @@ void Session::begin_output() {
   const bool bare =
       (whole && reader.head_request()) || response_->status == 204 || response_->status == 304;
   const auto body = bare ? decltype(response_->body.segments()){} : response_->body.segments();
+  if (response_->hop_limit != hop_limit_) {
+    limit_hops(response_->hop_limit);
+  }
   const bool small = response_->body.size() <= kSmallBody;
   if (small) {
     for (const auto segment : body) {
@@ -288,6 +292,14 @@ void Session::begin_output() {
     }
   }
   phase_ = Phase::writing;
+}
+
+void Session::limit_hops(std::uint8_t hops) {
+  hop_limit_ = hops;
+  const int wanted = hops == 0 ? -1 : hops;  // -1: the system's
+  // One of the two is of the socket's family.
+  ::setsockopt(socket_, IPPROTO_IPV6, IPV6_UNICAST_HOPS, &wanted, sizeof wanted);
+  ::setsockopt(socket_, IPPROTO_IP, IP_TTL, &wanted, sizeof wanted);
 }
 
 /// One gathered write, and the rest as the client takes it.

@@ -128,6 +128,8 @@ class Session final : public SessionHook, Deadlines::Entry {
   void end_flight();
   // Write.
   void begin_output();
+  /// How far this answer's packets may travel, and all that is sent again of it.
+  void limit_hops(std::uint8_t hops);
   Step send();
   void finish_response();
   // Linger.
@@ -163,7 +165,8 @@ class Session final : public SessionHook, Deadlines::Entry {
   bool drained_ = false;  // all that was there has been read: do not try before waiting
   bool keep_alive_ = true;
   bool linger_ = false;
-  bool counted_ = false;  // among the requests in flight
+  std::uint8_t hop_limit_ = 0;  ///< of the socket; 0: the system's
+  bool counted_ = false;        // among the requests in flight
 };
 
 }  // namespace metatap::http

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/text.hpp"
+#include "inventory/access_policy.hpp"
 #include "metatap/address.hpp"
 
 namespace metatap {
@@ -327,6 +328,7 @@ std::shared_ptr<Network> read_network(const Node& node) {
   network->project_id = in.text("project_id");
   network->mtu = in.maybe_int("mtu", kSmallestMtu, kLargestMtu);
   network->admin_state_up = in.boolean("admin_state_up", true);
+  network->access = read_access_of(in);
   in.done();
   return network;
 }
@@ -442,6 +444,7 @@ std::shared_ptr<Port> read_port(const Node& node) {
   if (const auto policy = in.find("mac_policy")) {
     port->mac_policy = one_of(*policy, {"own", "any"}) == "any" ? MacPolicy::any : MacPolicy::own;
   }
+  port->access = read_access_of(in);
   in.done();
   return port;
 }
@@ -485,6 +488,7 @@ std::shared_ptr<Instance> read_instance(const Node& node) {
   in.each("personality", [&](const Node& at) { instance->personality.push_back(read_file(at)); });
   static_cast<void>(in.text("admin_pass"));  // for one config drive at a time; never kept
   instance->config_drive = in.boolean("config_drive", false);
+  instance->access = read_access_of(in);
   in.done();
   return instance;
 }

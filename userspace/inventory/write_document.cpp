@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "inventory/access_policy.hpp"
 #include "inventory/document.hpp"
 #include "inventory/json_reader.hpp"
 
@@ -33,6 +34,12 @@ struct Writer {
       out[key] = std::move(items);
     }
   }
+  /// How metatap itself treats the object.
+  void metatap(const AccessPolicy& access) {
+    Json metatap = Json::object();
+    write_access(metatap, access);
+    list("metatap", std::move(metatap));
+  }
   template <class T, class F>
   void list(const char* key, const std::vector<T>& items, F&& to) {
     Json array = Json::array();
@@ -52,6 +59,7 @@ Json to_json(const Network& network) {
   if (!network.admin_state_up) {
     to.out["admin_state_up"] = false;
   }
+  to.metatap(network.access);
   return std::move(to.out);
 }
 
@@ -113,6 +121,7 @@ Json to_json(const Port& port) {
   if (port.mac_policy == MacPolicy::any) {
     to.out["mac_policy"] = "any";
   }
+  to.metatap(port.access);
   return std::move(to.out);
 }
 
@@ -221,6 +230,7 @@ Json body_of(const Instance& instance) {
   if (instance.config_drive) {
     to.out["config_drive"] = true;
   }
+  to.metatap(instance.access);
   return std::move(to.out);
 }
 

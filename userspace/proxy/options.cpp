@@ -9,6 +9,30 @@
 #include "base/option_reader.hpp"
 
 namespace metatap::proxy {
+namespace {
+
+void read_access(OptionReader& read, AccessOptions& options) {
+  constexpr long kLongestWindow = 365L * 86'400;
+  std::filesystem::path state_path = "/var/lib/metatap", run_path = "/run/metatap";
+  read.text({"DEFAULT", "state_path", "Where state is kept over restarts"}, state_path);
+  read.text({"DEFAULT", "run_path", "Sockets and what lives until the next start"}, run_path);
+  options.key_file = state_path / "tokens.key";
+  options.records_file = run_path / "ports.seen";
+  read.choice({"proxy", "tokens", "Whether guests must show session tokens (IMDSv2)"},
+              options.access.tokens,
+              {{"off", TokenMode::off},
+               {"optional", TokenMode::optional},
+               {"required", TokenMode::required},
+               {"ratchet", TokenMode::ratchet}});
+  read.seconds({"proxy", "boot_window", "For how long a port that came may ask as one that boots"},
+               options.access.boot_window, 0, kLongestWindow);
+  read.integer({"proxy", "token_hop_limit", "How far tokens travel; 0: as far as anything", "hops"},
+               options.token_hop_limit, 0, 255);
+  read.list({"proxy", "sealed", "Patterns of paths that only a guest that boots may read"},
+            options.sealed);
+}
+
+}  // namespace
 
 Result<ProxyOptions> ProxyOptions::from(const Config& config) {
   constexpr long kLongest = 365L * 86'400;  // Neutron has no such limit
@@ -57,6 +81,8 @@ Result<ProxyOptions> ProxyOptions::from(const Config& config) {
                options.neutron_agent);
   read.integer({"proxy", "access_log_sample", "One request in so many is logged; 0: none"},
                options.access_log_sample, 0, 1'000'000'000);
+
+  read_access(read, options.access);
 
   constexpr std::string_view kRate = "metadata_rate_limiting";
   RateLimit& rate = options.rate_limit;

@@ -8,6 +8,7 @@
 #include "http/limits.hpp"
 #include "http/upstream.hpp"
 #include "metatap/result.hpp"
+#include "proxy/access_control.hpp"
 #include "proxy/rate_limit.hpp"
 
 namespace metatap::proxy {
@@ -36,6 +37,7 @@ struct ProxyOptions {
   /// [proxy] access_log_sample: one request in so many is logged; 0: none.
   unsigned access_log_sample = 0;
   RateLimit rate_limit;  ///< [metadata_rate_limiting]
+  AccessOptions access;  ///< [proxy] tokens, boot_window, token_hop_limit, sealed
 
   static Result<ProxyOptions> from(const Config& config);
   /// How to reach the agent over its socket.

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "proxy/stage.hpp"
 
+#include <netinet/in.h>
+
 #include <algorithm>
 #include <array>
 #include <boost/algorithm/string/predicate.hpp>
+#include <cstddef>
+#include <cstring>
 #include <string_view>
 
 #include "base/log.hpp"
@@ -13,9 +17,12 @@
 #include "http/error_page.hpp"
 #include "http/response_writer.hpp"
 #include "http/turned_away.hpp"
+#include "proxy/doorkeeper.hpp"
 
 namespace metatap::proxy {
 namespace {
+
+static_assert(offsetof(sockaddr_in, sin_port) == offsetof(sockaddr_in6, sin6_port));
 
 const Peer kOurselves{.in_process = true, .address = {}};
 
@@ -38,6 +45,14 @@ Response malformed(std::string_view detail) {
   return response;
 }
 
+/// From which port the guest asks; the data plane leaves that as it is.
+std::uint16_t source_port_of(const sockaddr_storage& peer) {
+  sockaddr_in either{};  // v6 has it at the same place
+  std::memcpy(&either, &peer, sizeof(either));
+  const bool known = peer.ss_family == AF_INET || peer.ss_family == AF_INET6;
+  return known ? ntohs(either.sin_port) : UINT16_MAX;
+}
+
 /// For logs: what a guest chose, quoted and cut.
 std::string quoted(std::string_view text) {
   std::string out = "\"";
@@ -53,11 +68,13 @@ std::string quoted(std::string_view text) {
 class ProxyStage::GuestSession final : public http::ClientHandler {
  public:
   GuestSession(std::shared_ptr<Shared> shared, WorkerCounters& counters, Caller caller,
-               Admitted places)
+               Admitted places, std::uint16_t source_port)
       : shared_(std::move(shared)),
         counters_(counters),
         caller_(std::move(caller)),
-        places_(std::move(places)) {
+        places_(std::move(places)),
+        doorkeeper_(shared_->access, shared_->access.port_of(*caller_.origin), caller_.address,
+                    source_port) {
     const Origin& origin = *caller_.origin;
     add("Host", "169.254.169.254");
     add("X-Forwarded-For", caller_.address);
@@ -124,7 +141,11 @@ class ProxyStage::GuestSession final : public http::ClientHandler {
       ++counters_.rate_limited;
       return http::plain_response(429);
     }
-    rebuild(request);
+    const auto noted = NotedHeaders::of(request);
+    if (auto answer = doorkeeper_.judge(request, noted)) {
+      return answer;
+    }
+    rebuild(request, noted);
     return shared_->next.ask(outgoing_, here, then);
   }
 
@@ -158,12 +179,12 @@ class ProxyStage::GuestSession final : public http::ClientHandler {
            request.target.size() + request.body.size() + accept.size() + kTheRest <= kNeutronReads;
   }
 
-  void rebuild(const Request& request) {
+  void rebuild(const Request& request, const NotedHeaders& noted) {
     std::size_t count = count_;
     // It says in which form errors are answered.
-    if (const auto accept = request.header("Accept");
-        accept && (!shared_->options.neutron_agent || fits_neutrons_agent(request, *accept))) {
-      headers_[count++] = {"Accept", *accept};
+    if (noted.accept &&
+        (!shared_->options.neutron_agent || fits_neutrons_agent(request, *noted.accept))) {
+      headers_[count++] = {"Accept", *noted.accept};
     }
     outgoing_.method = request.method;
     outgoing_.target = request.target;
@@ -176,6 +197,7 @@ class ProxyStage::GuestSession final : public http::ClientHandler {
   WorkerCounters& counters_;
   Caller caller_;
   const Admitted places_;
+  Doorkeeper doorkeeper_;
   Signature signature_{};
   std::array<Header, 6> headers_;
   std::size_t count_ = 0;
@@ -218,8 +240,8 @@ class ProxyStage::GuestAcceptor final : public http::Acceptor {
     }
     Admitted places = shared_->admission.admit(caller);
     if (places.refusal == Refusal::none) {
-      return std::make_unique<GuestSession>(shared_, counters, std::move(caller),
-                                            std::move(places));
+      return std::make_unique<GuestSession>(shared_, counters, std::move(caller), std::move(places),
+                                            source_port_of(peer));
     }
     ++counter_of(places.refusal, counters);
     if (!places.answered) {
@@ -254,6 +276,7 @@ ProxyStage::Shared::Shared(Handler& its_next, ProxyOptions its_options,
       options(std::move(its_options)),
       key(std::move(its_key)),
       admission(options, workers.overload()),
+      access(options.access),
       counters(workers.size()) {}
 
 ProxyStage::ProxyStage(http::Workers& workers, Handler& next, ProxyOptions options,

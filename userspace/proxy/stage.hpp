@@ -13,6 +13,7 @@
 #include "http/workers.hpp"
 #include "metatap/exchange.hpp"
 #include "metatap/origin.hpp"
+#include "proxy/access_control.hpp"
 #include "proxy/admission.hpp"
 #include "proxy/counters.hpp"
 #include "proxy/options.hpp"
@@ -54,6 +55,9 @@ class ProxyStage {
   [[nodiscard]] unsigned open_connections() const { return server_.open_connections(); }
   void stop(std::chrono::milliseconds drain = std::chrono::seconds(5));
   [[nodiscard]] ProxyCounters counters() const;
+  /// Session tokens, boot windows and sealed paths.
+  [[nodiscard]] AccessControl& access() { return shared_->access; }
+  [[nodiscard]] const AccessControl& access() const { return shared_->access; }
 
  private:
   class GuestSession;
@@ -67,6 +71,7 @@ class ProxyStage {
     const ProxyOptions options;
     const std::optional<PortTagKey> key;
     Admission admission;
+    AccessControl access;
     std::vector<WorkerCounters> counters;
     log::Limit without_address;
   };

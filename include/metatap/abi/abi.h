@@ -99,6 +99,9 @@ enum mt_slot_flags {
 	MT_SLOT_NO_BUDGET = 1 << 3,   /* no token bucket */
 	MT_SLOT_PREFIXES = 1 << 4,    /* take what is within mt_prefixes as its own, too */
 	MT_SLOT_ANY_MAC = 1 << 5,     /* frames may come from any MAC */
+	/* Connections that were forwarded inside the guest; with neither they are counted apart. */
+	MT_SLOT_REFUSE_FORWARDED = 1 << 6,
+	MT_SLOT_ALLOW_FORWARDED = 1 << 7,
 };
 
 /*

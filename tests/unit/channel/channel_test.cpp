@@ -180,6 +180,7 @@ Port port(std::string id) {
   port.address_policy = AddressPolicy::learn;
   port.mac_policy = MacPolicy::any;
   port.admin_state_up = false;
+  port.access.forwarded_inside = ForwardedInside::refuse;
   return port;
 }
 
@@ -238,6 +239,31 @@ TEST(Messages, OneThatTellsOfInstancesAloneHasNothingToSay) {
   change.before = change.after = inventory();
   change.instances = {"i"};
   EXPECT_TRUE(news_of(change).empty());
+}
+
+TEST(Messages, WhatAnInstanceSaysOfItsPortIsTold) {
+  const auto before = inventory();
+  auto quiet = port("p");
+  quiet.access = {};
+  before->ports["p"] = std::make_shared<const Port>(quiet);
+  const auto after = std::make_shared<Inventory>(*before);
+  Instance instance;
+  instance.uuid = "i";
+  instance.access.forwarded_inside = ForwardedInside::allow;
+  after->instances["i"] = std::make_shared<const Instance>(instance);
+  InventoryChange change;
+  change.before = before;
+  change.after = after;
+  change.instances = {"i"};
+  auto got = follow(before, decode<InventoryNews>(encode(news_of(change))).value());
+  EXPECT_EQ(got.after->ports.at("p")->access.forwarded_inside, ForwardedInside::allow);
+  EXPECT_EQ(got.ports, std::vector<std::string>{"p"});
+  EXPECT_EQ(news_of(*after).ports.at(0).access.forwarded_inside, ForwardedInside::allow);
+  // The port's own word comes first.
+  after->ports["p"] = std::make_shared<const Port>(port("p"));
+  change.ports = {"p"};
+  EXPECT_EQ(news_of(change).ports.size(), 1U);
+  EXPECT_EQ(news_of(change).ports.at(0).access.forwarded_inside, ForwardedInside::refuse);
 }
 
 TEST(Messages, WhatNoInventoryWouldLetInIsRefused) {

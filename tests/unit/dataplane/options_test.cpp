@@ -46,6 +46,12 @@ TEST(DataPlaneOptions, ReadsItsGroup) {
 
 TEST(DataPlaneOptions, SaysWhatIsWrong) {
   EXPECT_THAT(parse("[dataplane]\nattach = xdp\n").error().message, ::testing::HasSubstr("attach"));
+  for (const auto* hops : {"64, 0", "256", "64, x", "-1"}) {
+    EXPECT_THAT(parse(std::string("[dataplane]\nfirst_hops = ") + hops + "\n").error().message,
+                ::testing::HasSubstr("first_hops"));
+  }
+  EXPECT_EQ(parse("[dataplane]\nfirst_hops = 32, 255\n")->first_hops,
+            (std::vector<std::uint8_t>{32, 255}));
   EXPECT_THAT(parse("[dataplane]\nnamespace = a/b\n").error().message,
               ::testing::HasSubstr("namespace"));
   EXPECT_THAT(parse("[dataplane]\npin_path = here\n").error().message,

@@ -63,6 +63,30 @@ TEST(TapPlan, WhoHasThePointKeepsIt) {
   EXPECT_EQ(plan_tap(index, {"vnet1", 0}, {5, {}}, "somebody who is gone", {})->port_id, kA);
 }
 
+TEST(TapPlan, WhatIsSaidOfForwardedConnections) {
+  Inventory inventory;
+  DataPlaneOptions options;
+  const auto flags = [&](std::optional<ForwardedInside> of_network,
+                         std::optional<ForwardedInside> of_port) {
+    Network network;
+    network.id = kNet;
+    network.access.forwarded_inside = of_network;
+    inventory.networks[kNet] = std::make_shared<const Network>(network);
+    auto made = port(kA);
+    made.access.forwarded_inside = of_port;
+    put(inventory, made);
+    return plan_tap(index_of(inventory), kTapA, {5, {}}, "", options)->row.flags;
+  };
+  using enum ForwardedInside;
+  EXPECT_EQ(flags({}, {}), 0U);
+  EXPECT_EQ(flags(refuse, {}), MT_SLOT_REFUSE_FORWARDED);
+  EXPECT_EQ(flags(refuse, allow), MT_SLOT_ALLOW_FORWARDED);
+  EXPECT_EQ(flags(refuse, count), 0U);
+  options.forwarded_inside = refuse;
+  EXPECT_EQ(flags({}, {}), MT_SLOT_REFUSE_FORWARDED);
+  EXPECT_EQ(flags(allow, {}), MT_SLOT_ALLOW_FORWARDED);
+}
+
 TEST(TapPlan, AdminStateOfPortAndNetwork) {
   Inventory inventory;
   put(inventory, port(kA));

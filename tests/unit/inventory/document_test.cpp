@@ -40,6 +40,11 @@ TEST(Document, ReadsEachField) {
   EXPECT_EQ(port.mac_policy, MacPolicy::any);
   EXPECT_EQ(inventory.ports.at("p-2")->mac_policy, MacPolicy::own);
   EXPECT_EQ(port.vlan, 7);
+  EXPECT_EQ(port.access.tokens, TokenMode::ratchet);
+  EXPECT_EQ(port.access.boot_window, std::chrono::seconds(900));
+  EXPECT_EQ(port.access.sealed, std::nullopt);
+  EXPECT_EQ(inventory.networks.at("n-1")->access.forwarded_inside, ForwardedInside::allow);
+  EXPECT_EQ(inventory.instances.at("i-1")->access.sealed, false);
   const auto& instance = *inventory.instances.at("i-1");
   EXPECT_EQ(instance.metadata.at(0), std::pair(std::string("z"), std::string("größe")));
   EXPECT_EQ(instance.metadata.at(1).first, "a/b");

@@ -72,6 +72,9 @@ const std::vector<Field> kFields{
     {"/networks/0/project_id", kServed, kServed},
     {"/networks/0/mtu", kServed, kServed},
     {"/networks/0/admin_state_up", kServed, kServed},
+    {"/networks/0/metatap", kServed, kServed},
+    {"/networks/0/metatap/forwarded_inside", kServed,
+     "/networks/0/metatap/forwarded_inside: \"\" is none of count, refuse, allow"},
 
     {"/subnets/0/id", "/subnets/0: \"id\" is required", "/subnets/0/id: \"\" is not an id"},
     {"/subnets/0/network_id", "/subnets/0: \"network_id\" is required",
@@ -120,6 +123,10 @@ const std::vector<Field> kFields{
     {"/ports/0/vlan", kServed, kServed},
     {"/ports/0/address_policy", kServed, "/ports/0/address_policy: \"\" is none of"},
     {"/ports/0/mac_policy", kServed, "/ports/0/mac_policy: \"\" is none of"},
+    {"/ports/0/metatap/tokens", kServed,
+     "/ports/0/metatap/tokens: \"\" is none of off, optional, required, ratchet"},
+    {"/ports/0/metatap/boot_window", kServed, kServed},
+    {"/instances/0/metatap/sealed", kServed, kServed},
 
     {"/instances/0/uuid", "/instances/0: \"uuid\" is required",
      "/instances/0/uuid: \"\" is not an id"},

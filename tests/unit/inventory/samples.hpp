@@ -9,7 +9,8 @@ namespace metatap {
 inline constexpr std::string_view kSample = R"({
  "format": "metatap-inventory/1",
  "networks": [
-  {"id": "n-1", "name": "main", "project_id": "t-1", "mtu": 1450, "admin_state_up": true},
+  {"id": "n-1", "name": "main", "project_id": "t-1", "mtu": 1450, "admin_state_up": true,
+   "metatap": {"forwarded_inside": "allow"}},
   {"id": "n-2", "admin_state_up": false}],
  "subnets": [
   {"id": "s-4", "name": "four", "network_id": "n-1", "cidr": "10.70.0.0/22", "ip_version": 4,
@@ -25,7 +26,8 @@ inline constexpr std::string_view kSample = R"({
                  {"subnet_id": "s-6", "ip_address": "FD00:70:0::1f"}],
    "allowed_address_pairs": [{"ip_address": "10.70.1.0/24"},
                              {"ip_address": "10.70.0.99", "mac_address": "02:00:00:00:00:01"}],
-   "address_policy": "learn", "mac_policy": "any"},
+   "address_policy": "learn", "mac_policy": "any",
+   "metatap": {"tokens": "ratchet", "boot_window": 900}},
   {"id": "p-2", "network_id": "n-1", "mac_address": "fa:16:3e:00:00:20", "device_id": "i-2",
    "fixed_ips": [{"subnet_id": "s-4", "ip_address": "10.70.0.32"}], "admin_state_up": false}],
  "instances": [
@@ -53,7 +55,8 @@ inline constexpr std::string_view kSample = R"({
    "network_info": [{"zz": 1, "id": "p-1",
                      "network": {"subnets": [{"cidr": "10.70.0.0/22"}]}, "aa": null}],
    "personality": [{"path": "/etc/x", "contents": "AAEC"}],
-   "admin_pass": "s3cret", "config_drive": true},
+   "admin_pass": "s3cret", "config_drive": true,
+   "metatap": {"sealed": false}},
   {"uuid": "i-2"}]
 })";
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "api/path.hpp"
+#include "base/path.hpp"
 
 #include <gtest/gtest.h>
 
-namespace metatap::api {
+namespace metatap {
 namespace {
 
 using namespace std::string_literals;
@@ -50,4 +50,4 @@ TEST(CanonicalPath, KeepsBytesThatMatchNothing) {
 }
 
 }  // namespace
-}  // namespace metatap::api
+}  // namespace metatap

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "api/path.hpp"
+#include "base/path.hpp"
 
 #include "base/text.hpp"
 
-namespace metatap::api {
+namespace metatap {
 
 std::string canonical_path(std::string_view target) {
   const std::string decoded =
@@ -28,4 +28,4 @@ std::string canonical_path(std::string_view target) {
   return path.empty() ? "/" : path;
 }
 
-}  // namespace metatap::api
+}  // namespace metatap

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <ctime>
+
+namespace metatap {
+
+/// Milliseconds since this host was started, suspended or not: the same for all processes, and
+/// moved by nobody who sets the clock.
+[[nodiscard]] inline std::int64_t boot_time() {
+  timespec now{};
+  ::clock_gettime(CLOCK_BOOTTIME, &now);
+  return std::int64_t{now.tv_sec} * 1000 + now.tv_nsec / 1'000'000;
+}
+
+}  // namespace metatap

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "base/log_limit.hpp"
+#include "base/published.hpp"
+#include "metatap/counters.hpp"
+#include "metatap/model.hpp"
+#include "metatap/origin.hpp"
+#include "proxy/access_policy.hpp"
+#include "proxy/port_records.hpp"
+#include "proxy/sealed_paths.hpp"
+#include "proxy/token_key_file.hpp"
+
+namespace metatap::proxy {
+
+struct AccessOptions {
+  Access access;                     ///< [proxy] tokens, boot_window
+  std::vector<std::string> sealed;   ///< [proxy] sealed
+  std::uint8_t token_hop_limit = 1;  ///< [proxy]; 0: tokens travel as far as anything
+  /// [DEFAULT] state_path, run_path: where keys and records are; empty: in memory alone.
+  std::filesystem::path key_file, records_file;
+};
+
+/// How a port stands, for whoever operates the host.
+struct AccessStatus {
+  Access access;
+  bool required = false;  ///< tokens, now
+  std::chrono::seconds window_left{0};
+  std::optional<std::chrono::seconds> first_token;  ///< so long ago
+  AccessCounts<> counts;
+};
+
+class AccessControl;
+
+/// What one port may do now, and what it has done. A session keeps it with its connection; a
+/// request that shows no token, of a port that needs none, costs two loads and a count.
+class PortAccess final : public PortNotes {
+ public:
+  PortAccess(AccessControl& control, const Origin& origin);
+
+  /// What applies now.
+  [[nodiscard]] Access access();
+  /// Whether tokens must be shown now, also by who has none.
+  [[nodiscard]] bool requires_token(const Access& access, std::int64_t now);
+  [[nodiscard]] bool in_boot_window(const Access& access, std::int64_t now);
+  /// A good token was shown: a ratchet turns.
+  void token_shown(std::int64_t now);
+  /// For whom its tokens are. `address`: of the caller, which counts where no port is known.
+  [[nodiscard]] TokenHolder holder(std::string_view address);
+
+  [[nodiscard]] AccessStatus status();
+  [[nodiscard]] AccessCounts<std::atomic<std::uint64_t>>& counts() {
+    return record_.load(std::memory_order_acquire)->counts;
+  }
+  [[nodiscard]] const PortRecord& record() const {
+    return *record_.load(std::memory_order_acquire);
+  }
+  [[nodiscard]] const std::string& port_id() const { return port_id_; }
+  [[nodiscard]] std::uint64_t plug() const { return plug_; }
+
+ private:
+  [[nodiscard]] std::uint64_t settle(std::uint64_t epoch);
+
+  AccessControl& control_;
+  const std::string port_id_, network_id_, place_;
+  const std::uint64_t plug_;
+  const std::int64_t came_;
+  /// An Access and of which epoch it is, in one word: read by every request.
+  std::atomic<std::uint64_t> settled_{0};
+  std::atomic<PortRecord*> record_;
+  std::mutex mutex_;
+  PortRecord own_;  ///< where there is no file, or no room in it
+};
+
+/// Who may ask in which way: session tokens, the boot window and sealed paths, by port. Any thread,
+/// but for what is said to be the control thread's. Outlives the ports' notes.
+class AccessControl {
+ public:
+  explicit AccessControl(AccessOptions options);
+
+  /// The inventory that ports are looked up in from now on. Control thread.
+  void follow(std::shared_ptr<const Inventory> inventory);
+  /// Every few seconds: keys come and go. Control thread.
+  void look();
+
+  /// Kept with the origin once it was found. A port is noted as soon as it is there, so that its
+  /// window begins then and not with its first request.
+  PortAccess& port_of(const Origin& origin);
+  /// nullopt: no such port has been seen.
+  [[nodiscard]] std::optional<AccessStatus> status_of(const std::string& port_id) const;
+  /// Of all ports that have been seen, by id.
+  [[nodiscard]] std::vector<std::pair<std::string, AccessStatus>> all() const;
+
+  [[nodiscard]] std::shared_ptr<const TokenKeys> keys() const { return keys_.keys(); }
+  [[nodiscard]] const SealedPaths& sealed() const { return sealed_; }
+  [[nodiscard]] const AccessOptions& options() const { return options_; }
+
+ private:
+  friend class PortAccess;
+  [[nodiscard]] PortRecord* record_of(std::string_view port, std::uint64_t plug,
+                                      std::uint64_t tenant, std::int64_t came);
+
+  const AccessOptions options_;
+  const SealedPaths sealed_;
+  const std::string boot_;
+  TokenKeyFile keys_;
+  std::optional<PortRecords> records_;
+  log::Limit no_room_;
+  Published<Inventory> inventory_;
+  std::atomic<std::uint32_t> epoch_{1};  ///< of what was followed
+
+  mutable std::mutex mutex_;
+  std::unordered_map<std::string, std::shared_ptr<PortAccess>> ports_;
+};
+
+}  // namespace metatap::proxy

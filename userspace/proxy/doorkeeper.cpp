@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "proxy/doorkeeper.hpp"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <chrono>
+#include <string>
+
+#include "base/ascii.hpp"
+#include "base/boot_time.hpp"
+#include "base/log.hpp"
+#include "http/response_writer.hpp"
+
+namespace metatap::proxy {
+namespace {
+
+constexpr std::string_view kToken = "X-aws-ec2-metadata-token", kShortToken = "X-metadata-token";
+constexpr std::string_view kLifetime = "X-aws-ec2-metadata-token-ttl-seconds",
+                           kShortLifetime = "X-metadata-token-ttl-seconds";
+constexpr std::string_view kPath = "/latest/api/token",
+                           kHuaweisPath = "/meta-data/latest/api/token";
+constexpr std::uint16_t kFirstOfAnybody = 1024;
+
+constexpr std::string_view kHowTo =
+    "PUT /latest/api/token with X-aws-ec2-metadata-token-ttl-seconds, and send what it answers as "
+    "X-aws-ec2-metadata-token";
+
+bool asks_for_token(std::string_view target) {
+  target = target.substr(0, target.find('?'));
+  return target == kPath || target == kHuaweisPath;
+}
+
+/// Headers in which a proxy says for whom it asks. None of a guest's own clients sends one.
+bool tells_of_proxy(std::string_view name) {
+  constexpr std::array<std::string_view, 10> kNames{
+      "forwarded",           "via",
+      "x-real-ip",           "x-client-ip",
+      "x-cluster-client-ip", "x-original-forwarded-for",
+      "x-originating-ip",    "x-remote-ip",
+      "true-client-ip",      "cf-connecting-ip"};
+  std::string plain(name);
+  std::ranges::transform(plain, plain.begin(), [](char c) { return c == '_' ? '-' : lower(c); });
+  return plain.starts_with("x-forwarded") || std::ranges::find(kNames, plain) != kNames.end();
+}
+
+/// Why there is no token, and the status that goes with it.
+struct NoToken {
+  unsigned status = 400;
+  std::string_view why;
+};
+
+/// How long it is to be good, and by which name that was asked.
+struct Lifetime {
+  std::string_view name;
+  std::chrono::seconds of{0};
+};
+
+tl::expected<Lifetime, NoToken> lifetime_of(const Request& request) {
+  const std::size_t longs = request.count(kLifetime), shorts = request.count(kShortLifetime);
+  if (longs + shorts != 1) {
+    return tl::make_unexpected(NoToken{
+        400, longs + shorts == 0 ? "X-aws-ec2-metadata-token-ttl-seconds must say for how long"
+                                 : "the time it is to be good is said more than once"});
+  }
+  const auto name = longs == 1 ? kLifetime : kShortLifetime;
+  const auto text = *request.header(name);
+  long count = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), count);
+  if (error != std::errc() || end != text.data() + text.size() || text.starts_with('-') ||
+      count < 1 || count > kLongestToken.count()) {
+    return tl::make_unexpected(NoToken{400, "it can be good for 1 to 21600 seconds"});
+  }
+  return Lifetime{name, std::chrono::seconds(count)};
+}
+
+tl::expected<Lifetime, NoToken> read_token_request(const Request& request) {
+  if (request.method != "PUT") {
+    return tl::make_unexpected(NoToken{405, "a token is asked for by PUT"});
+  }
+  if (std::ranges::any_of(request.headers,
+                          [](const Header& header) { return tells_of_proxy(header.name); })) {
+    return tl::make_unexpected(NoToken{403, "tokens are not for who asks through a proxy"});
+  }
+  if (!request.body.empty()) {
+    return tl::make_unexpected(NoToken{400, "a request for a token has no body"});
+  }
+  return lifetime_of(request);
+}
+
+}  // namespace
+
+NotedHeaders NotedHeaders::of(const Request& request) {
+  NotedHeaders noted;
+  for (const auto& [name, value] : request.headers) {
+    switch (name.size()) {
+      case std::string_view("Accept").size():
+        if (!noted.accept && iequals(name, "Accept")) {
+          noted.accept = value;
+        }
+        break;
+      case kToken.size():
+      case kShortToken.size():
+        if (iequals(name, kToken) || iequals(name, kShortToken)) {
+          noted.token = value;
+          ++noted.tokens;
+        }
+        break;
+      default:
+        break;
+    }
+  }
+  return noted;
+}
+
+std::optional<Response> Doorkeeper::judge(const Request& request, const NotedHeaders& noted) {
+  const Access access = port_.access();
+  if (access.tokens == TokenMode::off) {
+    return judge_plain(request, access);
+  }
+  if (asks_for_token(request.target)) {
+    return hand_out(request);
+  }
+  if (noted.tokens == 0) {
+    return judge_plain(request, access);
+  }
+  const auto now = boot_time();
+  if (noted.tokens > 1 || !control_.keys()->opens(noted.token, port_.holder(address_), now)) {
+    ++port_.counts().invalid;
+    return http::plain_response(401, "the token is not good, or not any more");
+  }
+  ++port_.counts().valid;
+  port_.token_shown(now);
+  return std::nullopt;
+}
+
+std::optional<Response> Doorkeeper::judge_plain(const Request& request, const Access& access) {
+  auto& counts = port_.counts();
+  counts.plain.fetch_add(1, std::memory_order_relaxed);
+  const bool by_mode = access.tokens == TokenMode::required || access.tokens == TokenMode::ratchet;
+  if (by_mode && port_.requires_token(access, boot_time())) {
+    ++counts.plain_refused;
+    return http::plain_response(401, "it takes a session token: " + std::string(kHowTo));
+  }
+  if (access.sealed && !control_.sealed().none() && source_port_ >= kFirstOfAnybody &&
+      control_.sealed().cover(request.target) && !port_.in_boot_window(access, boot_time())) {
+    ++counts.sealed_refused;
+    std::string how = "this is sealed once the guest has booted: ask from a port below 1024";
+    if (access.tokens != TokenMode::off) {
+      how += ", or with a session token: " + std::string(kHowTo);
+    }
+    return http::plain_response(403, how);
+  }
+  return std::nullopt;
+}
+
+Response Doorkeeper::hand_out(const Request& request) {
+  const auto asked = read_token_request(request);
+  if (!asked) {
+    ++port_.counts().denied;
+    auto response = http::plain_response(asked.error().status, asked.error().why);
+    if (response.status == 405) {
+      response.headers.emplace_back("Allow", "PUT");
+    }
+    return response;
+  }
+  const auto now = boot_time();
+  const auto expires = now + std::chrono::milliseconds(asked->of).count();
+  auto token = control_.keys()->seal(port_.holder(address_), expires, now);
+  if (!token) {
+    log::error("{}", token.error().message);
+    return http::plain_response(500);
+  }
+  ++port_.counts().issued;
+  Response response;
+  response.content_type = "text/plain";
+  response.headers.emplace_back(asked->name, std::to_string(asked->of.count()));
+  response.body = Body(*std::move(token));
+  response.hop_limit = control_.options().token_hop_limit;
+  return response;
+}
+
+}  // namespace metatap::proxy

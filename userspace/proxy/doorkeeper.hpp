@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+#include "metatap/exchange.hpp"
+#include "proxy/access_control.hpp"
+
+namespace metatap::proxy {
+
+/// What of a guest's headers means anything to the proxy, found in one pass.
+struct NotedHeaders {
+  std::optional<std::string_view> accept;
+  std::string_view token;  ///< X-aws-ec2-metadata-token or X-metadata-token
+  unsigned tokens = 0;     ///< so many of these
+
+  static NotedHeaders of(const Request& request);
+};
+
+/// Whether a request of one connection may go on: tokens are handed out and looked at here, and
+/// sealed paths kept. Its answers are those of the EC2 service (IMDSv2): clients that know tokens
+/// fetch another one after a 401.
+///
+///   PUT /latest/api/token (or /meta-data/latest/api/token) → the token; 400, 403, 405
+///   a token that does not open, or two → 401
+///   none, where one is required → 401
+///   none, for a sealed path, neither in the boot window nor from a port below 1024 → 403
+class Doorkeeper {
+ public:
+  /// `address`, `source_port`: the caller's; all outlive this.
+  Doorkeeper(AccessControl& control, PortAccess& port, std::string_view address,
+             std::uint16_t source_port)
+      : control_(control), port_(port), address_(address), source_port_(source_port) {}
+
+  /// nullopt: it goes on.
+  [[nodiscard]] std::optional<Response> judge(const Request& request, const NotedHeaders& noted);
+
+ private:
+  [[nodiscard]] std::optional<Response> judge_plain(const Request& request, const Access& access);
+  [[nodiscard]] Response hand_out(const Request& request);
+
+  AccessControl& control_;
+  PortAccess& port_;
+  const std::string_view address_;
+  const std::uint16_t source_port_;
+};
+
+}  // namespace metatap::proxy

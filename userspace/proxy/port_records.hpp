@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+
+#include "metatap/counters.hpp"
+#include "metatap/result.hpp"
+#include "metatap/unique_fd.hpp"
+
+namespace metatap::proxy {
+
+/// What is remembered of a port over restarts of ours: since when it is there, whether its guest
+/// has shown a token, and what it asked. `came` and `first_token`: milliseconds of CLOCK_BOOTTIME.
+/// Written by any worker, also by the one that is being replaced.
+struct PortRecord {
+  std::array<char, 40> port;  ///< id; empty: nobody's
+  std::uint64_t plug;         ///< Origin::plug
+  std::uint64_t tenant;       ///< whose the port is; 0: not known yet
+  std::int64_t came;
+  std::atomic<std::int64_t> first_token;  ///< 0: none yet
+  AccessCounts<std::atomic<std::uint64_t>> counts;
+};
+
+/// The records of all ports, in a file that is mapped: what is noted there outlives the process in
+/// the same instant, without a system call, and a worker and its successor see the same. It is of
+/// one boot of the host; that of another is begun anew. Thread-safe.
+///
+/// Who may write the file may have his guests' windows longer: it is in `run_path`, where others
+/// put nothing in the place of what is ours.
+class PortRecords {
+ public:
+  /// Takes what an earlier process left, or makes it. ErrorCode::denied: it is not ours.
+  static Result<PortRecords> open(const std::filesystem::path& file, std::string_view boot);
+  PortRecords(PortRecords&& other) noexcept;
+  PortRecords& operator=(PortRecords&&) = delete;
+  ~PortRecords();
+
+  /// The port's record, made or begun anew where it is of another plug or of another tenant. Null:
+  /// there is no room. `live`: whether a port is still wanted; others' places are taken when there
+  /// is none left.
+  [[nodiscard]] PortRecord* at(std::string_view port, std::uint64_t plug, std::uint64_t tenant,
+                               std::int64_t came,
+                               const std::function<bool(std::string_view)>& live);
+
+  static constexpr std::size_t kMost = 32'768;
+
+ private:
+  struct File;
+  PortRecords(UniqueFd fd, File* file);
+  [[nodiscard]] PortRecord* find(std::string_view port);
+  [[nodiscard]] PortRecord* make(const std::function<bool(std::string_view)>& live);
+
+  UniqueFd fd_;
+  File* file_ = nullptr;
+  std::mutex mutex_;
+  std::unordered_map<std::string, std::size_t> places_;
+  std::size_t known_ = 0;  ///< so many places are in `places_`
+};
+
+/// Begins a record: the port has just come.
+void begin(PortRecord& record, std::string_view port, std::uint64_t plug, std::uint64_t tenant,
+           std::int64_t came);
+/// Whether the record is of that plug and tenant; a tenant that is not known is anybody.
+[[nodiscard]] bool goes_on(const PortRecord& record, std::uint64_t plug, std::uint64_t tenant);
+
+}  // namespace metatap::proxy
