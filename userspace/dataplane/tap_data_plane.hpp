@@ -108,7 +108,8 @@ class TapDataPlane {
   Status hook(const std::string& device, unsigned ifindex);
   [[nodiscard]] Hooks* hooks_on(unsigned ifindex);
   Turn look_at_chain(const std::string& device);
-  void adopt_pinned();
+  /// Goes on with the rows of an earlier process. Returns the devices whose rows were nobody's.
+  std::set<unsigned> adopt_pinned();
   Turn sweep_sockets();
   [[nodiscard]] DeviceStatus status_of(const TapPoint& point, const std::string& port_id) const;
 
