@@ -97,10 +97,11 @@ DAMAGES = {
 
 def damage(space, text):
     for part in text.format(ns=space.name, host=space.host, renamed="r" + space.host[1:]).split(";"):
-        if part == "tc_detach":
-            link = mtlab.bpftool("link", "show", "pinned",
-                                 str(space.deployment.pins / "links/return"))
-            part = f"bpftool link detach id {link['id']}"
+        link = space.deployment.pins / "links/return"
+        if part == "tc_detach" and link.exists():
+            part = f"bpftool link detach id {mtlab.bpftool('link', 'show', 'pinned', str(link))['id']}"
+        elif part == "tc_detach":
+            part = f"tc filter del dev {space.host} ingress"
         command(part)
 
 

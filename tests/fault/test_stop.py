@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 
+import bpfkit
 import labkit
 import mtlab
 import pytest
@@ -190,7 +191,7 @@ def metatapd(deployment, *arguments):
 
 
 
-@pytest.mark.parametrize("attach", ["tcx", "clsact"])
+@pytest.mark.parametrize("attach", bpfkit.WAYS)
 @pytest.mark.parametrize("policy", ["pass", "refuse"])
 def test_who_answers_after_an_orderly_stop(fresh, policy, attach):
     deployment = fresh(config={"dataplane": {"when_down": policy, "attach": attach}}).start()
@@ -221,7 +222,7 @@ def test_who_answers_after_an_orderly_stop(fresh, policy, attach):
         neighbour.close()
 
 
-@pytest.mark.parametrize("attach", ["tcx", "clsact"])
+@pytest.mark.parametrize("attach", bpfkit.WAYS)
 def test_uninstall_takes_away_what_a_killed_daemon_left(fresh, attach):
     deployment = fresh("router", routers=2, config={"dataplane": {"attach": attach}}).start()
     lab = deployment.lab

@@ -8,6 +8,8 @@ import platform
 import struct
 import subprocess
 
+import pytest
+
 OK, DROP = 0, 2  # TC_ACT_OK, TC_ACT_SHOT: both end the chain
 BPF_PROG_LOAD, BPF_OBJ_PIN, BPF_PROG_QUERY, BPF_LINK_CREATE = 5, 6, 16, 28
 SCHED_CLS, TCX_INGRESS, BEFORE = 3, 46, 1 << 3
@@ -73,6 +75,11 @@ def has_tcx():
         return True
     except OSError:
         return False
+
+
+# Both ways to attach, for tests that try each.
+WAYS = [pytest.param("tcx", marks=pytest.mark.skipif(not has_tcx(), reason="this kernel has no TCX (6.6)")),
+        "clsact"]
 
 
 def pin(program, path):

@@ -16,7 +16,7 @@ import routerkit
 from bpfkit import tc
 
 HOSTNAME = "/latest/meta-data/hostname"
-MODES = ["tcx", "clsact"]
+MODES = bpfkit.WAYS
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +30,6 @@ def daemon(lab, request):
     made = []
 
     def start(attach="auto"):
-        if attach == "tcx" and not bpfkit.has_tcx():
-            pytest.skip("this kernel has no TCX (6.6)")
         made.append(mtlab.Deployment(lab, config={"dataplane": {"attach": attach}}))
         return made[-1].start()
     yield start
@@ -333,6 +331,7 @@ def test_filter_with_the_first_priority_is_before_us_and_named(lab, daemon, devi
         os.close(program)
 
 
+@pytest.mark.skipif(not bpfkit.has_tcx(), reason="this kernel has no TCX (6.6)")
 @pytest.mark.parametrize("first,then", [("tcx", "clsact"), ("clsact", "tcx")])
 def test_other_way_of_attaching_after_a_kill(lab, daemon, device, first, then):
     deployment = daemon(first)

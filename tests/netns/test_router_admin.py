@@ -4,6 +4,7 @@
 import json
 import subprocess
 
+import bpfkit
 import pytest
 import routerkit
 from mtlab import metatap, wait_until
@@ -99,7 +100,7 @@ def test_namespaces_that_may_not_be_entered_are_named(make_lab):
         daemon.stop()
 
 
-@pytest.mark.parametrize("attach", ["tcx", "clsact"])
+@pytest.mark.parametrize("attach", bpfkit.WAYS)
 def test_either_way_of_attaching(make_lab, attach):
     lab = make_lab("router", routers=2)
     daemon = routerkit.daemon_of(lab, config={"dataplane": {"attach": attach}}).start()

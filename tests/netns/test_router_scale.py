@@ -65,7 +65,7 @@ def test_every_guest_of_many_routers_gets_its_own(make_lab, deploy):
     lab = make_lab("router", routers=ROUTERS)
     begin = time.monotonic()
     deployment = deploy(lab)
-    wait_until(lambda: len(routerkit.links_of(lab)) == 2 * (ROUTERS + 1), 30, "all are steered")
+    routerkit.wait_steered(lab, ROUTERS + 1, 30)
     took = time.monotonic() - begin
     names = [f"g{n}" for n in range(ROUTERS)]
     wrong = {}
@@ -211,7 +211,7 @@ def test_memory_of_a_thousand_routers(make_lab, bare_namespaces):
         labkit.ip_batch(["link set lo up", f"link add {device} type veth peer name p0",
                          f"link set {device} up"], name)
     lab.write_inventory(json.dumps(document))
-    wanted = 2 * (MEMORY_ROUTERS + 2)
+    wanted = MEMORY_ROUTERS + 2
 
     def once(routers):
         """One daemon's life, with or without router mode: its memory, the kernel's, the time."""
@@ -222,8 +222,7 @@ def test_memory_of_a_thousand_routers(make_lab, bare_namespaces):
         daemon.start()
         try:
             if routers:
-                wait_until(lambda: len(routerkit.links_of(lab)) == wanted, 120,
-                           "all are steered", 0.05)
+                routerkit.wait_steered(lab, wanted, 120)
             took = time.monotonic() - begin
             time.sleep(2)
             pid = daemon.process.pid

@@ -135,6 +135,16 @@ std::string show_object(const Json& object) {
   return table({"FIELD", "VALUE"}, rows);
 }
 
+/// Failed, if one of them is an error.
+Exit show_findings(const Terminal& terminal, const Json& findings) {
+  terminal.print(findings, [](const Json& all) {
+    return table_of(all, {"severity", "subject", "message", "advice"});
+  });
+  const bool healthy = std::ranges::none_of(
+      findings, [](const Json& finding) { return finding.value("severity", "") == "error"; });
+  return healthy ? Exit::done : Exit::failed;
+}
+
 Exit doctor(const Terminal& terminal) {
   const auto answer = AdminClient(terminal.socket).call("GET", "/v1/doctor");
   Json findings = Json::array();
@@ -149,14 +159,8 @@ Exit doctor(const Terminal& terminal) {
   if (!findings.is_array()) {
     return terminal.failed({ErrorCode::internal, "metatapd's answer is not a list"});
   }
-  bool healthy = true;
-  for (const auto& finding : findings) {
-    healthy = healthy && finding.value("severity", "") != "error";
-  }
-  terminal.print(findings, [](const Json& all) {
-    return table_of(all, {"severity", "subject", "message", "advice"});
-  });
-  return !answer ? exit_for(answer.error()) : healthy ? Exit::done : Exit::failed;
+  const auto shown = show_findings(terminal, findings);
+  return answer ? shown : exit_for(answer.error());
 }
 
 Exit config_drive(const Terminal& terminal, const std::string& name, const std::string& format,
@@ -211,7 +215,11 @@ std::string short_ports(const Json& rows) {
 /// The commands and what was said of them on the command line.
 class Commands {
  public:
-  explicit Commands(Terminal& terminal) : terminal_(terminal) {}
+  Commands(Terminal& terminal, const Preflight& preflight) : terminal_(terminal) {
+    if (preflight) {
+      before_a_start_.add_findings(preflight);
+    }
+  }
 
   void add_views(CLI::App& app) {
     app.add_subcommand("status", "what runs here and how it is")->callback([this] {
@@ -220,8 +228,11 @@ class Commands {
     app.add_subcommand("ports", "the ports of this host and how each is served")->callback([this] {
       exit_ = terminal_.ask("GET", "/v1/ports", short_ports);
     });
-    app.add_subcommand("doctor", "looks for what is wrong")->callback([this] {
-      exit_ = doctor(terminal_);
+    auto* looks = app.add_subcommand("doctor", "looks for what is wrong");
+    looks->add_flag("--preflight", preflight_,
+                    "what a start would meet on this kernel; asks no daemon, needs root");
+    looks->callback([this] {
+      exit_ = preflight_ ? show_findings(terminal_, before_a_start_.findings()) : doctor(terminal_);
     });
     auto* config = app.add_subcommand("config", "the daemon's configuration");
     config->require_subcommand(1);
@@ -352,7 +363,8 @@ class Commands {
   Terminal& terminal_;
   Exit exit_ = Exit::done;
   std::string file_, name_, target_, format_ = "iso9660";
-  bool dry_run_ = false, clear_ = false;
+  bool dry_run_ = false, clear_ = false, preflight_ = false;
+  Registry before_a_start_;
 };
 
 }  // namespace
@@ -371,7 +383,7 @@ Exit exit_for(const Error& error) {
 }
 
 int run_cli(std::vector<std::string> arguments, std::istream& in, std::ostream& out,
-            std::ostream& err, const std::string& version) {
+            std::ostream& err, const std::string& version, const Preflight& preflight) {
   Terminal terminal(in, out, err);
   CLI::App app("Shows and changes what a running metatapd does.", "metatap");
   app.footer(kExitCodes);
@@ -380,7 +392,7 @@ int run_cli(std::vector<std::string> arguments, std::istream& in, std::ostream& 
   app.set_version_flag("--version", version);
   app.add_option("--socket", terminal.socket, "metatapd's admin socket")->capture_default_str();
   app.add_flag("--json", terminal.json, "print JSON instead of tables");
-  Commands commands(terminal);
+  Commands commands(terminal, preflight);
   commands.add_views(app);
   commands.add_inventory(app);
   commands.add_instance(app);

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <functional>
 #include <iosfwd>
 #include <string>
 #include <vector>
 
+#include "admin/registry.hpp"
 #include "metatap/result.hpp"
 
 namespace metatap::admin {
@@ -21,9 +23,13 @@ enum class Exit : int {
 };
 [[nodiscard]] Exit exit_for(const Error& error);
 
+/// What `metatap doctor --preflight` finds, without a daemon.
+using Preflight = std::function<std::vector<Finding>()>;
+
 /// The whole of `metatap`. `arguments` without the program's name; `version` is what --version
 /// says.
 [[nodiscard]] int run_cli(std::vector<std::string> arguments, std::istream& in, std::ostream& out,
-                          std::ostream& err, const std::string& version = "metatap");
+                          std::ostream& err, const std::string& version = "metatap",
+                          const Preflight& preflight = {});
 
 }  // namespace metatap::admin

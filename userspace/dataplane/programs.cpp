@@ -11,9 +11,12 @@
 #include <cstdio>
 #include <cstring>
 #include <numeric>
+#include <utility>
 
 #include "base/log.hpp"
+#include "base/text.hpp"
 #include "dataplane/abi_text.hpp"
+#include "dataplane/kernel.hpp"
 #include "metatap_bpf.skel.h"
 #include "sys/bpffs.hpp"
 #include "sys/caps.hpp"
@@ -24,15 +27,29 @@ namespace {
 
 namespace fs = std::filesystem;
 
+std::string_view end_of(std::string_view text, std::size_t length) {
+  return text.substr(text.size() - std::min(text.size(), length));
+}
+
+/// What libbpf has complained of on this thread since it was emptied: a function is all that libbpf
+/// tells its errors to. A verifier's log comes as one piece, may be megabytes long, and has the
+/// cause at its end.
+thread_local std::string complaints;
+
 int print_libbpf(libbpf_print_level level, const char* format, va_list arguments) {
-  std::array<char, 1024> line{};
-  std::vsnprintf(line.data(), line.size(), format, arguments);
-  std::string_view text(line.data());
-  text = text.substr(0, text.find_last_not_of('\n') + 1);
+  if (level == LIBBPF_DEBUG) {
+    return 0;
+  }
+  va_list again;
+  va_copy(again, arguments);
+  std::string text(static_cast<std::size_t>(std::max(0, std::vsnprintf(nullptr, 0, format, again))),
+                   '\0');
+  va_end(again);
+  std::vsnprintf(text.data(), text.size() + 1, format, arguments);
+  constexpr std::size_t kLongest = 4096;
+  log::debug("libbpf: {}", trimmed(end_of(text, kLongest)));
   if (level == LIBBPF_WARN) {
-    log::debug("libbpf: {}", text);
-  } else if (level == LIBBPF_INFO) {
-    log::debug("libbpf: {}", text);
+    complaints += text;
   }
   return 0;
 }
@@ -79,6 +96,14 @@ Status write_reason_names(const Maps& maps) {
     }
   }
   return {};
+}
+
+/// Has the kernel check the programs and make the maps.
+Status load_into_kernel(metatap_bpf* skeleton) {
+  complaints.clear();
+  const int error = metatap_bpf__load(skeleton);
+  const auto said = std::exchange(complaints, {});
+  return error == 0 ? Status() : tl::make_unexpected(not_loaded(-error, said));
 }
 
 void remove_pins(const fs::path& directory) {
@@ -134,11 +159,17 @@ Status Programs::probe() {
     const int error = errno;
     return tl::make_unexpected(
         Error{error == ENOSYS || error == EINVAL ? ErrorCode::unsupported : ErrorCode::denied,
-              "steering by BPF: the kernel refuses to load a TC program (" +
+              "steering by BPF: " + kernel_name() + " refuses to load a TC program (" +
                   std::generic_category().message(error) +
                   "); it lacks BPF or forbids it here; use --steering=listen"});
   }
   return {};
+}
+
+Status Programs::try_load() {
+  libbpf_set_print(print_libbpf);
+  const std::unique_ptr<metatap_bpf, Destroy> skeleton(metatap_bpf__open());
+  return skeleton ? load_into_kernel(skeleton.get()) : fail_errno(errno, "open the BPF programs");
 }
 
 Result<std::unique_ptr<Programs>> Programs::load(const DataPlaneOptions& options, bool in_use) {
@@ -202,8 +233,8 @@ Result<std::unique_ptr<Programs>> Programs::load(const DataPlaneOptions& options
   if (!reusable) {
     remove_pins(pin_path);
   }
-  if (const int error = metatap_bpf__load(skeleton); error != 0) {
-    return fail_errno(-error, "load the BPF programs into the kernel");
+  if (auto loaded = load_into_kernel(skeleton); !loaded) {
+    return tl::make_unexpected(std::move(loaded.error()));
   }
   programs->maps_.emplace([&](std::string_view name, std::size_t key_size, std::size_t value_size) {
     const auto* found = bpf_object__find_map_by_name(skeleton->obj, std::string(name).c_str());

@@ -31,6 +31,10 @@ class Programs {
   /// One sentence about what is missing (BPF, capabilities, a BPF filesystem), or success.
   static Status probe();
 
+  /// Has the kernel take programs and maps, pins nothing and lets go of them again: would load()
+  /// succeed on this kernel? The error is not_loaded()'s (kernel.hpp).
+  static Status try_load();
+
   /// Loads and pins. ErrorCode::conflict: another daemon uses that pin_path;
   /// ErrorCode::unsupported: the pinned maps are of a newer version; or they are not as ours would
   /// be and `in_use`: somebody serves guests by them.

@@ -94,7 +94,7 @@ Status TapDataPlane::start(std::shared_ptr<const Inventory> inventory) {
   index_.emplace(std::move(inventory));
   look_at_all_links();
   // What is pinned first: a new port must not be given the number of an old one.
-  adopt_pinned();
+  const auto left = adopt_pinned();
   if (auto led = keeper_.lead_here(); !led) {
     return failed(std::move(led.error()));
   }
@@ -107,6 +107,11 @@ Status TapDataPlane::start(std::shared_ptr<const Inventory> inventory) {
     pins.insert(pin_name(ifindex));
   }
   sweep_pins(core_->programs->links_path(), {"tap_"}, pins);
+  for (const unsigned ifindex : left) {
+    if (hooks_on(ifindex) == nullptr) {
+      remove_left_filters(ifindex, TcSide::ingress);
+    }
+  }
   readable_.assign(monitor_->fd());
   wait_for_links();
   wait_for_tick();
@@ -419,7 +424,7 @@ Turn TapDataPlane::look_at_chain(const std::string& device) {
 }
 
 /// Rows that an earlier process left for the same port on the same device go on; all others go.
-void TapDataPlane::adopt_pinned() {
+std::set<unsigned> TapDataPlane::adopt_pinned() {
   const auto& ports = core_->programs->maps().ports;
   const auto same = [](const mt_slot& row, const TapPlan& plan) {
     return row.ifindex == plan.row.ifindex && row.vlan == plan.row.vlan &&
@@ -453,7 +458,9 @@ void TapDataPlane::adopt_pinned() {
   if (!read) {
     log::warn("tap data plane: {}", read.error().message);
   }
+  std::set<unsigned> left;
   for (const auto& key : stale) {
+    left.insert(key.ifindex);
     if (const auto gone = ports.erase(key); !gone) {
       log::warn("tap data plane: {}", gone.error().message);
     }
@@ -463,6 +470,7 @@ void TapDataPlane::adopt_pinned() {
   if (!rest_retired()) {
     sockets_.add("sockets");
   }
+  return left;
 }
 
 bool TapDataPlane::rest_retired() {

@@ -108,7 +108,8 @@ class TapDataPlane {
   Status hook(const std::string& device, unsigned ifindex);
   [[nodiscard]] Hooks* hooks_on(unsigned ifindex);
   Turn look_at_chain(const std::string& device);
-  void adopt_pinned();
+  /// Goes on with the rows of an earlier process. Returns the devices whose rows were nobody's.
+  std::set<unsigned> adopt_pinned();
   Turn sweep_sockets();
   /// False: connections that bear their numbers are left.
   bool rest_retired();

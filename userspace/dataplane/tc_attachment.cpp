@@ -93,16 +93,6 @@ void remove_filter(unsigned ifindex, TcSide side, std::uint32_t handle, unsigned
   }
 }
 
-/// What a process that used filters left, and with it its qdisc.
-void remove_old_filters(unsigned ifindex, TcSide side) {
-  auto tc = sys::TrafficControl::open();
-  for (const auto& filter : filters_of(tc, ifindex, side)) {
-    if (handle_is_ours(filter)) {
-      remove_filter(ifindex, side, filter.handle, filter.priority);
-    }
-  }
-}
-
 /// A program that lets everything pass on.
 UniqueFd load_placeholder() {
   const std::array<bpf_insn, 2> pass = {
@@ -116,6 +106,15 @@ UniqueFd load_placeholder() {
 
 bool attaches_by_filter(AttachMode mode) {
   return mode == AttachMode::clsact || (mode == AttachMode::automatic && !kernel_has_tcx());
+}
+
+void remove_left_filters(unsigned ifindex, TcSide side) {
+  auto tc = sys::TrafficControl::open();
+  for (const auto& filter : filters_of(tc, ifindex, side)) {
+    if (handle_is_ours(filter)) {
+      remove_filter(ifindex, side, filter.handle, filter.priority);
+    }
+  }
 }
 
 TcAttachment::TcAttachment(TcAttachment&& other) noexcept
@@ -294,7 +293,7 @@ Status TcAttachment::attach_tcx() {
   if (::bpf_obj_pin(link_.get(), pin_.c_str()) != 0) {
     return fail_errno(errno, "pin " + pin_.string());
   }
-  remove_old_filters(ifindex_, side_);
+  remove_left_filters(ifindex_, side_);  // of a process that used filters
   return {};
 }
 

@@ -17,6 +17,10 @@ namespace metatap::dataplane {
 /// By filters, where others change what ours depend on, or by TCX?
 [[nodiscard]] bool attaches_by_filter(AttachMode mode);
 
+/// Takes away the filters that a process has left on a device which is no port's any more, and a
+/// qdisc of our making with them. TCX links go with their pins instead.
+void remove_left_filters(unsigned ifindex, TcSide side);
+
 /// One program at TC ingress or egress of one device, ahead of all others there: TCX where the
 /// kernel has it (6.6), else a filter. TCX links are pinned, so that they outlive the process;
 /// attaching again over such a pin, or over such a filter, replaces the program in place, without

@@ -234,6 +234,19 @@ TEST_F(AdminTest, RefusesWhatItDoesNotKnow) {
   EXPECT_THAT(get("/v1/instances/%zz"), HasSubstr("not percent-encoded"));
 }
 
+TEST(Cli, LooksBeforeAStartWithoutADaemon) {
+  const auto doctor = [](Finding::Severity severity) {
+    std::istringstream in;
+    std::ostringstream out, err;
+    const int code = run_cli(
+        {"--socket", "/nonexistent/admin.sock", "doctor", "--preflight"}, in, out, err, "metatap",
+        [&] { return std::vector<Finding>{{severity, "bpf", "Linux 4.4", ""}}; });
+    return std::pair(code, out.str());
+  };
+  EXPECT_THAT(doctor(Finding::Severity::ok), testing::Pair(0, HasSubstr("Linux 4.4")));
+  EXPECT_THAT(doctor(Finding::Severity::error), testing::Pair(1, HasSubstr("Linux 4.4")));
+}
+
 TEST(Cli, SaysThatNobodyListens) {
   std::istringstream in;
   std::ostringstream out, err;

@@ -16,7 +16,7 @@ def build(plan):
         plan.guest(f"{tenant}2", tenant, "10.0.0.11", "fd00:10::11", "fa:16:3e:00:00:11",
                    kind="veth")
         for n in range(plan.options["crowd"]):
-            plan.guest(f"{tenant}c{n}", tenant, f"10.0.0.{20 + n}", f"fd00:10::{20 + n:x}",
+            plan.guest(f"{tenant}c{n}", tenant, f"10.0.0.{20 + n}", f"fd00:10::1:{n:x}",
                        f"fa:16:3e:00:01:{n:02x}", kind="veth")
 
     # Four queues, as a guest with vCPUs has.
