@@ -6,19 +6,19 @@
 #include "metatap.bpf.c"
 
 struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 4);
-	__type(key, __u32);
-	__type(value, __u64);
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, 4);
+  __type(key, __u32);
+  __type(value, __u64);
 } mt_next SEC(".maps");
 
 SEC("tc")
-int mt_next_program(struct __sk_buff *skb)
-{
-	__u32 zero = 0;
-	__u64 *count = bpf_map_lookup_elem(&mt_next, &zero);
+int mt_next_program(struct __sk_buff* skb) {
+  __u32 zero = 0;
+  __u64* count = bpf_map_lookup_elem(&mt_next, &zero);
 
-	if (count)
-		++*count;
-	return TC_ACT_UNSPEC;
+  if (count) {
+    ++*count;
+  }
+  return TC_ACT_UNSPEC;
 }

@@ -48,6 +48,17 @@ class World:
             self.close()
             raise
         self.guests = [self.lab[name] for name in list(self.lab.guests)[:2]]
+        self.mark = 0  # in the log
+
+    def is_well(self):
+        return self.daemon.running and worker_of(self.deployment) is not None
+
+    def log(self):
+        return self.daemon.log.read_text()
+
+    def said(self):
+        """Since the test has it."""
+        return self.log()[self.mark:]
 
     @property
     def daemon(self):
@@ -102,13 +113,30 @@ def quantile(seconds, part=0.99):
     return round(sorted(seconds)[int(len(seconds) * part)] * 1000, 1)
 
 
+@pytest.fixture(scope="module")
+def worlds():
+    """Those that are as usual, which tests share."""
+    made = {}
+    yield made
+    for one in made.values():
+        one.close()
+
+
 @pytest.fixture()
-def world():
+def world(worlds):
+    """world(mode, kept_by): serving. With other options: one for this test alone."""
     made = []
 
-    def make(*arguments, **more):
-        made.append(World(*arguments, **more))
-        return made[-1]
+    def make(*kind, **options):
+        if options:
+            made.append(World(*kind, **options))
+            return made[-1]
+        if kind in worlds and not worlds[kind].is_well():
+            worlds.pop(kind).close()
+        if kind not in worlds:
+            worlds[kind] = World(*kind)
+        worlds[kind].mark = len(worlds[kind].log())
+        return worlds[kind]
     yield make
     for one in made:
         one.close()
@@ -135,7 +163,7 @@ def test_a_restart_loses_no_request(world, mode, way):
     for guest in here.guests:
         for family in (4, 6):
             assert guest.get(PATH, family).status == 200
-    said = here.daemon.log.read_text()
+    said = here.said()
     assert "made anew" not in said and "lost" not in said, said
 
 
@@ -227,7 +255,7 @@ def test_without_a_successor_it_serves_for_a_while_and_ends(world, how):
     worker = leave(here, how)
     assert here.guests[0].get(PATH).status == 200
     has_ended(worker)
-    assert "no other supervisor came" in here.daemon.log.read_text()
+    assert "no other supervisor came" in here.said()
     assert here.guests[0].run("attempt", PATH, timeout=0.5) != 200, "nobody listens"
     here.daemon.start()
     assert here.guests[0].get(PATH).status == 200
@@ -251,16 +279,16 @@ def test_it_can_be_told_to_end(world):
 
 def test_it_does_not_serve_by_what_has_changed(world):
     """Ports that come or go need a supervisor: who is who would not be true."""
-    here = world("tap", "the worker")
+    here = world("tap", "the worker", config=ROOM)
     worker = leave(here)
     here.lab.edit_inventory(lambda document: document["ports"].pop())
     has_ended(worker)
-    assert "ports have changed" in here.daemon.log.read_text()
+    assert "ports have changed" in here.said()
 
 
 def test_what_went_meanwhile_is_nobodys_afterwards(world):
     """A port that went while no supervisor ran: its number is not used on, its guest is not served."""
-    here = world("tap", "systemd")
+    here = world("tap", "systemd", config=ROOM)
     name = list(here.lab.guests)[0]
     port = here.lab.guests[name].port_id
     process, here.daemon.process = here.daemon.process, None
@@ -322,18 +350,18 @@ STRANGERS = {
 }
 
 
-@pytest.mark.parametrize("what", STRANGERS)
-def test_a_supervisor_that_is_none_gets_nothing(world, what):
+def test_a_supervisor_that_is_none_gets_nothing(world):
     here = world("tap", "the worker")
     worker = leave(here)
-    with knock(here) as sock:
-        if STRANGERS[what]:
-            sock.send(STRANGERS[what])
-            said, descriptors, _, _ = socket.recv_fds(sock, 4096, 8)  # its hello
-            assert b"metatap-worker" in said and not descriptors
-            _, descriptors, _, _ = socket.recv_fds(sock, 4096, 8)
-            assert not descriptors
-    assert here.guests[0].get(PATH).status == 200
+    for what, words in STRANGERS.items():
+        with knock(here) as sock:
+            if words:
+                sock.send(words)
+                said, descriptors, _, _ = socket.recv_fds(sock, 4096, 8)  # its hello
+                assert b"metatap-worker" in said and not descriptors, what
+                _, descriptors, _, _ = socket.recv_fds(sock, 4096, 8)
+                assert not descriptors, what
+        assert here.guests[0].get(PATH).status == 200, what
     here.daemon.start()
     has_ended(worker)
     assert here.guests[0].get(PATH, 6).status == 200
@@ -412,7 +440,7 @@ def test_a_worker_that_is_not_well_is_ended_and_believed_in_nothing(world, what)
     stranger = FalseWorker(here, says)
     try:
         here.daemon.start()
-        assert why in here.daemon.log.read_text(), here.daemon.tail()
+        assert why in here.said(), here.said()
         mtlab.wait_until(stranger.ended, 5, "it has been ended")
     except BaseException:
         mtlab.kill_all([stranger.pid])
@@ -429,7 +457,7 @@ def test_sockets_that_are_no_listeners_of_ours_are_not_used(world):
             (frame(HANDED, struct.pack("=II", 1, 0)), [])])
         here.daemon.start()
         assert here.guests[0].get(PATH).status == 200
-        assert "0 listening sockets taken over" in here.daemon.log.read_text()
+        assert "0 listening sockets taken over" in here.said()
 
 
 # ---- systemd's side
@@ -437,7 +465,7 @@ def test_sockets_that_are_no_listeners_of_ours_are_not_used(world):
 def test_a_store_that_is_full_is_a_sentence_and_a_restart_still_serves(world):
     here = world("router", "systemd", most=2)
     assert len(here.manager.stored) == 2 and here.manager.refused == 0
-    assert "keeps 2 of our listening sockets and no more" in here.daemon.log.read_text()
+    assert "keeps 2 of our listening sockets and no more" in here.said()
     here.restart()
     for guest in here.guests:
         for family in (4, 6):
@@ -446,7 +474,7 @@ def test_a_store_that_is_full_is_a_sentence_and_a_restart_still_serves(world):
 
 def test_what_is_closed_is_kept_no_longer(world):
     """Its namespace could not go while somebody has it."""
-    here = world("router", "systemd")
+    here = world("router", "systemd", config=ROOM)
     kept = len(here.manager.stored)
     name = routerkit.namespaces_of(here.lab)[0]
     labkit.run("ip", "netns", "del", name)

@@ -248,7 +248,6 @@ ovn_sb_connection = {ovn.remotes}
 ovsdb_probe_interval = 60000
 """)
         deployment = mtlab.Deployment(lab, arguments=["--config-file", str(theirs)], config={
-            "DEFAULT": {"user": "root"},  # whose the databases' sockets are
             "agent": {"directory": "ovn"},
             "dataplane": {"devices": f"tap{lab.plan.tag}*,{nameless(lab)}"}}).start()
         yield lab, ovn, deployment

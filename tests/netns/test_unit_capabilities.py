@@ -25,6 +25,9 @@ def test_taps(make_lab, deploy):
     # Seen by all, though the unit has mounts of its own.
     assert "169.254.169.254" in labkit.run("ip", "-n", f"{lab.id}-metatap", "addr", "show", "lo")
 
+    deployment.data_plane.restart()
+    assert "taken over from the process before us" in deployment.data_plane.log.read_text()
+    assert lab["red1"].get(PATH).status == 200
     deployment.data_plane.stop(signal.SIGKILL)
     deployment.data_plane.start()
     assert lab["red1"].get(PATH).status == 200

@@ -1,61 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/options.hpp"
 
-#include <grp.h>
-#include <pwd.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <thread>
 #include <vector>
 
 #include "agent/ovn_options.hpp"
 #include "base/option_reader.hpp"
+#include "sys/users.hpp"
 
 namespace metatap::agent {
 namespace {
-
-std::string user_name(uid_t uid) {
-  std::array<char, 4096> memory;
-  passwd entry{};
-  passwd* found = nullptr;
-  return getpwuid_r(uid, &entry, memory.data(), memory.size(), &found) == 0 && found != nullptr
-             ? found->pw_name
-             : "";
-}
-
-bool is_number(std::string_view text) {
-  return !text.empty() &&
-         std::ranges::all_of(text, [](char digit) { return digit >= '0' && digit <= '9'; });
-}
-
-bool is_user(const std::string& name) {
-  std::array<char, 4096> memory;
-  passwd entry{};
-  passwd* found = nullptr;
-  return is_number(name) ||
-         (getpwnam_r(name.c_str(), &entry, memory.data(), memory.size(), &found) == 0 &&
-          found != nullptr);
-}
-
-bool is_group(const std::string& name) {
-  std::array<char, 16384> memory;
-  group entry{};
-  group* found = nullptr;
-  return is_number(name) ||
-         (getgrnam_r(name.c_str(), &entry, memory.data(), memory.size(), &found) == 0 &&
-          found != nullptr);
-}
-
-std::string group_name(gid_t gid) {
-  std::array<char, 16384> memory;
-  group entry{};
-  group* found = nullptr;
-  return getgrgid_r(gid, &entry, memory.data(), memory.size(), &found) == 0 && found != nullptr
-             ? found->gr_name
-             : "";
-}
 
 void read_shield(OptionReader& read, ShieldOptions& shield) {
   read.boolean({"agent", "shield",
@@ -131,10 +88,10 @@ Result<AgentOptions> AgentOptions::from(const Config& config) {
 Status check_socket_users(const AgentOptions& options, const Config& config) {
   OptionReader read(config);
   read.require("DEFAULT", "metadata_proxy_user",
-               options.metadata_proxy_user.empty() || is_user(options.metadata_proxy_user),
+               options.metadata_proxy_user.empty() || sys::user_id(options.metadata_proxy_user),
                "the name of a user there is, or a number");
   read.require("DEFAULT", "metadata_proxy_group",
-               options.metadata_proxy_group.empty() || is_group(options.metadata_proxy_group),
+               options.metadata_proxy_group.empty() || sys::group_id(options.metadata_proxy_group),
                "the name of a group there is, or a number");
   return read.status();
 }
@@ -150,12 +107,12 @@ mode_t socket_mode(const AgentOptions& options) {
   const auto& user = options.metadata_proxy_user;
   const auto uid = ::geteuid();
   if (user.empty() || user == "0" || user == "root" || user == std::to_string(uid) ||
-      user == user_name(uid)) {
+      user == sys::user_name(uid)) {
     return kUser;
   }
   const auto& group = options.metadata_proxy_group;
   const auto gid = ::getegid();
-  if (group.empty() || group == std::to_string(gid) || group == group_name(gid)) {
+  if (group.empty() || group == std::to_string(gid) || group == sys::group_name(gid)) {
     return kGroup;
   }
   return kAll;

@@ -36,6 +36,7 @@ OvsdbConnection::OvsdbConnection(asio::io_context& context, asio::ssl::context* 
       tls_context_(tls),
       connect_within_(options.connect),
       probe_(options.probe),
+      connect_for_us_(options.connect_for_us),
       share_(http::OverloadShare::of(context).memory()),
       socket_(context),
       watchdog_(context) {}
@@ -67,7 +68,13 @@ asio::awaitable<Status> OvsdbConnection::connect(const OvsdbRemote& remote) {
       break;
     }
   }
-  if (last) {
+  if (last == asio::error::access_denied && connect_for_us_ &&
+      remote.kind == OvsdbRemote::Kind::unix_socket) {
+    auto taken = co_await take_connection(remote.host);
+    if (!taken) {
+      co_return taken;
+    }
+  } else if (last) {
     co_return fail(ErrorCode::unavailable, "connect: " + last.message());
   }
   if (remote.kind == OvsdbRemote::Kind::ssl) {
@@ -78,6 +85,25 @@ asio::awaitable<Status> OvsdbConnection::connect(const OvsdbRemote& remote) {
     }
   }
   watch();
+  co_return Status();
+}
+
+asio::awaitable<Status> OvsdbConnection::take_connection(std::string path) {
+  auto asking = connect_for_us_(std::move(path));
+  auto connected = co_await std::move(asking);
+  if (!connected) {
+    co_return tl::make_unexpected(std::move(connected.error()).in("connect"));
+  }
+  error_code error;
+  socket_.close(error);
+  if (closed_) {
+    co_return fail(ErrorCode::unavailable, "connect: it took too long");
+  }
+  socket_.assign(asio::local::stream_protocol(), connected->get(), error);
+  if (error) {
+    co_return fail(ErrorCode::internal, "connect: " + error.message());
+  }
+  (void)connected->release();
   co_return Status();
 }
 

@@ -46,6 +46,7 @@ class OvsdbConnection : public std::enable_shared_from_this<OvsdbConnection> {
  private:
   [[nodiscard]] boost::asio::awaitable<Result<http::Names::Addresses>> addresses_of(
       const std::string& host);
+  [[nodiscard]] boost::asio::awaitable<Status> take_connection(std::string path);
   void close_unless_connected();
   void watch();
   static boost::asio::awaitable<void> write(std::shared_ptr<OvsdbConnection> self);
@@ -53,6 +54,7 @@ class OvsdbConnection : public std::enable_shared_from_this<OvsdbConnection> {
   boost::asio::io_context& context_;
   boost::asio::ssl::context* tls_context_;
   const std::chrono::milliseconds connect_within_, probe_;
+  const decltype(OvsdbOptions::connect_for_us) connect_for_us_;
   http::MemoryShare share_;  ///< of what has come and is not whole
   boost::asio::generic::stream_protocol::socket socket_;
   std::optional<boost::asio::ssl::stream<boost::asio::generic::stream_protocol::socket&>> tls_;

@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <boost/asio/awaitable.hpp>
 #include <boost/asio/ssl/context.hpp>
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "metatap/result.hpp"
+#include "metatap/unique_fd.hpp"
 
 namespace metatap::agent {
 
@@ -23,6 +26,9 @@ struct OvsdbOptions {
   /// 0: never asked.
   std::chrono::milliseconds probe{60'000};
   std::chrono::milliseconds first_back_off{100}, longest_back_off{8'000};
+  /// Asked for a connection to a UNIX socket that this process may not connect to. None: it stays
+  /// an error.
+  std::function<boost::asio::awaitable<Result<UniqueFd>>(std::string path)> connect_for_us;
 };
 
 /// Where an OVSDB server listens.

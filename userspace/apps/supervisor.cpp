@@ -18,6 +18,7 @@
 #include "apps/effects.hpp"
 #include "apps/former_worker.hpp"
 #include "apps/listeners.hpp"
+#include "apps/named_sockets.hpp"
 #include "apps/reload.hpp"
 #include "apps/run_directory.hpp"
 #include "apps/signals.hpp"
@@ -67,6 +68,7 @@ struct Supervisor::Impl {
         ear(control),
         watchdog(control),
         listeners(std::max(settings.proxy.workers, 1U)),
+        named_sockets(settings),
         drain_time(settings.drain_time),
         reload(*settings.config) {}
 
@@ -78,6 +80,7 @@ struct Supervisor::Impl {
   asio::steady_timer pause, ear;
   Watchdog watchdog;
   Listeners listeners;
+  const NamedSockets named_sockets;
   std::shared_ptr<const Inventory> ports = std::make_shared<const Inventory>();
   std::shared_ptr<dataplane::Core> core;
   std::unique_ptr<dataplane::Reconciler> reconciler;
@@ -123,7 +126,7 @@ struct Supervisor::Impl {
   void worker_serves(Id id);
   Status take(Id id, const channel::Frame& frame);
   Status take_news(Id id, const channel::Frame& frame);
-  [[nodiscard]] std::string document(channel::View view) const;
+  void connect_for(WorkerProcess& worker, const channel::Connect& wanted);
   void keep_listening_to_workers();
   [[nodiscard]] channel::Drain drain(std::chrono::milliseconds arrival) const;
   void end_workers(std::chrono::milliseconds arrival);
@@ -176,29 +179,6 @@ Status Supervisor::Impl::start_dataplane() {
     show_ovn_agent(registry);
   }
   return {};
-}
-
-/// JSON, as admin::Registry::Elsewhere has it.
-std::string Supervisor::Impl::document(channel::View view) const {
-  admin::Json json;
-  switch (view) {
-    case channel::View::status:
-      json = registry.status();
-      break;
-    case channel::View::metrics:
-      json = registry.metrics();
-      break;
-    case channel::View::findings:
-      json = registry.findings();
-      break;
-    case channel::View::ports:
-      json = tap ? port_rows(*tap) : admin::Json::array();
-      break;
-    case channel::View::problems:
-      json = registry.problems();
-      break;
-  }
-  return json.dump(-1, ' ', false, admin::Json::error_handler_t::replace);
 }
 
 // ---- workers ----
@@ -348,11 +328,23 @@ Status Supervisor::Impl::take(Id id, const channel::Frame& frame) {
       return channel::message_of<channel::Beat>(frame).map([](const auto&) {});
     case channel::Type::look:
       return channel::message_of<channel::Look>(frame).map([&](const auto& look) {
-        workers.at(id)->link().send(channel::Seen{look.question, document(look.view)});
+        workers.at(id)->link().send(
+            channel::Seen{look.question, document_of(registry, look.view, tap.get())});
       });
+    case channel::Type::connect:
+      return channel::message_of<channel::Connect>(frame).map(
+          [&](const auto& wanted) { connect_for(*workers.at(id), wanted); });
     default:
       return fail(ErrorCode::invalid,
                   "it said something unknown: kind " + std::to_string(frame.type));
+  }
+}
+
+void Supervisor::Impl::connect_for(WorkerProcess& worker, const channel::Connect& wanted) {
+  if (const auto fd = named_sockets.connect(wanted.path)) {
+    worker.link().send(channel::Connected{wanted.question}, {fd->get()});
+  } else {
+    worker.link().send(channel::NotConnected{wanted.question, fd.error().message});
   }
 }
 

@@ -53,10 +53,8 @@ Status with(const channel::Frame& frame, F&& use) {
 
 }  // namespace
 
-ToSupervisor::ToSupervisor(asio::io_context& control, channel::Socket socket,
-                           proxy::ProxyStage& proxy, Orders orders)
+ToSupervisor::ToSupervisor(asio::io_context& control, channel::Socket socket, Orders orders)
     : control_(control),
-      proxy_(proxy),
       orders_(std::move(orders)),
       link_(control, std::move(socket)),
       beat_(control) {
@@ -98,7 +96,8 @@ Estate ToSupervisor::release_estate() {
   return std::move(estate_);
 }
 
-void ToSupervisor::serving() {
+void ToSupervisor::serving(proxy::ProxyStage& proxy) {
+  proxy_ = &proxy;
   link_.send(channel::Serving{});
 }
 
@@ -111,7 +110,9 @@ Status ToSupervisor::take(channel::Frame frame) {
     case channel::Type::close:
       return with<channel::Close>(frame, [&](const auto& close) {
         estate_.listeners.erase(close.name);
-        proxy_.close(close.name);
+        if (proxy_ != nullptr) {
+          proxy_->close(close.name);
+        }
       });
     case channel::Type::publish:
       return with<channel::Publish>(frame, [&](channel::Publish publish) {
@@ -126,6 +127,14 @@ Status ToSupervisor::take(channel::Frame frame) {
     case channel::Type::seen:
       return with<channel::Seen>(
           frame, [&](channel::Seen seen) { answer(seen.question, std::move(seen.document)); });
+    case channel::Type::connected:
+      return with<channel::Connected>(frame, [&](const auto& connected) {
+        answer(connected.question, {}, {}, std::move(frame.descriptors[0]));
+      });
+    case channel::Type::not_connected:
+      return with<channel::NotConnected>(frame, [&](channel::NotConnected refused) {
+        answer(refused.question, std::move(refused.why));
+      });
     case channel::Type::drain:
       return with<channel::Drain>(frame, [&](const auto& drain) {
         estate_ = {};
@@ -163,15 +172,15 @@ Status ToSupervisor::listen(channel::Frame frame) {
   if (!message) {
     return tl::make_unexpected(std::move(message.error()));
   }
-  if (!callers_) {
-    return fail(ErrorCode::invalid, "a listener came before the table of its callers");
+  if (!callers_ || proxy_ == nullptr) {
+    return fail(ErrorCode::invalid, "a listener came too early");
   }
   auto resolver = callers_->resolver(message->callers);
   estate_.listeners[message->name] =
       UniqueFd(::fcntl(frame.descriptors[0].get(), F_DUPFD_CLOEXEC, 0));
-  proxy_.open({std::move(frame.descriptors[0]), std::move(message->name),
-               std::move(message->callers), message->worker, message->alone},
-              std::move(resolver));
+  proxy_->open({std::move(frame.descriptors[0]), std::move(message->name),
+                std::move(message->callers), message->worker, message->alone},
+               std::move(resolver));
   return {};
 }
 
@@ -182,10 +191,11 @@ void ToSupervisor::each_caller(const std::function<void(const Origin&)>& use) co
 }
 
 void ToSupervisor::answer(std::uint64_t number, std::string document,
-                          std::vector<std::string> problems) {
+                          std::vector<std::string> problems, UniqueFd descriptor) {
   if (const auto found = open_.extract(number)) {
     found.mapped()->document = std::move(document);
     found.mapped()->problems = std::move(problems);
+    found.mapped()->descriptor = std::move(descriptor);
     found.mapped()->answered.cancel();
   }
 }
@@ -210,6 +220,20 @@ asio::awaitable<std::vector<std::string>> ToSupervisor::settled() {
   link_.send(channel::Settle{number});
   const auto answered = co_await wait_for(number, kSettlePatience);
   co_return lost_ ? nobody : std::move(answered->problems);
+}
+
+asio::awaitable<Result<UniqueFd>> ToSupervisor::connect(std::string path) {
+  if (lost_) {
+    co_return fail(ErrorCode::unavailable, "there is no supervisor");
+  }
+  const auto number = ++questions_;
+  link_.send(channel::Connect{number, std::move(path)});
+  const auto answered = co_await wait_for(number, kLookPatience);
+  if (!answered->descriptor) {
+    co_return fail(ErrorCode::unavailable,
+                   answered->document.empty() ? "no answer" : answered->document);
+  }
+  co_return std::move(answered->descriptor);
 }
 
 asio::awaitable<admin::Json> ToSupervisor::look(admin::Registry::View view) {

@@ -32,16 +32,14 @@ class ToSupervisor {
     std::function<void(Error)> lost;  ///< nobody is at the other end any more
   };
 
-  /// Loop and proxy outlive this.
-  ToSupervisor(boost::asio::io_context& control, channel::Socket socket, proxy::ProxyStage& proxy,
-               Orders orders);
+  ToSupervisor(boost::asio::io_context& control, channel::Socket socket, Orders orders);
 
   /// The data plane follows these ports from now on.
   void tell(const Inventory& ports);
   /// False: it is of ports, and nobody is there any more who would follow.
   [[nodiscard]] bool tell(const InventoryChange& change);
-  /// The stages run. Listeners come from now on.
-  void serving();
+  /// The stages run. Listeners come from now on, for the proxy, which outlives this.
+  void serving(proxy::ProxyStage& proxy);
 
   /// Nobody is at the other end: what there is for the next supervisor. Questions are answered from
   /// now on by what that means.
@@ -49,6 +47,8 @@ class ToSupervisor {
 
   /// Comes back once all that was told until now is in effect, with what could not be done.
   boost::asio::awaitable<std::vector<std::string>> settled();
+  /// A connection to a UNIX socket that the configuration names, as the supervisor may have it.
+  boost::asio::awaitable<Result<UniqueFd>> connect(std::string path);
   /// @see admin::Registry::Elsewhere; null if there is no answer in ten seconds.
   boost::asio::awaitable<admin::Json> look(admin::Registry::View view);
 
@@ -64,17 +64,19 @@ class ToSupervisor {
     boost::asio::steady_timer answered;
     std::string document;
     std::vector<std::string> problems;
+    UniqueFd descriptor;
   };
   Status take(channel::Frame frame);
   Status welcome(channel::Frame frame);
   Status listen(channel::Frame frame);
   void keep_beating();
-  void answer(std::uint64_t number, std::string document, std::vector<std::string> problems = {});
+  void answer(std::uint64_t number, std::string document, std::vector<std::string> problems = {},
+              UniqueFd descriptor = {});
   boost::asio::awaitable<std::shared_ptr<Question>> wait_for(std::uint64_t number,
                                                              std::chrono::seconds patience);
 
   boost::asio::io_context& control_;
-  proxy::ProxyStage& proxy_;
+  proxy::ProxyStage* proxy_ = nullptr;
   Orders orders_;
   channel::Link link_;
   boost::asio::steady_timer beat_;

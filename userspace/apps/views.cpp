@@ -236,7 +236,46 @@ std::vector<admin::Finding> tap_findings(const dataplane::TapDataPlane& tap) {
   return findings;
 }
 
+/// What `metatap ports` says of ports with a tap.
+Json port_rows(const dataplane::TapDataPlane& tap) {
+  std::map<std::string, std::uint64_t> forwarded;  // by port
+  for (const auto& slot : tap.slots()) {
+    forwarded[slot.port_id] = forwarded_of(slot);
+  }
+  Json rows = Json::array();
+  for (const auto& device : tap.devices()) {
+    if (!device.port_id.empty()) {
+      auto& row = rows.emplace_back(device_row(device));
+      row["forwarded_inside"] = forwarded[device.port_id];
+    }
+  }
+  return rows;
+}
+
 }  // namespace
+
+std::string document_of(const admin::Registry& registry, channel::View view,
+                        const dataplane::TapDataPlane* tap) {
+  Json json;
+  switch (view) {
+    case channel::View::status:
+      json = registry.status();
+      break;
+    case channel::View::metrics:
+      json = registry.metrics();
+      break;
+    case channel::View::findings:
+      json = registry.findings();
+      break;
+    case channel::View::ports:
+      json = tap != nullptr ? port_rows(*tap) : Json::array();
+      break;
+    case channel::View::problems:
+      json = registry.problems();
+      break;
+  }
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
 
 void show(admin::Registry& registry, const dataplane::TapDataPlane& tap) {
   registry.add_findings([&tap] { return tap_findings(tap); });
@@ -271,21 +310,6 @@ void show(admin::Registry& registry, const dataplane::TapDataPlane& tap) {
                   {}, static_cast<double>(tap.disturbed_chains().size()));
     count_slots(metrics, tap.slots());
   });
-}
-
-Json port_rows(const dataplane::TapDataPlane& tap) {
-  std::map<std::string, std::uint64_t> forwarded;  // by port
-  for (const auto& slot : tap.slots()) {
-    forwarded[slot.port_id] = forwarded_of(slot);
-  }
-  Json rows = Json::array();
-  for (const auto& device : tap.devices()) {
-    if (!device.port_id.empty()) {
-      auto& row = rows.emplace_back(device_row(device));
-      row["forwarded_inside"] = forwarded[device.port_id];
-    }
-  }
-  return rows;
 }
 
 void show(admin::Registry& registry, const dataplane::RouterDataPlane& router) {

@@ -20,8 +20,10 @@ namespace metatap::apps {
 
 void show(admin::Registry& registry, const dataplane::TapDataPlane& tap);
 void show(admin::Registry& registry, const dataplane::RouterDataPlane& router);
-/// What `metatap ports` says of ports with a tap.
-[[nodiscard]] admin::Json port_rows(const dataplane::TapDataPlane& tap);
+/// What the data plane's process answers a worker that asks for that: JSON, as
+/// admin::Registry::Elsewhere has it. `tap` may be null.
+[[nodiscard]] std::string document_of(const admin::Registry& registry, channel::View view,
+                                      const dataplane::TapDataPlane* tap);
 /// What neutron-ovn-metadata-agent has left on this host: only who sees its namespaces can tell.
 void show_ovn_agent(admin::Registry& registry);
 /// The data plane as its process tells of it, and the two processes.

@@ -78,6 +78,7 @@ struct Worker::Impl {
   std::optional<channel::Socket> supervisor;  ///< until `data_plane` has it
   const bool supervised;
   bool stopping = false;
+  bool following = false;  ///< the supervisor has been told of all ports, and hears of changes
   std::chrono::milliseconds arrival{0}, limit;  ///< of the end
   Reload reload;
   RunDirectory run_directory;
@@ -88,6 +89,8 @@ struct Worker::Impl {
   Drain drain;
   std::unique_ptr<http::Workers> workers;
   std::unique_ptr<InventoryService> inventory;
+  std::unique_ptr<ToSupervisor> data_plane;  ///< null without one
+  std::optional<Orphan> orphan;              ///< once the supervisor has gone
 
   std::unique_ptr<api::ApiStage> api;
   std::unique_ptr<api::HealthCheck> health_check;  ///< in front of it, where it runs alone
@@ -103,8 +106,6 @@ struct Worker::Impl {
   std::unique_ptr<http::Upstream> to_agent;
   std::unique_ptr<proxy::ProxyStage> proxy;
   std::unique_ptr<http::Server> api_server, agent_server;
-  std::unique_ptr<ToSupervisor> data_plane;
-  std::optional<Orphan> orphan;  ///< once the supervisor has gone
   admin::Registry registry;
   std::unique_ptr<admin::AdminServer> admin;
 
@@ -112,6 +113,7 @@ struct Worker::Impl {
   Status start();
   Status start_inventory();
   Status start_api();
+  void meet_supervisor();
   Status start_ovn();
   Status start_directory();
   Status start_agent();
@@ -164,7 +166,7 @@ Status Worker::Impl::start_inventory() {
   inventory->on_known([this] {
     if (!supervised) {
       sys::notify_status(kServing);
-    } else if (data_plane && !ovn) {
+    } else if (following && !ovn) {
       data_plane->tell(*inventory->current());
     }
   });
@@ -283,23 +285,27 @@ Status Worker::Impl::start_proxy() {
   return {};
 }
 
-/// Everything is there: the data plane may begin, or go on with us.
-void Worker::Impl::start_following() {
+void Worker::Impl::meet_supervisor() {
   data_plane = std::make_unique<ToSupervisor>(
-      control, *std::exchange(supervisor, std::nullopt), *proxy,
+      control, *std::exchange(supervisor, std::nullopt),
       ToSupervisor::Orders{
           [this](std::chrono::milliseconds its_arrival, std::chrono::milliseconds its_limit) {
-            if (std::exchange(stopping, true)) {
-              drain.hurry();
-            }
             arrival = its_arrival;
             limit = its_limit;
-            control.stop();
+            end(stopping);
           },
           [this](const Error& error) { serve_on_without(error); }});
+  const auto ask = [this](std::string path) { return data_plane->connect(std::move(path)); };
+  settings.ovn.local.connect_for_us = ask;
+  settings.ovn.southbound.connect_for_us = ask;
+}
+
+/// Everything is there: the data plane may begin, or go on with us.
+void Worker::Impl::start_following() {
   if (ovn || inventory->known()) {  // else what the data plane knows already is better
     data_plane->tell(ovn ? *ovn->inventory() : *inventory->current());
   }
+  following = true;
   if (ovn) {  // after the directory, which has subscribed as it was made
     ovn->subscribe([this](const InventoryChange& change) { follow_ports(change); });
   }
@@ -361,7 +367,7 @@ void Worker::Impl::follow_ports(const InventoryChange& change) {
   if (proxy) {
     proxy->access().follow(change.after);
   }
-  if (data_plane && !data_plane->tell(change) && orphan) {
+  if (following && !data_plane->tell(change) && orphan) {
     orphan->give_up("ports have changed, and no supervisor follows");
   }
 }
@@ -387,6 +393,9 @@ Status Worker::Impl::start() {
       settings.proxy.workers, settings.overload.within(sys::raise_descriptor_limit()));
   // What the control thread reads counts as well.
   asio::make_service<http::OverloadShare>(control, workers->overload(), workers->size());
+  if (supervisor) {
+    meet_supervisor();
+  }
   if (auto status = start_inventory(); !status) {
     return status;
   }
@@ -403,7 +412,7 @@ Status Worker::Impl::start() {
   if (auto status = options.proxy ? start_proxy() : Status(); !status) {
     return status;
   }
-  if (supervisor) {
+  if (data_plane) {
     start_following();
   }
   settings.config->note_unread();
@@ -417,7 +426,7 @@ Status Worker::Impl::start() {
     keep_refreshing();
   }
   if (data_plane) {
-    data_plane->serving();
+    data_plane->serving(*proxy);
   } else {
     watchdog.start();
   }
@@ -459,7 +468,7 @@ void Worker::Impl::serve_on_without(const Error& error) {
   auto estate = data_plane->release_estate();
   if (settings.hand_over_time == 0s || estate.listeners.empty()) {
     log::error("{}", error.message);
-    control.stop();
+    end(false);
     return;
   }
   log::warn("{}: serving on for {} s at most, until another supervisor comes", error.message,
@@ -536,7 +545,7 @@ Status Worker::run() {
   if (status) {
     status = impl.start();
   }
-  if (status) {
+  if (status && !impl.stopping) {
     const auto took = std::chrono::duration_cast<std::chrono::milliseconds>(
         std::chrono::steady_clock::now() - began);
     log::info("{} after {} ms", impl.supervised ? "worker ready" : "ready", took.count());

@@ -99,6 +99,15 @@ static void fields(auto& archive, Is<Look> auto& look) {
   archive(look.question, look.view);
 }
 static void fields(auto&, Is<Beat> auto&) {}
+static void fields(auto& archive, Is<Connect> auto& connect) {
+  archive(connect.question, connect.path);
+}
+static void fields(auto& archive, Is<Connected> auto& connected) {
+  archive(connected.question);
+}
+static void fields(auto& archive, Is<NotConnected> auto& not_connected) {
+  archive(not_connected.question, not_connected.why);
+}
 static void fields(auto&, Is<Kept> auto&) {}
 static void fields(auto& archive, Is<Handed> auto& handed) {
   archive(handed.count, handed.refused);
@@ -245,6 +254,9 @@ METATAP_MESSAGE(Serving);
 METATAP_MESSAGE(Settle);
 METATAP_MESSAGE(Look);
 METATAP_MESSAGE(Beat);
+METATAP_MESSAGE(Connect);
+METATAP_MESSAGE(Connected);
+METATAP_MESSAGE(NotConnected);
 METATAP_MESSAGE(Kept);
 METATAP_MESSAGE(Handed);
 METATAP_MESSAGE(Welcome);

@@ -23,6 +23,7 @@ enum class Type : std::uint16_t {
   beat,
   kept,
   handed,
+  connect,
   welcome = 101,
   listen,
   close,
@@ -30,7 +31,9 @@ enum class Type : std::uint16_t {
   settled,
   seen,
   drain,
-  succeed
+  succeed,
+  connected,
+  not_connected
 };
 
 // ---- from the worker ----
@@ -83,6 +86,14 @@ struct Look {
 /// Its control thread still turns. Every few seconds.
 struct Beat {
   static constexpr Type kType = Type::beat;
+};
+
+/// Connect to a UNIX socket for me, to which my user may not. It is one that the configuration
+/// names.
+struct Connect {
+  static constexpr Type kType = Type::connect;
+  std::uint64_t question = 0;
+  std::string path;
 };
 
 /// To the supervisor that comes after its own: a listening socket that it has. With the socket.
@@ -141,6 +152,18 @@ struct Seen {
   static constexpr Type kType = Type::seen;
   std::uint64_t question = 0;
   std::string document;  ///< JSON
+};
+
+/// Answers Connect, with the socket.
+struct Connected {
+  static constexpr Type kType = Type::connected;
+  static constexpr std::size_t kDescriptors = 1;
+  std::uint64_t question = 0;
+};
+struct NotConnected {
+  static constexpr Type kType = Type::not_connected;
+  std::uint64_t question = 0;
+  std::string why;
 };
 
 /// Accept no more, finish what is under way, and end.

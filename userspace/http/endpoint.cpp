@@ -2,48 +2,22 @@
 #include "http/endpoint.hpp"
 
 #include <arpa/inet.h>
-#include <grp.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <pwd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 
 #include <array>
-#include <charconv>
 #include <cstring>
 #include <filesystem>
 #include <memory>
 #include <vector>
 
+#include "sys/users.hpp"
+
 namespace metatap::http {
 namespace {
-
-Result<unsigned> id_of(const std::string& name, bool group) {
-  unsigned id = 0;
-  const auto* const end = name.data() + name.size();
-  if (std::from_chars(name.data(), end, id).ptr == end) {
-    return id;
-  }
-  std::vector<char> memory(16 * 1024);
-  if (group) {
-    struct ::group entry{};
-    struct ::group* found = nullptr;
-    ::getgrnam_r(name.c_str(), &entry, memory.data(), memory.size(), &found);
-    if (found != nullptr) {
-      return found->gr_gid;
-    }
-    return fail(ErrorCode::not_found, "no such group: " + name);
-  }
-  struct ::passwd entry{};
-  struct ::passwd* found = nullptr;
-  ::getpwnam_r(name.c_str(), &entry, memory.data(), memory.size(), &found);
-  if (found != nullptr) {
-    return found->pw_uid;
-  }
-  return fail(ErrorCode::not_found, "no such user: " + name);
-}
 
 Status set_on(int fd, int level, int option, int value, std::string_view step) {
   if (::setsockopt(fd, level, option, &value, sizeof value) != 0) {
@@ -172,14 +146,14 @@ Result<UniqueFd> listen_unix(const UnixEndpoint& endpoint, int backlog) {
   uid_t uid = static_cast<uid_t>(-1);
   gid_t gid = static_cast<gid_t>(-1);
   if (!endpoint.user.empty()) {
-    auto found = id_of(endpoint.user, false);
+    auto found = sys::user_id(endpoint.user);
     if (!found) {
       return tl::make_unexpected(std::move(found).error().in(step));
     }
     uid = *found;
   }
   if (!endpoint.group.empty()) {
-    auto found = id_of(endpoint.group, true);
+    auto found = sys::group_id(endpoint.group);
     if (!found) {
       return tl::make_unexpected(std::move(found).error().in(step));
     }

@@ -9,7 +9,6 @@
 #include <linux/filter.h>
 #include <linux/sched.h>
 #include <linux/seccomp.h>
-#include <pwd.h>
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -19,7 +18,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <cstddef>
 #include <vector>
@@ -282,19 +280,6 @@ Program program_of_calls() {
 }
 
 }  // namespace
-
-Result<User> find_user(std::string_view name) {
-  const std::string text(name);
-  std::array<char, 4096> room{};
-  passwd entry{};
-  passwd* found = nullptr;
-  const int failed = ::getpwnam_r(text.c_str(), &entry, room.data(), room.size(), &found);
-  if (found == nullptr) {
-    return failed != 0 ? fail_errno(failed, "look for user " + text)
-                       : Result<User>(fail(ErrorCode::not_found, "there is no user " + text));
-  }
-  return User{text, entry.pw_uid, entry.pw_gid};
-}
 
 Status become_unprivileged(const User& user) {
   constexpr auto kStep = "give up capabilities";

@@ -1,26 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <sys/types.h>
-
 #include <initializer_list>
-#include <string>
-#include <string_view>
 
 #include "metatap/result.hpp"
+#include "sys/users.hpp"
 
 /// How a process gives up what it does not need, for good. All of it is of the calling thread alone
 /// and inherited by threads made later: to be called before there is any other.
 namespace metatap::sys {
-
-struct User {
-  std::string name;
-  uid_t uid = 0;
-  gid_t gid = 0;
-};
-
-/// ErrorCode::not_found: there is no such user.
-[[nodiscard]] Result<User> find_user(std::string_view name);
 
 /// This process is that user's, with the user's groups, without any capability (effective,
 /// bounding, ambient), and cannot have more again (no_new_privs). Who is no root keeps being who it
