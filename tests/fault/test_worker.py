@@ -240,7 +240,7 @@ def text(value):
 
 
 HELLO, INVENTORY = 1, 2
-A_PATH = (b"\1" + struct.pack("=QI", 1, 1) + text(b"../x") + b"\1"  # one network
+A_PATH = (b"\1" + struct.pack("=QI", 1, 1) + text(b"../x") + b"\1\0"  # one network
           + struct.pack("=I", 0) * 7)
 STRANGERS = {
     "of another version": (message(HELLO, text(b"x"), version=1), "version 1, ours is 2"),
