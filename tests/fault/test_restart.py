@@ -32,8 +32,8 @@ NEXT = mtlab.BIN / "metatapd-next"
 class World:
     """A lab with a daemon, how it is restarted, and a guest of each family that keeps asking."""
 
-    def __init__(self, mode, kept_by, config=None, most=4096, watchdog=None):
-        self.mode, self.kept_by = mode, kept_by
+    def __init__(self, mode, kept_by, config=None, most=4096, watchdog=None, listen=False):
+        self.mode, self.kept_by, self.listen = mode, kept_by, listen
         self.lab = mtlab.TestLab(mode, **({"routers": 2} if mode == "router" else {}))
         self.manager = self.deployment = None
         try:
@@ -41,6 +41,7 @@ class World:
             if kept_by == "systemd":
                 self.manager = Manager(self.lab.state / "manager", most, watchdog)
             self.deployment = mtlab.Deployment(self.lab, config=config or ROOM,
+                                               arguments=["--steering=listen"] * listen,
                                                manager=self.manager)
             self.deployment.start()
             self.settle()
@@ -48,6 +49,8 @@ class World:
             self.close()
             raise
         self.guests = [self.lab[name] for name in list(self.lab.guests)[:2]]
+        for guest, family in zip(self.guests, (4, 6)):
+            mtlab.wait_until(lambda: guest.run("attempt", PATH, family) == 200, 10, "it is served")
         self.mark = 0  # in the log
 
     def is_well(self):
@@ -65,7 +68,9 @@ class World:
         return self.deployment.data_plane
 
     def settle(self):
-        if self.mode == "router":
+        if self.listen:
+            routerkit.wait_served(self.lab, listen=True)
+        elif self.mode == "router":
             routerkit.wait_steered(self.lab, 3)
 
     def begin(self, rate=RATE):
@@ -514,3 +519,14 @@ def test_the_watchdog_is_fed_by_the_supervisor_and_not_when_it_hangs(world):
     here.daemon.restart()
     beats = len(here.manager.beats)
     mtlab.wait_until(lambda: len(here.manager.beats) > beats, 5, "and so does the next")
+
+
+def test_without_bpf_a_restart_loses_no_request(world):
+    """Who is who goes by addresses there, and is told before anybody can come by."""
+    here = world("router", "the worker", listen=True)
+    here.begin()
+    for _ in range(TIMES):
+        time.sleep(0.5)
+        here.restart()
+    time.sleep(0.5)
+    here.end()

@@ -204,12 +204,12 @@ def test_a_configuration_that_is_wrong_leaves_the_worker_in_place(tap):
 def test_killed_with_its_supervisor_nobody_listens(router):
     """The other path's turn, at once. Killed alone, the supervisor is replaced: test_restart.py."""
     guest = router.lab[list(router.lab.guests)[0]]
-    assert guest.get(PATH).status == 200
+    mtlab.wait_until(lambda: guest.get(PATH).status == 200, 10, "it is ours again")
     router.data_plane.stop(signal.SIGKILL)
     assert "No server is available" in guest.get(PATH).text, "haproxy's own words"
     router.data_plane.start()
     routerkit.wait_steered(router.lab, 3)
-    assert guest.get(PATH).status == 200
+    mtlab.wait_until(lambda: guest.get(PATH).status == 200, 10, "it is ours again")
 
 
 def test_without_a_data_plane_there_is_one_process_without_rights(make_lab, deploy):

@@ -74,13 +74,13 @@ void Listeners::publish(const PlaceName& place, AddressTable table) {
 
 void Listeners::serve_by(channel::Link* worker) {
   worker_ = worker;
-  for (const auto& [name, listener] : all_) {
-    send(name, listener);
-  }
-  if (worker_ != nullptr) {
+  if (worker_ != nullptr) {  // before anybody can come by a listener
     for (const auto& [place, table] : tables_) {
       worker_->send(table);
     }
+  }
+  for (const auto& [name, listener] : all_) {
+    send(name, listener);
   }
 }
 

@@ -27,8 +27,11 @@ void Callers::publish(const PlaceName& place, AddressTable table) {
   if (const auto found = by_address_.find({place.path, place.id}); found != by_address_.end()) {
     if (const auto resolver = found->second.lock()) {
       resolver->publish(std::make_shared<const AddressTable>(std::move(table)));
+      return;
     }
   }
+  early_.insert_or_assign({place.path, place.id},
+                          std::make_shared<const AddressTable>(std::move(table)));
 }
 
 std::shared_ptr<AddressResolver> Callers::addresses_of(const PlaceName& place) {
@@ -37,6 +40,9 @@ std::shared_ptr<AddressResolver> Callers::addresses_of(const PlaceName& place) {
   if (!resolver) {
     resolver = std::make_shared<AddressResolver>(view_);
     known = resolver;
+    if (auto table = early_.extract({place.path, place.id})) {
+      resolver->publish(std::move(table.mapped()));
+    }
   }
   return resolver;
 }

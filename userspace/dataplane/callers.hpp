@@ -46,6 +46,8 @@ class Callers {
   std::shared_ptr<const LearnedAddresses> learned_;
   /// As long as one of its listeners is open.
   std::map<std::pair<Path, std::string>, std::weak_ptr<AddressResolver>> by_address_;
+  /// What came before the first of them, which follows.
+  std::map<std::pair<Path, std::string>, std::shared_ptr<const AddressTable>> early_;
 };
 
 }  // namespace metatap::dataplane
