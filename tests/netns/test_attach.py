@@ -63,6 +63,10 @@ def findings(deployment, device):
     return [row for row in rows if row["subject"] == device]
 
 
+def devices_of(space):
+    return [link["ifname"] for link in json.loads(routerkit.inside(space, "ip", "-j", "link"))]
+
+
 def qdiscs(device):
     return re.findall(r"qdisc (ingress|clsact) ffff:", tc("qdisc", "show", "dev", device))
 
@@ -357,6 +361,42 @@ def test_router_killed_and_stopped_leaves_no_qdisc(make_lab):
         daemon.stop()
     for space in spaces:
         assert "ffff:" not in routerkit.inside(space, "tc", "qdisc", "show")
+
+
+@pytest.mark.parametrize("attach", MODES)
+@pytest.mark.parametrize("gone", ["router", "interface"])
+def test_what_goes_while_nobody_runs_keeps_nothing_of_ours(make_lab, attach, gone):
+    """A killed daemon's successor undoes also what is none of its business any more."""
+    lab = make_lab("router", routers=2)
+    space = routerkit.namespaces_of(lab)[0]
+    router = space.removeprefix("qrouter-")
+    if gone == "interface":  # the first router has two
+        doomed = next(device for device in devices_of(space) if device.startswith("qr-"))
+
+    def state():
+        return [routerkit.inside(space, *what.split()) for what in (
+            "tc qdisc show", "ip route show table local", "sysctl net.ipv4.tcp_fwmark_accept")]
+
+    def change(document):
+        if gone == "router":
+            document["routers"] = [row for row in document["routers"] if row["id"] != router]
+        document["ports"] = [row for row in document["ports"] if row.get("device_id") != router or
+                             gone == "interface" and not row["id"].startswith(doomed[3:])]
+    before = state()
+    daemon = routerkit.daemon_of(lab, config={"dataplane": {"attach": attach}}).start()
+    try:
+        routerkit.wait_steered(lab, 3)
+        daemon.stop(signal.SIGKILL)
+        lab.edit_inventory(change)
+        daemon.start()
+        routerkit.wait_steered(lab, 1 if gone == "router" else 2)
+        if gone == "router":
+            mtlab.wait_until(lambda: state() == before, 3, f"{state()} is {before} again")
+        else:
+            mtlab.wait_until(lambda: f"ffff: dev {doomed}" not in state()[0], 3, f"{doomed} is bare: {state()[0]}")
+    finally:
+        daemon.stop()
+    assert state() == before
 
 
 # --------------------------------------------------------------------------- the machine's switch

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/log.hpp"
+#include "dataplane/leftovers.hpp"
 
 namespace metatap::dataplane {
 namespace {
@@ -18,6 +19,15 @@ struct Inside {
   Inside& operator=(const Inside&) = delete;
   bool& flag_;
 };
+
+/// Devices that the plan does not mention.
+std::vector<sys::Link> not_in(const PlacePlan& plan, std::vector<sys::Link> links) {
+  std::erase_if(links, [&](const sys::Link& link) {
+    return std::ranges::find(plan.devices, link.index, &RouterDevice::ifindex) !=
+           plan.devices.end();
+  });
+  return links;
+}
 
 }  // namespace
 
@@ -190,6 +200,9 @@ Turn RouterDataPlane::settle(const std::string& name) {
 
 Turn RouterDataPlane::settle_unserved(Place& place, PlaceState state) {
   if (place.cookie == 0) {
+    if (!settled_once_) {
+      undo_leftovers(place.name);
+    }
     report(place, state);
     return Turn::done();
   }
@@ -202,6 +215,15 @@ Turn RouterDataPlane::settle_unserved(Place& place, PlaceState state) {
   again.state = state;
   log::info("{}: no longer served: {}", name, explain(again));
   return Turn::done();
+}
+
+/// An earlier process may have served it, and ended without a chance to undo what it did.
+void RouterDataPlane::undo_leftovers(const std::string& name) {
+  const auto opened = sys::NetNamespace::open(name);
+  const auto undone = opened ? opened->run([&] { return clear_place(*journal_); }) : Status();
+  if (!undone) {
+    log::warn("{}: {}", name, undone.error().message);
+  }
 }
 
 /// Being made, or going; either way there is nothing of ours in it.
@@ -255,6 +277,7 @@ Status RouterDataPlane::recognize(Place& place) {
 }
 
 Status RouterDataPlane::settle_inside(Place& place) {
+  const bool first = place.cookie == 0;
   if (auto recognized = recognize(place); !recognized) {
     return recognized;
   }
@@ -269,6 +292,9 @@ Status RouterDataPlane::settle_inside(Place& place) {
   const auto lo = std::ranges::find(*links, "lo", &sys::Link::name);
   const bool lo_up = lo != links->end() && lo->up;
   auto plan = plan_place(*index_, place.what, *links);
+  if (first && !journal_->changes(place.cookie).empty()) {
+    remove_left_filters(not_in(plan, *links));
+  }
   auto settled = !plan.devices.empty() && !lo_up
                      ? fail(ErrorCode::unavailable, "its lo is down; Neutron brings it up")
                      : place_devices_->settle(place, std::move(plan),

@@ -109,6 +109,7 @@ class RouterDataPlane {
   // A namespace's turn.
   Turn settle(const std::string& name);
   Turn settle_unserved(Place& place, PlaceState state);
+  void undo_leftovers(const std::string& name);
   Turn settle_missing(Place& place);
   Status settle_inside(Place& place);
   void number(Place& place, const sys::NetNamespace& opened);

@@ -8,6 +8,7 @@
 
 #include "base/log.hpp"
 #include "dataplane/core.hpp"
+#include "dataplane/leftovers.hpp"
 #include "dataplane/metadata_namespace.hpp"
 #include "dataplane/place_settings.hpp"
 #include "dataplane/router_plan.hpp"
@@ -17,17 +18,6 @@
 
 namespace metatap::dataplane {
 namespace {
-
-/// Attaching takes over what is there, by whatever means; what is then let go of leaves nothing.
-void detach(const Core& core, std::string_view program, unsigned ifindex, const std::string& pin,
-            TcSide side) {
-  const auto taken =
-      TcAttachment::attach(core.programs->program(program), ifindex, core.options.attach,
-                           core.programs->links_path() / pin, side);
-  if (!taken && taken.error().code != ErrorCode::not_found) {
-    log::warn("device {}: {}", ifindex, taken.error().message);
-  }
-}
 
 /// By links that are pinned, by rows, and by name: a filter on an unclaimed device has no other
 /// trace.
@@ -61,27 +51,6 @@ Result<std::set<unsigned>> tapped_devices(const Core& core) {
   return here;
 }
 
-/// Inside a router's or DHCP namespace that we changed.
-Status clear_place(const Core& core, PlaceJournal& journal) {
-  const auto cookie = namespace_cookie();
-  if (!cookie || journal.changes(*cookie).empty()) {
-    return cookie ? Status() : tl::make_unexpected(cookie.error());
-  }
-  auto netlink = sys::Netlink::open();
-  const auto links = netlink ? netlink->links() : tl::make_unexpected(netlink.error());
-  if (!links) {
-    return tl::make_unexpected(links.error());
-  }
-  for (const auto& link : *links) {
-    if (link.name != "lo") {
-      // The last one first: of two filters the first made the qdisc.
-      detach(core, "mt_router", link.index, "uninstall_in", TcSide::ingress);
-      detach(core, "mt_router_out", link.index, "uninstall_out", TcSide::egress);
-    }
-  }
-  return journal.undo(*cookie, *netlink);
-}
-
 }  // namespace
 
 Status uninstall(const DataPlaneOptions& options) {
@@ -97,17 +66,17 @@ Status uninstall(const DataPlaneOptions& options) {
   if (!taps) {
     return tl::make_unexpected(taps.error());
   }
+  // Links go with their pins, filters have to be looked for.
   for (const unsigned ifindex : *taps) {
-    detach(core, "mt_tap", ifindex, "tap_" + std::to_string(ifindex), TcSide::ingress);
+    remove_left_filters(ifindex, TcSide::ingress);
   }
-  // Links that are pinned go with their pins; filters have to be looked for.
   core.programs->unpin_links();
   PlaceJournal journal(options.journal);
   const auto names = sys::NetNamespace::names();
   for (const auto& name : names.value_or(std::vector<std::string>())) {
     if (const auto opened = PlaceName::of(name) ? sys::NetNamespace::open(name)
                                                 : fail(ErrorCode::not_found, name)) {
-      if (auto cleared = opened->run([&] { return clear_place(core, journal); }); !cleared) {
+      if (auto cleared = opened->run([&] { return clear_place(journal); }); !cleared) {
         log::warn("{}: {}", name, cleared.error().message);
       }
     }
