@@ -96,7 +96,8 @@ std::string verifiers_reason(std::string_view log) {
   }
   log.remove_prefix(begin + kBegin.size());
   log =
-      trimmed(log.substr(0, std::min(log.rfind(kStatistics), log.find("-- END PROG LOAD LOG --"))));
+      trimmed(log.substr(0, std::min(log.rfind(kStatistics), log.find("-- END PROG LOAD LOG --"))),
+              kWhiteSpace);
   return std::string(log.substr(log.rfind('\n') + 1));
 }
 
