@@ -185,6 +185,8 @@ file = {'' if self.by_command else self.inventory_file}
 namespace = {world.name}md
 pin_path = /sys/fs/bpf/{world.name}
 devices = {self.devices()}
+syn_rate = 1000000
+syn_burst = 1000000
 """
 
     def devices(self):

@@ -31,7 +31,7 @@ struct DataPlaneOptions {
   AttachMode attach = AttachMode::automatic;  ///< attach
   WhenDown when_down = WhenDown::pass;        ///< when_down
   /// New connections a second a port may open, and how many at once; 0: no limit.
-  std::uint64_t syn_rate = 50000, syn_burst = 50000;
+  std::uint64_t syn_rate = 5000, syn_burst = 5000;
   std::uint32_t drop_sample = 16;  ///< one drop in so many goes to mt_events; 0: none
   std::uint32_t slots = 16384;     ///< ports and router devices at most (65536); fixed while pinned
   /// quarantine: how long a slot number rests before it is used again. Its sockets are gone by
