@@ -31,7 +31,7 @@ class Loop:
     def __init__(self, path, family, pause, timeout, ports):
         self.path, self.family, self.pause, self.timeout = path, family, pause, timeout
         self.ports = ports
-        self.answers, self.failures, self.slowest = {}, [], 0.0
+        self.answers, self.failures, self.slowest, self.took = {}, [], 0.0, []
         self.stopping = threading.Event()
         self.lock = threading.Lock()
         self.thread = threading.Thread(target=self.run)
@@ -52,7 +52,8 @@ class Loop:
                 with self.lock:
                     self.failures.append((round(time.monotonic(), 3), type(error).__name__,
                                           str(error)))
-            self.slowest = max(self.slowest, time.monotonic() - begin)
+            self.took.append(time.monotonic() - begin)
+            self.slowest = max(self.slowest, self.took[-1])
             number += 1
             if self.pause:
                 time.sleep(self.pause)
@@ -70,6 +71,11 @@ def start(path="/", family=4, pause=0.0, timeout=5.0, ports=200):
 def look():
     """({(who, status): count}, [(when, what went wrong, …)], the slowest answer in seconds)"""
     return _loop.result()
+
+
+def took():
+    """Of each request, in seconds."""
+    return _loop.took
 
 
 def stop():
