@@ -6,7 +6,7 @@ set -euo pipefail
 
 usage() {
   cat <<'TEXT'
-usage: scripts/install-deps.sh [--for build,test,bench,profile,fuzz,openstack] [--list] [--check]
+usage: scripts/install-deps.sh [--for build,test,bench,profile,fuzz,kernels,openstack] [--list] [--check]
 
   --for SETS   what to prepare for, comma separated (default: build,test);
                openstack: the real metadata chain and its control plane, for bench/run.sh --only chain
@@ -95,6 +95,16 @@ fuzz_packages='
 clang-19|clang
 libclang-rt-19-dev|libclang-rt-dev
 '
+# Other kernels in QEMU, and every clang that a distribution builds the programs with.
+kernels_packages='
+busybox-static
+clang-14
+clang-16|clang-18
+clang-19
+cpio
+kmod
+qemu-system-x86
+'
 profile_packages='
 linux-perf|linux-tools-generic
 strace
@@ -133,8 +143,9 @@ for set in "${chosen[@]}"; do
     bench) mapfile -t -O "${#wanted[@]}" wanted <<<"${bench_packages//[[:space:]]/$'\n'}" ;;
     profile) mapfile -t -O "${#wanted[@]}" wanted <<<"${profile_packages//[[:space:]]/$'\n'}" ;;
     fuzz) mapfile -t -O "${#wanted[@]}" wanted <<<"${fuzz_packages//[[:space:]]/$'\n'}" ;;
+    kernels) mapfile -t -O "${#wanted[@]}" wanted <<<"${kernels_packages//[[:space:]]/$'\n'}" ;;
     openstack) mapfile -t -O "${#wanted[@]}" wanted <<<"${openstack_packages//[[:space:]]/$'\n'}" ;;
-    *) echo "install-deps: no such set: $set (build, test, bench, profile, fuzz, openstack)" >&2; exit 2 ;;
+    *) echo "install-deps: no such set: $set (build, test, bench, profile, fuzz, kernels, openstack)" >&2; exit 2 ;;
   esac
 done
 mapfile -t wanted < <(printf '%s\n' "${wanted[@]}" | sed '/^$/d' | sort -u)
