@@ -65,6 +65,7 @@ install(FILES ${PROJECT_SOURCE_DIR}/README.md ${made}/changelog.gz DESTINATION s
 install(FILES ${packaging}/debian/copyright DESTINATION share/doc/metatap)
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/docs DESTINATION share/doc/metatap)
 install(FILES ${packaging}/debian/lintian-overrides DESTINATION share/lintian/overrides RENAME metatap)
+install(FILES ${packaging}/metatap.rules.yml ${packaging}/metatap.dashboard.json DESTINATION share/metatap)
 file(GLOB schemas CONFIGURE_DEPENDS ${packaging}/*.schema.json)
 if(schemas)
   install(FILES ${schemas} DESTINATION share/metatap)

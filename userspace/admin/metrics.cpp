@@ -56,9 +56,15 @@ void Metrics::add(std::string_view stage, const CounterInfo& info, Labels labels
   if (!info.kind.empty()) {
     labels.emplace_back("kind", info.kind);
   }
-  const auto name = std::string(stage) + "_" + std::string(info.metric);
+  auto name = std::string(stage) + "_" + std::string(info.metric);
+  auto told = static_cast<double>(value);
+  constexpr std::string_view kUnit = "_microseconds";  // Prometheus' is the second
+  if (const auto unit = name.find(kUnit); unit != std::string::npos) {
+    name.replace(unit, kUnit.size(), "_seconds");
+    told /= 1e6;
+  }
   const auto put = info.grows() ? &Metrics::counter : &Metrics::gauge;
-  (this->*put)(name, info.help, labels, static_cast<double>(value));
+  (this->*put)(name, info.help, labels, told);
 }
 
 std::string Metrics::text() const {
