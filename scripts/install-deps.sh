@@ -69,6 +69,7 @@ openssl
 openvswitch-common
 postgresql
 procps
+prometheus
 python3
 python3-jsonschema
 python3-pytest
@@ -78,6 +79,9 @@ systemd
 tcpdump
 util-linux
 '
+# Ubuntu has it as a snap only; the test of the status page is skipped there.
+if grep -qs '^ID=debian' /etc/os-release; then test_packages+='chromium
+'; fi
 bench_packages='
 bpftool|linux-tools-common
 ethtool

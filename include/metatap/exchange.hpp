@@ -27,7 +27,7 @@ struct Header {
 /// Who sent the request to this stage: the previous stage, never the guest.
 struct Peer {
   bool in_process = false;   ///< the fused pipeline; trusted like ourselves
-  std::string_view address;  ///< TCP: the peer's address as text, no port
+  std::string_view address;  ///< TCP: no port. The operator's UNIX socket: "uid 0, pid 77"
 };
 
 /// Views into memory that the caller keeps until the response is there.

@@ -34,20 +34,32 @@ def listed(section, text):
     return names
 
 
-@pytest.mark.parametrize("program", PAGES)
-def test_manual_page(program):
-    """It renders without a complaint, and names every command and option there is."""
+def rendered(page):
     if not shutil.which("man"):
         pytest.skip("man is not installed")
-    done = subprocess.run(["man", "--warnings", "-l", str(PAGES[program])], capture_output=True,
+    done = subprocess.run(["man", "--warnings", "-l", str(page)], capture_output=True,
                           text=True, env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8",
                                           "MANWIDTH": "100", "MANROFFOPT": ""})
     assert done.returncode == 0 and not done.stderr, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("program", PAGES)
+def test_manual_page(program):
+    """It renders without a complaint, and names every command and option there is."""
+    shown = rendered(PAGES[program])
     text = help_of(program)
     names = listed("Subcommands", text) + [name for name in listed("Options", text)
                                            if name.startswith("--") and name != "--help"]
     assert names
-    assert not [name for name in names if name not in done.stdout]
+    assert not [name for name in names if name not in shown]
+
+
+def test_manual_page_of_the_configuration():
+    """What is in it is made of the options; here, that it can be read."""
+    shown = rendered(ROOT / "packaging/man/metatapd.conf.5")
+    for words in ("[dataplane]", "metrics_listen", "$state_path/metadata_proxy", "Value: pass, refuse."):
+        assert words in shown
 
 
 def test_completion_parses():

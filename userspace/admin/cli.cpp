@@ -236,9 +236,11 @@ class Commands {
     });
     auto* config = app.add_subcommand("config", "the daemon's configuration");
     config->require_subcommand(1);
-    config->add_subcommand("show", "every option that was set, and where")->callback([this] {
-      exit_ = terminal_.ask("GET", "/v1/config", [](const Json& rows) { return table_of(rows); });
-    });
+    config->add_subcommand("show", "every option: its value, and the file and line it is from")
+        ->callback([this] {
+          exit_ =
+              terminal_.ask("GET", "/v1/config", [](const Json& rows) { return table_of(rows); });
+        });
   }
 
   void add_inventory(CLI::App& app) {

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "admin/inventory_actions.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <unordered_map>
 #include <utility>
 
+#include "base/log.hpp"
 #include "inventory/step.hpp"
 #include "inventory/write_document.hpp"
 
@@ -123,12 +126,39 @@ Json instances_json(const Inventory& inventory) {
   return rows;
 }
 
+/// What was changed in one line, by the ids of at most three objects of each kind.
+std::string summary(const Plan& plan) {
+  constexpr std::size_t kNamed = 3;
+  std::string all;
+  const auto add = [&](std::string_view name, std::string_view what,
+                       const std::vector<std::string>& ids) {
+    if (ids.empty()) {
+      return;
+    }
+    all += fmt::format("{}{} {} {} (", all.empty() ? "" : ", ", ids.size(), name, what);
+    for (std::size_t i = 0; i < std::min(kNamed, ids.size()); ++i) {
+      all += (i == 0 ? "" : " ") + ids[i];
+    }
+    all += ids.size() > kNamed ? " …)" : ")";
+  };
+  for (const auto& table : plan.tables) {
+    add(table.name, "added", table.added);
+    add(table.name, "changed", table.changed);
+    add(table.name, "removed", table.removed);
+  }
+  return all;
+}
+
 /// Answers once the change is in effect, so that "applied" says what a guest sees, with what of it
 /// is not.
-asio::awaitable<Response> in_effect(asio::awaitable<Result<Plan>> change, Settled settled) {
+asio::awaitable<Response> in_effect(asio::awaitable<Result<Plan>> change, Settled settled,
+                                    std::string who) {
   const auto plan = co_await std::move(change);
   if (!plan) {
     co_return error_response(plan.error());
+  }
+  if (!plan->empty()) {
+    log::info("inventory: revision {} by {}: {}", plan->revision, who, summary(*plan));
   }
   Json answer = plan_json(*plan, false);
   if (settled && !plan->empty()) {
@@ -140,7 +170,8 @@ asio::awaitable<Response> in_effect(asio::awaitable<Result<Plan>> change, Settle
 
 asio::awaitable<Response> apply(InventoryService& inventory, Call call, Settled settled) {
   if (!call.flag("dry_run")) {
-    co_return co_await in_effect(inventory.apply(std::move(call.body)), std::move(settled));
+    co_return co_await in_effect(inventory.apply(std::move(call.body)), std::move(settled),
+                                 std::move(call.who));
   }
   const auto plan = inventory.rehearse(call.body);
   co_return plan ? json_response(plan_json(*plan, true)) : error_response(plan.error());
@@ -151,7 +182,8 @@ asio::awaitable<Response> remove(InventoryService& inventory, Call call, Settled
   if (!instance) {
     co_return error_response(instance.error());
   }
-  co_return co_await in_effect(inventory.remove_instance((*instance)->uuid), std::move(settled));
+  co_return co_await in_effect(inventory.remove_instance((*instance)->uuid), std::move(settled),
+                               std::move(call.who));
 }
 
 asio::awaitable<Response> show_ports(Registry& registry, InventoryService& inventory,
@@ -161,12 +193,37 @@ asio::awaitable<Response> show_ports(Registry& registry, InventoryService& inven
   co_return json_response(ports_json(registry, served ? *served : *known, *known, elsewhere));
 }
 
+void count_inventory(Metrics& metrics, const InventoryService& inventory) {
+  const auto state = inventory.state();
+  constexpr auto kObjects = "Objects in the inventory.";
+  for (const auto& [kind, count] :
+       {std::pair("network", state.networks), std::pair("subnet", state.subnets),
+        std::pair("router", state.routers), std::pair("port", state.ports),
+        std::pair("instance", state.instances)}) {
+    metrics.gauge("inventory_objects", kObjects, {{"kind", kind}}, static_cast<double>(count));
+  }
+  metrics.gauge("inventory_revision", "Grows with every committed change.", {},
+                static_cast<double>(state.revision));
+  metrics.gauge("inventory_file_broken", "1 while the inventory file's contents are refused.", {},
+                state.file_error.empty() ? 0 : 1);
+  metrics.gauge("inventory_known", "0 until the inventory was once known: guests get 503.", {},
+                state.known ? 1 : 0);
+  metrics.gauge("inventory_age_seconds",
+                "For how long the database has not confirmed what is served.", {},
+                static_cast<double>(state.age.count()));
+  metrics.gauge("database_reachable", "0 while answers go on from memory.", {},
+                state.store.reachable ? 1 : 0);
+}
+
 asio::awaitable<Response> clear_password(InventoryService& inventory, Call call) {
   const auto instance = find_instance(*inventory.current(), call.parts.at(0));
   if (!instance) {
     co_return error_response(instance.error());
   }
   const auto status = co_await inventory.clear_password((*instance)->uuid);
+  if (status) {
+    log::info("instance {}: its password was forgotten by {}", (*instance)->uuid, call.who);
+  }
   co_return status ? json_response({{"cleared", (*instance)->uuid}})
                    : error_response(status.error());
 }
@@ -199,35 +256,18 @@ Result<std::shared_ptr<const Instance>> find_instance(const Inventory& inventory
 void register_inventory(Registry& registry, InventoryService& inventory, Settled settled,
                         ServedPorts ports) {
   registry.add_status("inventory", [&inventory] { return state_json(inventory); });
-  registry.add_health("database", [&inventory]() -> std::string {
-    const auto health = inventory.state().store;
-    return health.reachable ? "" : health.detail;
-  });
+  registry.add_health(
+      "database",
+      [&inventory]() -> std::string {
+        const auto health = inventory.state().store;
+        return health.reachable ? "" : health.detail;
+      },
+      Registry::Guests::served);
   registry.add_health("inventory", [&inventory]() -> std::string {
     const auto state = inventory.state();
     return state.known ? "" : "not known yet, guests are answered 503: " + state.unknown_because;
   });
-  registry.add_metrics([&inventory](Metrics& metrics) {
-    const auto state = inventory.state();
-    constexpr auto kObjects = "Objects in the inventory.";
-    for (const auto& [kind, count] :
-         {std::pair("network", state.networks), std::pair("subnet", state.subnets),
-          std::pair("router", state.routers), std::pair("port", state.ports),
-          std::pair("instance", state.instances)}) {
-      metrics.gauge("inventory_objects", kObjects, {{"kind", kind}}, static_cast<double>(count));
-    }
-    metrics.gauge("inventory_revision", "Grows with every committed change.", {},
-                  static_cast<double>(state.revision));
-    metrics.gauge("inventory_file_broken", "1 while the inventory file's contents are refused.", {},
-                  state.file_error.empty() ? 0 : 1);
-    metrics.gauge("inventory_known", "0 until the inventory was once known: guests get 503.", {},
-                  state.known ? 1 : 0);
-    metrics.gauge("inventory_age_seconds",
-                  "For how long the database has not confirmed what is served.", {},
-                  static_cast<double>(state.age.count()));
-    metrics.gauge("database_reachable", "0 while answers go on from memory.", {},
-                  state.store.reachable ? 1 : 0);
-  });
+  registry.add_metrics([&inventory](Metrics& metrics) { count_inventory(metrics, inventory); });
   registry.add_findings([&inventory] {
     const auto state = inventory.state();
     std::vector<Finding> findings;
@@ -265,10 +305,12 @@ void register_inventory(Registry& registry, InventoryService& inventory, Settled
     return instances_json(*inventory.current());
   });
   registry.add_action("POST", "/v1/instances", [&inventory, settled](Call call) {
-    return in_effect(inventory.put(std::move(call.body), InventoryService::Mode::add), settled);
+    return in_effect(inventory.put(std::move(call.body), InventoryService::Mode::add), settled,
+                     std::move(call.who));
   });
   registry.add_action("PUT", "/v1/instances", [&inventory, settled](Call call) {
-    return in_effect(inventory.put(std::move(call.body), InventoryService::Mode::set), settled);
+    return in_effect(inventory.put(std::move(call.body), InventoryService::Mode::set), settled,
+                     std::move(call.who));
   });
   registry.add_json_action(
       "GET", "/v1/instances/{}", [&inventory](const Call& call) -> Result<Json> {
@@ -297,11 +339,17 @@ void register_inventory(Registry& registry, InventoryService& inventory, Settled
 void register_config(Registry& registry, const Config& config) {
   registry.add_json_action("GET", "/v1/config", [&config](const Call&) -> Result<Json> {
     Json rows = Json::array();
-    for (const auto& setting : config.settings()) {
+    for (const auto& setting : config.in_effect()) {
       rows.push_back({{"group", setting.group},
                       {"name", setting.name},
                       {"value", setting.value},
-                      {"where", setting.where}});
+                      {"where", setting.where.empty() ? "default" : setting.where}});
+    }
+    for (const auto& setting : config.unread()) {
+      rows.push_back({{"group", setting.group},
+                      {"name", setting.name},
+                      {"value", setting.value},
+                      {"where", setting.where + ", not used"}});
     }
     return rows;
   });

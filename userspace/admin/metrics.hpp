@@ -3,6 +3,7 @@
 
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -26,6 +27,11 @@ class Metrics {
   /// `name` without the prefix `metatap_`; a counter's ends in `_total`.
   void counter(std::string_view name, std::string_view help, const Labels& labels, double value);
   void gauge(std::string_view name, std::string_view help, const Labels& labels, double value);
+  /// `buckets`: how many were up to each of `bounds` and above the one before it, and last those
+  /// above all.
+  void histogram(std::string_view name, std::string_view help, const Labels& labels,
+                 std::span<const double> bounds, std::span<const std::uint64_t> buckets,
+                 double sum);
   /// All of a list of counters.def, as metatap_`stage`_….
   template <class Counts>
   void all(std::string_view stage, const Counts& counts, const Labels& labels = {}) {
@@ -35,6 +41,8 @@ class Metrics {
 
   /// Prometheus' text format.
   [[nodiscard]] std::string text() const;
+  /// Two processes' texts as one, in which each metric stands once.
+  [[nodiscard]] static std::string merged(std::string_view one, std::string_view other);
 
  private:
   struct Families;

@@ -80,8 +80,8 @@ void Registry::add_findings(std::function<std::vector<Finding>()> look) {
   findings_.push_back(std::move(look));
 }
 
-void Registry::add_health(std::string name, std::function<std::string()> problem) {
-  health_.emplace_back(std::move(name), std::move(problem));
+void Registry::add_health(std::string name, std::function<std::string()> problem, Guests guests) {
+  health_.push_back({std::move(name), std::move(problem), guests});
 }
 
 void Registry::add_action(std::string method, std::string pattern, Action action) {
@@ -122,7 +122,8 @@ std::string Registry::metrics(const Json& elsewhere) const {
   for (const auto& collect : metrics_) {
     collect(metrics);
   }
-  return metrics.text() + (elsewhere.is_string() ? elsewhere.get<std::string>() : std::string());
+  return elsewhere.is_string() ? Metrics::merged(metrics.text(), elsewhere.get<std::string>())
+                               : metrics.text();
 }
 
 Json Registry::port_facts(const Port& port) const {
@@ -147,16 +148,69 @@ Json Registry::findings(const Json& elsewhere) const {
 }
 
 std::string Registry::problems(const Json& elsewhere) const {
+  return problems_for(View::problems, elsewhere);
+}
+
+std::string Registry::unready(const Json& elsewhere) const {
+  return problems_for(View::unready, elsewhere);
+}
+
+std::string Registry::problems_for(View view, const Json& elsewhere) const {
   auto all = elsewhere.is_string() ? elsewhere.get<std::string>() : std::string();
-  for (const auto& [name, problem] : health_) {
-    if (const auto text = problem(); !text.empty()) {
-      all += name + ": " + text + "\n";
+  if (elsewhere_ && !elsewhere.is_string()) {
+    all += "supervisor: it does not answer\n";
+  }
+  for (const auto& health : health_) {
+    if (view == View::unready && health.guests == Guests::served) {
+      continue;
+    }
+    if (const auto text = health.problem(); !text.empty()) {
+      all += health.name + ": " + text + "\n";
     }
   }
   return all;
 }
 
+boost::asio::awaitable<std::optional<Response>> Registry::look(std::string path) const {
+  const auto text = [](std::string body, unsigned status, const char* type) {
+    Response response;
+    response.status = status;
+    response.content_type = type;
+    response.body = Body(std::move(body));
+    return response;
+  };
+  if (path == "/v1/status") {
+    const Json its = co_await elsewhere(View::status);
+    co_return json_response(status(its));
+  }
+  if (path == "/v1/doctor") {
+    const Json its = co_await elsewhere(View::findings);
+    co_return json_response(findings(its));
+  }
+  if (path == "/metrics") {
+    const Json its = co_await elsewhere(View::metrics);
+    co_return text(metrics(its), 200, "text/plain; version=0.0.4; charset=utf-8");
+  }
+  if (path == "/healthz" || path == "/readyz") {
+    const auto view = path == "/healthz" ? View::problems : View::unready;
+    const Json its = co_await elsewhere(view);
+    const auto wrong = problems_for(view, its);
+    co_return text(wrong.empty() ? "ok\n" : wrong, wrong.empty() ? 200 : 503,
+                   "text/plain; charset=utf-8");
+  }
+  co_return std::nullopt;
+}
+
 boost::asio::awaitable<Response> Registry::run(Call call) const {
+  if (call.method == "GET") {
+    if (auto seen = co_await look(call.path)) {
+      co_return *std::move(seen);
+    }
+  }
+  co_return co_await act(std::move(call));
+}
+
+boost::asio::awaitable<Response> Registry::act(Call call) const {
   const auto segments = split(call.path);
   std::string allowed;
   for (const auto& route : routes_) {

@@ -27,6 +27,7 @@ struct Call {
   std::vector<std::string> parts;  ///< what each {} of the pattern matched, decoded
   std::map<std::string, std::string, std::less<>> query;
   std::string body;
+  std::string who;  ///< asks, as the kernel says: "uid 0, pid 77"
 
   /// Whether a flag is in the query and not 0 or false.
   [[nodiscard]] bool flag(std::string_view name) const;
@@ -52,13 +53,20 @@ class Registry {
   /// What is known of a port beyond the inventory, merged into its row in `metatap ports`.
   void add_port_facts(std::function<Json(const Port&)> facts);
   void add_findings(std::function<std::vector<Finding>()> look);
-  /// A sentence while something is wrong, else empty: /healthz then answers 503.
-  void add_health(std::string name, std::function<std::string()> problem);
+  /// How guests fare while something is wrong.
+  enum class Guests : bool {
+    unserved,  ///< some get no answer, or not theirs
+    served,    ///< from what is known
+  };
+  /// A sentence while something is wrong, else empty: /healthz then answers 503, and /readyz if
+  /// guests are not served.
+  void add_health(std::string name, std::function<std::string()> problem,
+                  Guests guests = Guests::unserved);
 
-  enum class View : std::uint8_t { status, metrics, findings, ports, problems };
+  enum class View : std::uint8_t { status, metrics, findings, ports, problems, unready };
   /// What another process has to add to a view: sections of the status, metrics as text, a list of
   /// findings, a list of rows with the id of a "port" (merged into its row in `metatap ports`),
-  /// problems as text.
+  /// problems as text, and those of them that make guests go unserved.
   using Elsewhere = std::function<boost::asio::awaitable<Json>(View)>;
   void set_elsewhere(Elsewhere elsewhere);
 
@@ -76,7 +84,9 @@ class Registry {
   [[nodiscard]] Json port_facts(const Port& port) const;
   [[nodiscard]] Json findings(const Json& elsewhere = {}) const;
   [[nodiscard]] std::string problems(const Json& elsewhere = {}) const;  ///< one a line
-  /// Finds the action and runs it; 404 and 405 where there is none.
+  [[nodiscard]] std::string unready(const Json& elsewhere = {}) const;   ///< the same
+  /// GET of /v1/status, /v1/doctor, /metrics, /healthz or /readyz, which the above are shown as;
+  /// else finds the action and runs it: 404 and 405 where there is none.
   [[nodiscard]] boost::asio::awaitable<Response> run(Call call) const;
 
  private:
@@ -85,11 +95,19 @@ class Registry {
     std::vector<std::string> segments;
     Action action;
   };
+  struct Health {
+    std::string name;
+    std::function<std::string()> problem;
+    Guests guests;
+  };
+  [[nodiscard]] std::string problems_for(View view, const Json& elsewhere) const;
+  [[nodiscard]] boost::asio::awaitable<std::optional<Response>> look(std::string path) const;
+  [[nodiscard]] boost::asio::awaitable<Response> act(Call call) const;
   std::vector<std::pair<std::string, std::function<Json()>>> status_;
   std::vector<std::function<void(Metrics&)>> metrics_;
   std::vector<std::function<Json(const Port&)>> port_facts_;
   std::vector<std::function<std::vector<Finding>()>> findings_;
-  std::vector<std::pair<std::string, std::function<std::string()>>> health_;
+  std::vector<Health> health_;
   std::vector<Route> routes_;
   Elsewhere elsewhere_;
 };

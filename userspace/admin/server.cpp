@@ -36,6 +36,7 @@ std::optional<Call> call_of(const Request& request) {
   Call call;
   call.method = request.method;
   call.body = request.body;
+  call.who = request.peer->address;
   auto target = request.target;
   const auto mark = std::min(target.find('?'), target.size());
   auto query = target.substr(std::min(mark + 1, target.size()));
@@ -80,38 +81,8 @@ class AdminServer::Impl final : public http::CoroutineHandler {
     if (!call) {
       co_return error_response({ErrorCode::invalid, "the query is not percent-encoded"});
     }
-    co_return co_await asio::co_spawn(control_, run(*std::move(call)), asio::use_awaitable);
-  }
-
-  /// On the control thread.
-  asio::awaitable<Response> run(Call call) {
-    if (call.method == "GET") {
-      if (call.path == "/v1/status") {
-        const Json elsewhere = co_await registry_.elsewhere(Registry::View::status);
-        co_return json_response(registry_.status(elsewhere));
-      }
-      if (call.path == "/v1/doctor") {
-        const Json elsewhere = co_await registry_.elsewhere(Registry::View::findings);
-        co_return json_response(registry_.findings(elsewhere));
-      }
-      if (call.path == "/metrics") {
-        const Json elsewhere = co_await registry_.elsewhere(Registry::View::metrics);
-        Response response;
-        response.content_type = "text/plain; version=0.0.4; charset=utf-8";
-        response.body = Body(registry_.metrics(elsewhere));
-        co_return response;
-      }
-      if (call.path == "/healthz") {
-        const Json elsewhere = co_await registry_.elsewhere(Registry::View::problems);
-        const auto problems = registry_.problems(elsewhere);
-        Response response;
-        response.status = problems.empty() ? 200 : 503;
-        response.content_type = "text/plain; charset=utf-8";
-        response.body = Body(problems.empty() ? "ok\n" : problems);
-        co_return response;
-      }
-    }
-    co_return co_await registry_.run(std::move(call));
+    co_return co_await asio::co_spawn(control_, registry_.run(*std::move(call)),
+                                      asio::use_awaitable);
   }
 
   asio::any_io_executor control_;

@@ -17,10 +17,10 @@ struct AdminOptions {
   std::string user{}, group{};
 };
 
-/// The admin socket: HTTP on a UNIX socket. Besides what the registry holds it serves /v1/status,
-/// /v1/doctor, /metrics and /healthz. Connections live on the given workers, every action runs on
-/// the control thread. It answers also when the process has no more descriptors or its budget is
-/// used up. Registry, workers and the control thread outlive it.
+/// The admin socket: HTTP on a UNIX socket, for all that the registry holds. Connections live on
+/// the given workers, every action runs on the control thread. It answers also when the process has
+/// no more descriptors or its budget is used up. Registry, workers and the control thread outlive
+/// it.
 class AdminServer {
  public:
   AdminServer(http::Workers& workers, boost::asio::any_io_executor control,

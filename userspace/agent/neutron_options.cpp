@@ -35,7 +35,8 @@ void read_credentials(OptionReader& read, std::string_view group, NeutronOptions
   read.boolean({group, "insecure", "Servers' certificates are not checked"}, options.insecure);
   read.list({group, "valid_interfaces", "Which of the catalogue's interfaces will do, best first"},
             options.valid_interfaces);
-  read.seconds({group, "timeout", "How long an answer may take"}, options.timeout, 1, 600);
+  read.decimal_seconds({group, "timeout", "How long an answer may take"}, options.timeout, 0, 600);
+  read.require(group, "timeout", options.timeout.count() > 0, "more than no time");
 
   read.require(group, "auth_type",
                type.empty() || type == "password" || type == "v3password" ||

@@ -60,7 +60,6 @@ Result<AgentOptions> AgentOptions::from(const Config& config) {
             options.metadata_proxy_user);
   read.text({"DEFAULT", "metadata_proxy_group", "Name or number of the proxy's group"},
             options.metadata_proxy_group);
-  options.metadata_workers = std::max(1U, std::thread::hardware_concurrency() / 2);
   read.integer({"DEFAULT", "metadata_workers", "Neutron's; without effect here", "threads"},
                options.metadata_workers, 0, INT32_MAX);
   read.integer({"DEFAULT", "metadata_backlog", "Connections that may wait to be accepted"},

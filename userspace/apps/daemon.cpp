@@ -26,8 +26,9 @@ Result<std::unique_ptr<Daemon>> Daemon::build(const DaemonOptions& options) {
 }
 
 Status Daemon::check() const {
-  const auto& settings = impl_->settings;
-  return preflight(settings.options, settings.agent, settings.neutron, settings.api);
+  auto status = preflight(impl_->settings);
+  impl_->settings.note_unread();
+  return status;
 }
 
 Status Daemon::run() {

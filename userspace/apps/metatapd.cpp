@@ -3,13 +3,17 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <filesystem>
+#include <iostream>
 #include <string>
 #include <vector>
 
 #include "apps/daemon.hpp"
+#include "apps/sections.hpp"
+#include "apps/settings.hpp"
 #include "apps/uninstall.hpp"
 #include "apps/version.hpp"
 #include "base/log.hpp"
+#include "base/option_text.hpp"
 
 namespace {
 
@@ -31,6 +35,7 @@ int main(int argc, char** argv) {
   std::string stages = "dataplane,proxy,agent,api";
   std::string steering = "bpf";
   std::string level = "info";
+  std::string form;
   bool check = false, uninstall = false;
   app.add_option("--config-file", files, "INI file, oslo.config's dialect; may be repeated")
       ->check(CLI::ExistingFile);
@@ -51,9 +56,16 @@ int main(int argc, char** argv) {
   app.add_flag("--check", check, "read and check the configuration, then exit");
   app.add_flag("--uninstall", uninstall,
                "take away what a daemon of this configuration has left on the host, then exit");
+  app.add_option("--options", form, "write what options there are, as markdown or a manual page")
+      ->check(CLI::IsMember({"markdown", "manual"}));
   app.set_version_flag("--version", metatap::apps::version_of("metatapd"));
   CLI11_PARSE(app, argc, argv);
 
+  if (!form.empty()) {
+    std::cout << (form == "markdown" ? metatap::options_as_markdown : metatap::options_as_manual)(
+        metatap::apps::sections(), metatap::apps::Settings::all_options());
+    return 0;
+  }
   metatap::log::set_level(level);
   options.arguments.assign(argv, argv + argc);
 

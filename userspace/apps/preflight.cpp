@@ -7,7 +7,11 @@
 #include "agent/endpoints.hpp"
 #include "agent/neutron_directory.hpp"
 #include "api/dynamic_vendordata.hpp"
+#include "base/file.hpp"
+#include "base/log.hpp"
 #include "http/upstream.hpp"
+#include "inventory/document.hpp"
+#include "inventory/open_store.hpp"
 
 namespace metatap::apps {
 namespace {
@@ -17,21 +21,62 @@ Status made(Result<Part> part, std::string_view what) {
   return part ? Status() : tl::make_unexpected(std::move(part.error()).in(what));
 }
 
-}  // namespace
-
-Status preflight(const DaemonOptions& stages, const agent::AgentOptions& agent,
-                 const agent::NeutronOptions& neutron, const api::ApiOptions& api) {
+Status check_clients(const Settings& settings) {
+  const auto& stages = settings.options;
   Status status;
   if (stages.agent && !stages.api) {
-    status = made(http::Upstream::create(agent::api_upstream(agent)), "the API");
+    status = made(http::Upstream::create(agent::api_upstream(settings.agent)), "the API");
   }
-  if (status && stages.agent && agent.directory == agent::DirectorySource::neutron) {
-    status = made(agent::NeutronDirectory::create(neutron), "[agent] directory = neutron");
+  if (status && stages.agent && settings.agent.directory == agent::DirectorySource::neutron) {
+    status = made(agent::NeutronDirectory::create(settings.neutron), "[agent] directory = neutron");
   }
-  if (status && stages.api && api.dynamic_vendordata()) {
-    status = made(api::DynamicVendordata::create(api), "[api] vendordata_dynamic_targets");
+  if (status && stages.api && settings.api.dynamic_vendordata()) {
+    status = made(api::DynamicVendordata::create(settings.api), "[api] vendordata_dynamic_targets");
   }
   return status;
+}
+
+Status check_addresses(const Settings& settings) {
+  const auto& stages = settings.options;
+  const auto& api = settings.api;
+  Status status;
+  if (stages.api && !stages.agent) {
+    status = made(http::check_local({api.metadata_listen, api.metadata_listen_port}),
+                  "[DEFAULT] metadata_listen");
+  }
+  if (status && settings.metrics.listen) {
+    status = made(http::check_local(*settings.metrics.listen), "[admin] metrics_listen");
+  }
+  return status;
+}
+
+Status check_inventory(const InventoryOptions& inventory) {
+  auto store = check_store(inventory.database, inventory.state_path, inventory.database_timeout);
+  if (!store && store.error().code == ErrorCode::unavailable) {
+    log::warn("{}; a start would go on without it", store.error().message);
+  } else if (!store) {
+    return store;
+  }
+  if (!inventory.file) {
+    return {};
+  }
+  const auto text = read_file(*inventory.file);
+  return text ? made(parse_document(*text), inventory.file->string())
+              : made(text, "[inventory] file");
+}
+
+}  // namespace
+
+Status preflight(const Settings& settings) {
+  if (auto user = settings.unprivileged_user(); !user) {
+    return tl::make_unexpected(std::move(user.error()));
+  }
+  for (const auto& check : {check_clients, check_addresses}) {
+    if (auto status = check(settings); !status) {
+      return status;
+    }
+  }
+  return check_inventory(settings.inventory);
 }
 
 }  // namespace metatap::apps

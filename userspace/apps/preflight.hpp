@@ -1,17 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include "agent/neutron_options.hpp"
-#include "agent/options.hpp"
-#include "api/options.hpp"
-#include "apps/daemon.hpp"
+#include "apps/settings.hpp"
 #include "metatap/result.hpp"
 
 namespace metatap::apps {
 
-/// What a start would find wrong with the certificates and URLs that the options name: the parts
-/// that use them are made and thrown away, and nobody is asked anything.
-[[nodiscard]] Status preflight(const DaemonOptions& stages, const agent::AgentOptions& agent,
-                               const agent::NeutronOptions& neutron, const api::ApiOptions& api);
+/// What a start would find wrong with the users, addresses, certificates, URLs, the database and
+/// the inventory file that the options name, for the stages that run here. Nothing is left behind,
+/// and nobody is asked anything but a database on another host; that one does not answer is a line
+/// in the log, as it is at a start.
+[[nodiscard]] Status preflight(const Settings& settings);
 
 }  // namespace metatap::apps

@@ -6,8 +6,10 @@
 #include <utility>
 
 #include "agent/endpoints.hpp"
+#include "apps/sections.hpp"
 #include "apps/shared_secret.hpp"
 #include "base/log.hpp"
+#include "base/misspelt.hpp"
 #include "base/option_reader.hpp"
 
 namespace metatap::apps {
@@ -47,7 +49,7 @@ Status read_all(const Config& config, Settings& into) {
   for (const auto& status : {read_into(config, into.inventory), read_into(config, into.api),
                              read_into(config, into.agent), read_into(config, into.proxy),
                              read_into(config, into.overload), read_into(config, into.port_tag),
-                             read_into(config, into.dataplane)}) {
+                             read_into(config, into.dataplane), read_into(config, into.metrics)}) {
     if (!status) {
       return status;
     }
@@ -83,10 +85,28 @@ Result<Settings> Settings::read(DaemonOptions options) {
   Settings settings;
   settings.options = std::move(options);
   settings.config = std::make_unique<const Config>(*std::move(config));
-  if (auto status = read_all(*settings.config, settings); !status) {
+  auto status = read_all(*settings.config, settings);
+  if (status) {
+    status = refuse_misspelt(*settings.config, {sections(), all_options()});
+  }
+  if (!status) {
     return tl::make_unexpected(std::move(status.error()));
   }
   return settings;
+}
+
+std::vector<OptionInfo> Settings::all_options() {
+  const Config nothing;
+  Settings defaults;
+  // That some cannot be done without does not matter here.
+  static_cast<void>(read_all(nothing, defaults));
+  static_cast<void>(read_into(nothing, defaults.neutron));
+  static_cast<void>(read_into(nothing, defaults.ovn));
+  return nothing.options();
+}
+
+void Settings::note_unread() const {
+  metatap::note_unread(*config, {sections(), all_options()});
 }
 
 bool Settings::port_tag_crosses_a_socket() const {

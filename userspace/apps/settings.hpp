@@ -6,7 +6,9 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
+#include "admin/options.hpp"
 #include "agent/neutron_options.hpp"
 #include "agent/options.hpp"
 #include "agent/ovn_feed.hpp"
@@ -28,6 +30,12 @@ struct Settings {
   /// All options of all stages, whatever runs here: a typing error should not wait for the stage to
   /// be moved.
   static Result<Settings> read(DaemonOptions options);
+
+  /// All options there are, of stages that run here or not.
+  [[nodiscard]] static std::vector<OptionInfo> all_options();
+  /// Writes a line for each option that the files set and nothing here reads. To be called when
+  /// every part has read its options.
+  void note_unread() const;
 
   /// Whether the agent's socket lies between our proxy and our agent.
   [[nodiscard]] bool port_tag_crosses_a_socket() const;
@@ -55,6 +63,7 @@ struct Settings {
   http::OverloadLimits overload;
   PortTagOptions port_tag;
   dataplane::DataPlaneOptions dataplane;
+  admin::MetricsOptions metrics;
 };
 
 }  // namespace metatap::apps

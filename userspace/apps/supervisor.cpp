@@ -18,6 +18,7 @@
 #include "apps/effects.hpp"
 #include "apps/former_worker.hpp"
 #include "apps/listeners.hpp"
+#include "apps/measures.hpp"
 #include "apps/named_sockets.hpp"
 #include "apps/reload.hpp"
 #include "apps/run_directory.hpp"
@@ -32,6 +33,7 @@
 #include "dataplane/own_records.hpp"
 #include "dataplane/router_data_plane.hpp"
 #include "dataplane/tap_data_plane.hpp"
+#include "http/endpoint.hpp"
 #include "inventory/difference.hpp"
 #include "sys/notify.hpp"
 
@@ -81,6 +83,7 @@ struct Supervisor::Impl {
   Watchdog watchdog;
   Listeners listeners;
   const NamedSockets named_sockets;
+  UniqueFd exposed;  ///< [admin] metrics_listen: waits for the next worker as guests' sockets do
   std::shared_ptr<const Inventory> ports = std::make_shared<const Inventory>();
   std::shared_ptr<dataplane::Core> core;
   std::unique_ptr<dataplane::Reconciler> reconciler;
@@ -178,6 +181,7 @@ Status Supervisor::Impl::start_dataplane() {
   if (settings.with_ovn()) {
     show_ovn_agent(registry);
   }
+  show_process(registry, "supervisor");
   return {};
 }
 
@@ -314,6 +318,10 @@ Status Supervisor::Impl::take(Id id, const channel::Frame& frame) {
         return tl::make_unexpected(hello.error());
       }
       workers.at(id)->welcome(core->slots->callers(), deaths);
+      if (exposed) {
+        workers.at(id)->link().send(channel::Expose{http::to_string(*settings.metrics.listen)},
+                                    {exposed.get()});
+      }
       return {};
     }
     case channel::Type::inventory:
@@ -444,6 +452,11 @@ Status Supervisor::Impl::start() {
   }
   if (auto handed = give_belongings(settings, *user); !handed) {
     return handed;
+  }
+  if (auto listening = settings.metrics.open()) {
+    exposed = *std::move(listening);
+  } else {
+    return tl::make_unexpected(std::move(listening.error()));
   }
   if (auto started = start_core(*user); !started) {
     return started;

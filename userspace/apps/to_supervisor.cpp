@@ -35,9 +35,11 @@ channel::View view_of(admin::Registry::View view) {
     case ports:
       return channel::View::ports;
     case problems:
+      return channel::View::problems;
+    case unready:
       break;
   }
-  return channel::View::problems;
+  return channel::View::unready;
 }
 
 /// Has `use` take the message that the frame is said to be.
@@ -135,6 +137,12 @@ Status ToSupervisor::take(channel::Frame frame) {
       return with<channel::NotConnected>(frame, [&](channel::NotConnected refused) {
         answer(refused.question, std::move(refused.why));
       });
+    case channel::Type::expose: {
+      auto message = channel::message_of<channel::Expose>(frame);
+      return message.map([&](channel::Expose& expose) {
+        orders_.expose(std::move(frame.descriptors[0]), std::move(expose.name));
+      });
+    }
     case channel::Type::drain:
       return with<channel::Drain>(frame, [&](const auto& drain) {
         estate_ = {};

@@ -25,10 +25,12 @@ namespace metatap::apps {
 /// listeners that come of it, and asks it what the data plane looks like. Control thread.
 class ToSupervisor {
  public:
-  /// What becomes of the worker is not decided here. Both are called at most once.
+  /// What becomes of the worker is not decided here. Each is called at most once.
   struct Orders {
     /// Until doors close, and for what runs then.
     std::function<void(std::chrono::milliseconds, std::chrono::milliseconds)> drain;
+    /// A socket on which to show metrics, health and the status page, and its name.
+    std::function<void(UniqueFd, std::string)> expose;
     std::function<void(Error)> lost;  ///< nobody is at the other end any more
   };
 

@@ -7,6 +7,7 @@
 #include <map>
 #include <string>
 
+#include "apps/measures.hpp"
 #include "dataplane/old_path.hpp"
 
 namespace metatap::apps {
@@ -45,9 +46,6 @@ Json access_row(const proxy::AccessStatus& status) {
   return row;
 }
 
-/// Connections that a guest opened for others.
-constexpr std::array kForwarded{"steered_forwarded", "forwarded_inside"};
-
 std::uint64_t forwarded_of(const dataplane::SlotStatus& slot) {
   std::uint64_t sum = 0;
   for (const auto* reason : kForwarded) {
@@ -60,23 +58,22 @@ std::uint64_t forwarded_of(const dataplane::SlotStatus& slot) {
 constexpr auto kFirstAdvice =
     "a program that is first should pass on what is not its own (TCX_NEXT, TC_ACT_UNSPEC)";
 
-void count_slots(Metrics& metrics, const std::vector<dataplane::SlotStatus>& slots) {
-  for (const auto& slot : slots) {
-    const Metrics::Labels labels{{"port", slot.port_id}, {"device", slot.device}};
-    metrics.counter("port_packets_total", "Metadata packets of a port", labels,
-                    static_cast<double>(slot.counter.packets));
-    metrics.counter("port_bytes_total", "Bytes of a port's metadata packets", labels,
-                    static_cast<double>(slot.counter.bytes));
-    metrics.counter("port_drops_total", "Metadata packets of a port that were dropped", labels,
-                    static_cast<double>(slot.counter.drops));
-    for (const auto* reason : kForwarded) {
-      if (const auto count = slot.reasons.find(reason); count != slot.reasons.end()) {
-        metrics.counter("port_forwarded_total",
-                        "Connections of a port that were forwarded inside its guest",
-                        {{"port", slot.port_id}, {"device", slot.device}, {"reason", reason}},
-                        static_cast<double>(count->second));
-      }
-    }
+/// Of the ports whose guests used tokens or were refused for the lack of one most often: no more
+/// than a Prometheus bears.
+template <class Ports>
+void count_most_active(Metrics& metrics, const Ports& ports) {
+  std::vector<std::pair<std::uint64_t, const typename Ports::value_type*>> active;
+  for (const auto& port : ports) {
+    std::uint64_t sum = 0;
+    each(port.second.counts, [&](const CounterInfo&, std::uint64_t value) { sum += value; });
+    active.emplace_back(sum, &port);
+  }
+  const auto most = std::min(kBusiestPorts, active.size());
+  std::ranges::partial_sort(active, active.begin() + static_cast<std::ptrdiff_t>(most),
+                            std::ranges::greater(), [](const auto& one) { return one.first; });
+  for (std::size_t i = 0; i < most; ++i) {
+    metrics.all("port_access", active[i].second->second.counts,
+                {{"port", active[i].second->first}});
   }
 }
 
@@ -273,6 +270,9 @@ std::string document_of(const admin::Registry& registry, channel::View view,
     case channel::View::problems:
       json = registry.problems();
       break;
+    case channel::View::unready:
+      json = registry.unready();
+      break;
   }
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
@@ -308,7 +308,7 @@ void show(admin::Registry& registry, const dataplane::TapDataPlane& tap) {
                     {}, static_cast<double>(tap.namespace_health().repairs));
     metrics.gauge("devices_behind_others", "Taps where somebody's program may take packets first",
                   {}, static_cast<double>(tap.disturbed_chains().size()));
-    count_slots(metrics, tap.slots());
+    count_busiest(metrics, tap.slots());
   });
 }
 
@@ -340,7 +340,9 @@ void show(admin::Registry& registry, const dataplane::RouterDataPlane& router) {
                 {"places", places},
                 {"devices", devices}};
   });
-  registry.add_health("routers", [&router] { return router.problem(); });
+  registry.add_health(
+      "routers", [&router] { return router.problem(); },
+      admin::Registry::Guests::served);  // but for those of one namespace
   registry.add_findings([&router] { return router_findings(router); });
   registry.add_metrics([&router](Metrics& metrics) {
     const auto progress = router.progress();
@@ -348,7 +350,7 @@ void show(admin::Registry& registry, const dataplane::RouterDataPlane& router) {
                   static_cast<double>(progress.served));
     metrics.gauge("namespaces_pending", "Namespaces that have not had their turn yet", {},
                   static_cast<double>(progress.pending));
-    count_slots(metrics, router.slots());
+    count_busiest(metrics, router.slots());
   });
 }
 
@@ -402,16 +404,19 @@ void show(admin::Registry& registry, const agent::OvnFeed& ovn) {
     return row;
   });
   registry.add_findings([&ovn] { return ovn_findings(ovn); });
-  registry.add_health("ovn", [&ovn] {
-    const auto health = ovn.health();
-    if (!health.local.connected) {
-      return "the Open vSwitch database is not connected: " + health.local.last_error;
-    }
-    if (!health.southbound.connected) {
-      return "the OVN southbound database is not connected: " + health.southbound.last_error;
-    }
-    return std::string();
-  });
+  registry.add_health(
+      "ovn",
+      [&ovn] {
+        const auto health = ovn.health();
+        if (!health.local.connected) {
+          return "the Open vSwitch database is not connected: " + health.local.last_error;
+        }
+        if (!health.southbound.connected) {
+          return "the OVN southbound database is not connected: " + health.southbound.last_error;
+        }
+        return std::string();
+      },
+      admin::Registry::Guests::served);
 }
 
 void show(admin::Registry& registry, const agent::NeutronDirectory& neutron) {
@@ -428,13 +433,18 @@ void show(admin::Registry& registry, const agent::NeutronDirectory& neutron) {
   registry.add_metrics([&neutron](Metrics& metrics) {
     const auto health = neutron.health();
     metrics.all<NeutronCounts<>>("neutron", health);
+    metrics.gauge("neutron_oldest_answer_seconds", "Age of the oldest answer that is remembered",
+                  {}, static_cast<double>(health.oldest.count()));
     metrics.gauge("neutron_reachable", "0 while Neutron or Keystone cannot be asked", {},
                   health.reachable ? 1 : 0);
   });
-  registry.add_health("neutron", [&neutron] {
-    const auto health = neutron.health();
-    return health.reachable ? std::string() : "Neutron cannot be asked: " + health.last_error;
-  });
+  registry.add_health(
+      "neutron",
+      [&neutron] {
+        const auto health = neutron.health();
+        return health.reachable ? std::string() : "Neutron cannot be asked: " + health.last_error;
+      },
+      admin::Registry::Guests::served);
 }
 
 void show(admin::Registry& registry, const http::Overload& overload) {
@@ -471,11 +481,9 @@ void show(admin::Registry& registry, const proxy::ProxyStage& proxy) {
     }
     return row;
   });
-  registry.add_metrics([&proxy](Metrics& metrics) {
-    for (const auto& [port, status] : proxy.access().all()) {
-      metrics.all("port_access", status.counts, {{"port", port}});
-    }
-  });
+  registry.add_metrics(
+      [&proxy](Metrics& metrics) { count_most_active(metrics, proxy.access().all()); });
+  show_stage(registry, "proxy", [&proxy] { return proxy.measured(); });
   registry.add_status("proxy", [&proxy] {
     const auto counters = proxy.counters();
     Json row;

@@ -13,9 +13,6 @@
 #include <utility>
 #include <vector>
 
-#include "admin/inventory_actions.hpp"
-#include "admin/registry.hpp"
-#include "admin/server.hpp"
 #include "agent/endpoints.hpp"
 #include "agent/inventory_directory.hpp"
 #include "agent/neutron_directory.hpp"
@@ -25,17 +22,17 @@
 #include "api/health_check.hpp"
 #include "api/stage.hpp"
 #include "apps/belongings.hpp"
-#include "apps/config_drive_action.hpp"
 #include "apps/drain.hpp"
 #include "apps/orphan.hpp"
 #include "apps/reload.hpp"
 #include "apps/run_directory.hpp"
 #include "apps/signals.hpp"
 #include "apps/to_supervisor.hpp"
-#include "apps/views.hpp"
 #include "apps/watchdog.hpp"
+#include "apps/worker_impl.hpp"
 #include "base/log.hpp"
 #include "base/log_level.hpp"
+#include "http/meter.hpp"
 #include "http/overload.hpp"
 #include "http/server.hpp"
 #include "http/upstream.hpp"
@@ -57,77 +54,6 @@ constexpr auto kPortsWithin = 5s;   ///< how long the start waits for OVN to nam
 constexpr auto kRefreshEvery = 2s;  ///< files that are only looked at now and then
 
 }  // namespace
-
-/// Members are in the order of their dependence: each may use those above it and is destroyed
-/// before them.
-struct Worker::Impl {
-  Impl(Settings its_settings, std::optional<channel::Socket> its_supervisor)
-      : settings(std::move(its_settings)),
-        options(settings.options),
-        supervisor(std::move(its_supervisor)),
-        supervised(supervisor.has_value()),
-        limit(settings.drain_time),
-        reload(*settings.config),
-        signals(control),
-        refresh(control),
-        watchdog(control),
-        drain(control) {}
-
-  Settings settings;
-  const DaemonOptions& options;
-  std::optional<channel::Socket> supervisor;  ///< until `data_plane` has it
-  const bool supervised;
-  bool stopping = false;
-  bool following = false;  ///< the supervisor has been told of all ports, and hears of changes
-  std::chrono::milliseconds arrival{0}, limit;  ///< of the end
-  Reload reload;
-  RunDirectory run_directory;
-  asio::io_context control{1};
-  Signals signals;
-  asio::steady_timer refresh;
-  Watchdog watchdog;
-  Drain drain;
-  std::unique_ptr<http::Workers> workers;
-  std::unique_ptr<InventoryService> inventory;
-  std::unique_ptr<ToSupervisor> data_plane;  ///< null without one
-  std::optional<Orphan> orphan;              ///< once the supervisor has gone
-
-  std::unique_ptr<api::ApiStage> api;
-  std::unique_ptr<api::HealthCheck> health_check;  ///< in front of it, where it runs alone
-  std::unique_ptr<http::Upstream> to_api;
-  std::unique_ptr<agent::Shield> shield;  ///< before it, with [agent] shield
-  /// Ports as Open vSwitch and OVN tell of them, where `[agent] directory = ovn`; the data plane
-  /// and the agent then follow these and not the inventory's.
-  std::unique_ptr<agent::OvnFeed> ovn;
-  std::unique_ptr<Directory> directory;  ///< one of the next three
-  agent::InventoryDirectory* inventory_directory = nullptr;
-  agent::NeutronDirectory* neutron_directory = nullptr;
-  std::unique_ptr<agent::AgentStage> agent;
-  std::unique_ptr<http::Upstream> to_agent;
-  std::unique_ptr<proxy::ProxyStage> proxy;
-  std::unique_ptr<http::Server> api_server, agent_server;
-  admin::Registry registry;
-  std::unique_ptr<admin::AdminServer> admin;
-
-  Status give_up_rights();
-  Status start();
-  Status start_inventory();
-  Status start_api();
-  void meet_supervisor();
-  Status start_ovn();
-  Status start_directory();
-  Status start_agent();
-  Status start_proxy();
-  void start_following();
-  Status start_admin();
-  void follow_ports(const InventoryChange& change);
-  void follow_inventory();
-  void keep_refreshing();
-  void end(bool again);
-  void serve_on_without(const Error& error);
-  void reload_all();
-  void stop();
-};
 
 Status Worker::Impl::give_up_rights() {
   const auto user = settings.unprivileged_user();
@@ -184,10 +110,11 @@ Status Worker::Impl::start_api() {
     return tl::make_unexpected(std::move(stage.error()));
   }
   api = std::move(*stage);
+  metered_api = std::make_unique<http::Metered>(*api, workers->size());
   if (options.agent) {
     return {};  // joined in memory
   }
-  health_check = std::make_unique<api::HealthCheck>(*api);
+  health_check = std::make_unique<api::HealthCheck>(*metered_api);
   auto limits = http::limits_between_stages();
   limits.connections = settings.api.max_connections;
   api_server = std::make_unique<http::Server>(*workers, *health_check, limits);
@@ -233,16 +160,17 @@ Status Worker::Impl::start_agent() {
   if (auto status = start_directory(); !status) {
     return status;
   }
-  Handler* next = api.get();
+  Handler* next = metered_api.get();
   if (next == nullptr) {
     auto upstream = http::Upstream::create(agent::api_upstream(settings.agent));
     if (!upstream) {
       return tl::make_unexpected(std::move(upstream.error()));
     }
     to_api = std::move(*upstream);
-    next = to_api.get();
+    metered_to_api = std::make_unique<http::Metered>(*to_api, workers->size());
+    next = metered_to_api.get();
     if (settings.agent.shield.enabled) {
-      shield = std::make_unique<agent::Shield>(*to_api, settings.agent.shield);
+      shield = std::make_unique<agent::Shield>(*metered_to_api, settings.agent.shield);
       next = shield.get();
     }
   }
@@ -255,25 +183,27 @@ Status Worker::Impl::start_agent() {
     return tl::make_unexpected(std::move(stage.error()));
   }
   agent = std::move(*stage);
+  metered_agent = std::make_unique<http::Metered>(*agent, workers->size());
   if (options.proxy) {
     return {};
   }
   auto limits = http::limits_between_stages();
   limits.connections = settings.agent.max_connections;
-  agent_server = std::make_unique<http::Server>(*workers, *agent, limits);
+  agent_server = std::make_unique<http::Server>(*workers, *metered_agent, limits);
   drain.add(*agent_server);
   return agent_server->listen(agent::proxy_socket(settings.agent));
 }
 
 Status Worker::Impl::start_proxy() {
-  Handler* next = agent.get();
+  Handler* next = metered_agent.get();
   if (next == nullptr) {
     auto upstream = http::Upstream::create(settings.proxy.upstream());
     if (!upstream) {
       return tl::make_unexpected(std::move(upstream.error()));
     }
     to_agent = std::move(*upstream);
-    next = to_agent.get();
+    metered_to_agent = std::make_unique<http::Metered>(*to_agent, workers->size());
+    next = metered_to_agent.get();
   }
   auto key = settings.port_tag_key();
   if (!key) {
@@ -281,6 +211,7 @@ Status Worker::Impl::start_proxy() {
   }
   proxy = std::make_unique<proxy::ProxyStage>(*workers, *next, settings.proxy, std::move(*key));
   proxy->access().follow(ovn ? ovn->inventory() : inventory->current());
+  proxy->name_instances([this](std::string_view port) { return instance_of(port); });
   drain.add(*proxy);
   return {};
 }
@@ -293,6 +224,9 @@ void Worker::Impl::meet_supervisor() {
             arrival = its_arrival;
             limit = its_limit;
             end(stopping);
+          },
+          [this](UniqueFd listening, std::string name) {
+            expose(std::move(listening), std::move(name));
           },
           [this](const Error& error) { serve_on_without(error); }});
   const auto ask = [this](std::string path) { return data_plane->connect(std::move(path)); };
@@ -309,58 +243,6 @@ void Worker::Impl::start_following() {
   if (ovn) {  // after the directory, which has subscribed as it was made
     ovn->subscribe([this](const InventoryChange& change) { follow_ports(change); });
   }
-}
-
-Status Worker::Impl::start_admin() {
-  admin::register_inventory(
-      registry, *inventory,
-      [this]() -> asio::awaitable<std::vector<std::string>> {
-        if (data_plane) {
-          co_return co_await data_plane->settled();
-        }
-        co_return std::vector<std::string>();
-      },
-      [this] { return ovn ? ovn->inventory() : inventory->current(); });
-  admin::register_config(registry, *settings.config);
-  show(registry, *workers->overload());
-  if (data_plane) {
-    show(registry, *data_plane);
-  }
-  if (proxy) {
-    show(registry, *proxy);
-  }
-  if (ovn) {
-    show(registry, *ovn);
-  }
-  if (neutron_directory != nullptr) {
-    show(registry, *neutron_directory);
-  }
-  if (agent) {
-    show(registry, *agent);
-  }
-  if (to_agent) {
-    show(registry, *to_agent, "agent");
-  }
-  if (agent_server) {
-    show(registry, *agent_server, "agent");
-  }
-  if (to_api) {
-    show(registry, *to_api, "api");
-    if (shield) {
-      show(registry, *shield);
-    }
-  }
-  if (api_server) {
-    show(registry, *api_server, "api");
-  }
-  if (api) {
-    show(registry, *api);
-    register_config_drive(registry, *api, *inventory);
-  }
-  admin = std::make_unique<admin::AdminServer>(
-      *workers, control.get_executor(), registry,
-      admin::AdminOptions{.socket = (settings.run_path / "admin.sock").string()});
-  return admin->start();
 }
 
 void Worker::Impl::follow_ports(const InventoryChange& change) {
@@ -415,9 +297,11 @@ Status Worker::Impl::start() {
   if (data_plane) {
     start_following();
   }
-  settings.config->note_unread();
-  if (auto status = start_admin(); !status) {
-    return status;
+  settings.note_unread();
+  for (const auto part : {&Impl::start_admin, &Impl::start_metrics}) {
+    if (auto status = (this->*part)(); !status) {
+      return status;
+    }
   }
   if (ovn && options.agent) {
     ovn->report();
@@ -471,6 +355,7 @@ void Worker::Impl::serve_on_without(const Error& error) {
     end(false);
     return;
   }
+  metrics.reset();  // the next supervisor opens a socket of its own there
   log::warn("{}: serving on for {} s at most, until another supervisor comes", error.message,
             settings.hand_over_time.count());
   for (const int number : {SIGINT, SIGTERM}) {
@@ -503,6 +388,9 @@ void Worker::Impl::reload_all() {
 
 /// From the guests' side inwards: nothing new comes in, what is under way finishes.
 void Worker::Impl::stop() {
+  if (metrics) {  // who scrapes comes again
+    metrics->stop();
+  }
   // A start that failed has let nobody in.
   const auto cut_off = stopping ? drain.run(arrival, limit) : drain.run({}, {});
   if (cut_off != 0) {

@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/config.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <boost/algorithm/string/case_conv.hpp>
-#include <boost/algorithm/string/predicate.hpp>
 #include <charconv>
 #include <fstream>
 #include <mutex>
-#include <regex>
 #include <set>
 #include <sstream>
 
 #include "base/log.hpp"
+#include "base/masked.hpp"
 #include "base/text.hpp"
 
 namespace metatap {
@@ -20,7 +21,7 @@ namespace metatap {
 /// Keys are "group.name", both as key() and option_key() spell them.
 struct Config::Reads {
   std::mutex mutex;
-  std::set<std::string, std::less<>> asked, noted;
+  std::set<std::string, std::less<>> asked, noted;  // noted: older names that the log has
   std::map<std::string, std::string, std::less<>> fallbacks;
   std::vector<OptionInfo> declared;
 };
@@ -77,25 +78,6 @@ std::string full_key(std::string_view group, std::string_view name) {
 std::string display(std::string_view group) {
   const auto key = group_key(group);
   return key == "default" ? "DEFAULT" : key;
-}
-
-bool is_secret(std::string_view name) {
-  constexpr std::array<std::string_view, 7> kWords{
-      "password", "passwd", "secret", "passphrase", "token", "encryption_key", "tag_key"};
-  return std::ranges::any_of(
-      kWords, [&](std::string_view word) { return boost::algorithm::icontains(name, word); });
-}
-
-/// The value as it may be shown: secrets as a whole, credentials inside a URL or a libpq string.
-std::string masked(std::string_view name, const std::string& value) {
-  if (is_secret(name)) {
-    return value.empty() ? value : "***";
-  }
-  static const std::regex url_password(R"((://[^:/@\s]*):[^@\s]*@)");
-  static const std::regex keyword_password(R"((password\s*=\s*)('[^']*'|[^\s&]+))",
-                                           std::regex::icase);
-  return std::regex_replace(std::regex_replace(value, url_password, "$1:***@"), keyword_password,
-                            "$1***");
 }
 
 std::vector<std::string> split_list(std::string_view text) {
@@ -423,8 +405,9 @@ Result<std::optional<std::string>> Config::text(std::string_view group,
   return value_of(group, name);
 }
 
-Result<long> Config::integer(std::string_view group, std::string_view name, long fallback, long min,
-                             long max) const {
+template <class Number>
+Result<Number> Config::numeric(std::string_view group, std::string_view name, Number fallback,
+                               long min, long max, std::string_view kind) const {
   auto value = value_of(group, name);
   if (!value) {
     return tl::make_unexpected(std::move(value.error()));
@@ -433,13 +416,23 @@ Result<long> Config::integer(std::string_view group, std::string_view name, long
   if (text.empty()) {
     return fallback;
   }
-  long number = 0;
+  Number number{};
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc() || end != text.data() + text.size() || number < min || number > max) {
-    return bad(group, name, text,
-               "an integer from " + std::to_string(min) + " to " + std::to_string(max));
+  const bool within = number >= static_cast<Number>(min) && number <= static_cast<Number>(max);
+  if (error != std::errc() || end != text.data() + text.size() || !within) {
+    return bad(group, name, text, fmt::format("{} from {} to {}", kind, min, max));
   }
   return number;
+}
+
+Result<long> Config::integer(std::string_view group, std::string_view name, long fallback, long min,
+                             long max) const {
+  return numeric(group, name, fallback, min, max, "an integer");
+}
+
+Result<double> Config::number(std::string_view group, std::string_view name, double fallback,
+                              long min, long max) const {
+  return numeric(group, name, fallback, min, max, "a number");
 }
 
 Result<bool> Config::boolean(std::string_view group, std::string_view name, bool fallback) const {
@@ -515,6 +508,12 @@ std::optional<std::string> Config::where(std::string_view group, std::string_vie
 
 void Config::declare(OptionInfo option) const {
   const auto key = full_key(option.group, option.name);
+  for (const auto& older : kOlderNames) {
+    if (full_key(older.group, older.name) == key) {
+      option.older.push_back("[" + display(older.older_group) + "] " +
+                             std::string(older.older_name));
+    }
+  }
   const std::scoped_lock lock(reads_->mutex);
   if (std::ranges::none_of(reads_->declared, [&](const OptionInfo& known) {
         return full_key(known.group, known.name) == key;
@@ -565,6 +564,18 @@ std::vector<Config::Setting> Config::settings() const {
   return all;
 }
 
+std::vector<Config::Setting> Config::in_effect() const {
+  std::vector<Setting> all;
+  for (const auto& option : options()) {
+    const auto* values = find(option.group, option.name);
+    const auto& raw = values != nullptr ? values->back().raw : option.fallback;
+    all.push_back({option.group, option.name,
+                   masked(option.name, substitute(raw, group_key(option.group), 0).value_or(raw)),
+                   where(option.group, option.name).value_or("")});
+  }
+  return all;
+}
+
 std::vector<Config::Setting> Config::unread() const {
   auto all = settings();
   const std::scoped_lock lock(reads_->mutex);
@@ -572,16 +583,6 @@ std::vector<Config::Setting> Config::unread() const {
     return reads_->asked.contains(full_key(setting.group, setting.name));
   });
   return all;
-}
-
-void Config::note_unread() const {
-  for (const auto& setting : unread()) {
-    const std::scoped_lock lock(reads_->mutex);
-    if (reads_->noted.insert(full_key(setting.group, setting.name)).second) {
-      log::info("config {}: [{}] {} is not an option of the parts that run here", setting.where,
-                setting.group, setting.name);
-    }
-  }
 }
 
 }  // namespace metatap

@@ -41,6 +41,9 @@ class Config {
                                                         std::string_view name) const;
   [[nodiscard]] Result<long> integer(std::string_view group, std::string_view name, long fallback,
                                      long min, long max) const;
+  /// With or without a fraction.
+  [[nodiscard]] Result<double> number(std::string_view group, std::string_view name,
+                                      double fallback, long min, long max) const;
   [[nodiscard]] Result<bool> boolean(std::string_view group, std::string_view name,
                                      bool fallback) const;
   /// Comma-separated, items trimmed, empty items dropped.
@@ -57,11 +60,14 @@ class Config {
   [[nodiscard]] std::optional<std::string> where(std::string_view group,
                                                  std::string_view name) const;
 
-  /// All that was set, for `metatap config show`; values of secret options are masked.
+  /// All that was set; values of secret options are masked.
   struct Setting {
     std::string group, name, value, where;
   };
   [[nodiscard]] std::vector<Setting> settings() const;
+  /// All options that were declared, each with the value that it has; `where` is empty for a
+  /// default. Values of secret options are masked.
+  [[nodiscard]] std::vector<Setting> in_effect() const;
 
   /// The options whose value is another one than in `before`, as "[group] name", never with the
   /// value. One that nobody declared takes a restart.
@@ -79,8 +85,6 @@ class Config {
 
   /// What was set but no getter ever asked for: another program's option, or a misspelt one.
   [[nodiscard]] std::vector<Setting> unread() const;
-  /// Logs each of unread() once. To be called when every part has read its options.
-  void note_unread() const;
 
  private:
   struct Value {
@@ -97,6 +101,10 @@ class Config {
                                                int depth) const;
   [[nodiscard]] Result<std::optional<std::string>> named(std::string_view name,
                                                          const std::string& group, int depth) const;
+  template <class Number>
+  [[nodiscard]] Result<Number> numeric(std::string_view group, std::string_view name,
+                                       Number fallback, long min, long max,
+                                       std::string_view kind) const;
   [[nodiscard]] tl::unexpected<Error> bad(std::string_view group, std::string_view name,
                                           std::string_view value, std::string_view expected) const;
   Status read(std::string_view content, const std::string& file);

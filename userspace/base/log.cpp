@@ -4,21 +4,56 @@
 #include <fmt/format.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <atomic>
+#include <cstdlib>
+#include <memory>
 
 #include "base/log_level.hpp"
 
 namespace metatap::log {
 namespace {
 
+/// Whether standard error is the journal's, which then has time and priority of each line by
+/// itself: what systemd says in the environment is compared with what is open (systemd.exec(5)).
+bool is_journal() {
+  const char* const said = ::getenv("JOURNAL_STREAM");
+  struct stat is{};
+  return said != nullptr && ::fstat(STDERR_FILENO, &is) == 0 &&
+         said == fmt::format("{}:{}", is.st_dev, is.st_ino);
+}
+
+struct Output {
+  const bool journal = is_journal();
+  const std::shared_ptr<spdlog::logger> lines = spdlog::stderr_logger_mt("metatap");
+
+  Output() { lines->set_pattern(journal ? "%v" : "%Y-%m-%d %H:%M:%S.%e %L %v"); }
+};
+
+const Output& output() {
+  static const Output made;
+  return made;
+}
+
 spdlog::logger& logger() {
-  static const auto made = [] {
-    auto to_stderr = spdlog::stderr_logger_mt("metatap");
-    to_stderr->set_pattern("%Y-%m-%d %H:%M:%S.%e %L %v");
-    return to_stderr;
-  }();
-  return *made;
+  return *output().lines;
+}
+
+/// sd-daemon(3): in front of a line, its priority.
+const char* prefix(Level level) {
+  switch (level) {
+    case Level::debug:
+      return "<7>";
+    case Level::info:
+      return "<6>";
+    case Level::warning:
+      return "<4>";
+    case Level::error:
+      break;
+  }
+  return "<3>";
 }
 
 std::atomic chosen = spdlog::level::info;
@@ -63,7 +98,11 @@ bool wanted(Level level) {
 
 void write(Level level, fmt::string_view format, fmt::format_args arguments) {
   if (wanted(level)) {
-    logger().log(severity(level), fmt::vformat(format, arguments));
+    auto line = fmt::vformat(format, arguments);
+    if (output().journal) {
+      line.insert(0, prefix(level));
+    }
+    logger().log(severity(level), line);
   }
 }
 

@@ -26,6 +26,7 @@ enum class OptionType : std::uint8_t {
   secret,  ///< text that is shown to nobody
   boolean,
   integer,
+  number,  ///< may have a fraction
   list,    ///< separated by commas
   choice,  ///< one of `choices`
 };
@@ -37,10 +38,21 @@ struct OptionInfo {
   OptionType type = OptionType::text;
   std::string fallback;  ///< as it would be written in a file; empty: nothing, or not to be told
   std::string unit;
-  long min = 0, max = 0;             ///< of an integer
+  long min = 0, max = 0;             ///< of an integer or number
   std::vector<std::string> choices;  ///< of a choice
   std::string help;
   Takes takes = Takes::restart;
+  std::vector<std::string>
+      older{};  ///< names under which it is found, too: "[DEFAULT] sql_connection"
+};
+
+/// A group of options in the file.
+struct OptionSection {
+  std::string_view name;
+  /// Nobody else has one of that name: what is in it is ours, or a mistake. The others are
+  /// Neutron's and Nova's too, whose files are read as they are.
+  bool ours = false;
+  std::string_view about;
 };
 
 }  // namespace metatap

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/option_reader.hpp"
 
+#include <fmt/format.h>
+
 #include <iterator>
 #include <sstream>
 
@@ -116,6 +118,15 @@ long OptionReader::number(const Option& option, long fallback, long min, long ma
   info.max = max;
   config_.declare(std::move(info));
   take(config_.integer(option.group, option.name, fallback, min, max), fallback);
+  return fallback;
+}
+
+double OptionReader::decimal(const Option& option, double fallback, long min, long max) {
+  auto info = info_of(option, OptionType::number, fmt::format("{}", fallback));
+  info.min = min;
+  info.max = max;
+  config_.declare(std::move(info));
+  take(config_.number(option.group, option.name, fallback, min, max), fallback);
   return fallback;
 }
 

@@ -54,6 +54,15 @@ class OptionReader {
     option.unit = "seconds";
     duration<std::chrono::seconds>(option, into, min, max);
   }
+  /// In seconds of which there may be a part, as where the option is keystoneauth's.
+  template <class Rep, class Period>
+  void decimal_seconds(Option option, std::chrono::duration<Rep, Period>& into, long min,
+                       long max) {
+    option.unit = "seconds";
+    using Seconds = std::chrono::duration<double>;
+    into = std::chrono::round<std::chrono::duration<Rep, Period>>(
+        Seconds(decimal(option, Seconds(into).count(), min, max)));
+  }
   template <class Rep, class Period>
   void milliseconds(Option option, std::chrono::duration<Rep, Period>& into, long min, long max) {
     option.unit = "milliseconds";
@@ -91,6 +100,7 @@ class OptionReader {
     into = Unit(number(option, std::chrono::duration_cast<Unit>(into).count(), min, max));
   }
   long number(const Option& option, long fallback, long min, long max);
+  double decimal(const Option& option, double fallback, long min, long max);
   void declare(const Option& option, OptionType type, std::string fallback) const;
 
   template <class T>

@@ -81,7 +81,7 @@ static void fields(auto& archive, Is<AddressTable> auto& table) {
 namespace channel {
 
 static constexpr View last_of(View) {
-  return View::problems;
+  return View::unready;
 }
 
 static void fields(auto& archive, Is<Hello> auto& hello) {
@@ -135,6 +135,9 @@ static void fields(auto& archive, Is<Drain> auto& drain) {
 }
 static void fields(auto& archive, Is<Succeed> auto& succeed) {
   archive(succeed.abi);
+}
+static void fields(auto& archive, Is<Expose> auto& expose) {
+  archive(expose.name);
 }
 
 namespace {
@@ -267,6 +270,7 @@ METATAP_MESSAGE(Settled);
 METATAP_MESSAGE(Seen);
 METATAP_MESSAGE(Drain);
 METATAP_MESSAGE(Succeed);
+METATAP_MESSAGE(Expose);
 #undef METATAP_MESSAGE
 
 Status check(const InventoryNews& news) {

@@ -33,7 +33,8 @@ enum class Type : std::uint16_t {
   drain,
   succeed,
   connected,
-  not_connected
+  not_connected,
+  expose
 };
 
 // ---- from the worker ----
@@ -74,7 +75,7 @@ struct Settle {
   std::uint64_t question = 0;
 };
 
-enum class View : std::uint8_t { status, metrics, findings, ports, problems };
+enum class View : std::uint8_t { status, metrics, findings, ports, problems, unready };
 
 /// What does the data plane look like?
 struct Look {
@@ -178,6 +179,13 @@ struct Drain {
 struct Succeed {
   static constexpr Type kType = Type::succeed;
   std::uint32_t abi = 0;  ///< version of the maps' layout (MT_ABI_VERSION)
+};
+
+/// With the listening socket at which metrics, health and the status page are for whoever connects.
+struct Expose {
+  static constexpr Type kType = Type::expose;
+  static constexpr std::size_t kDescriptors = 1;
+  std::string name;
 };
 
 /// So many descriptors come with a message of that kind.

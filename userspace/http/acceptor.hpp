@@ -3,6 +3,7 @@
 
 #include <sys/socket.h>
 
+#include <chrono>
 #include <memory>
 
 #include "metatap/exchange.hpp"
@@ -17,10 +18,13 @@ class ClientHandler : public Handler {
   [[nodiscard]] virtual bool permitted() { return true; }
   /// Of whom the requests are said to come.
   [[nodiscard]] virtual const Peer& peer() const = 0;
-  /// After each response, also those the server makes itself (then `request` is null).
-  virtual void responded(const Request* request, const Response& response) {
+  /// After each response, also those the server makes itself (then `request` is null). `read`: how
+  /// long the request took to arrive, from its first bytes.
+  virtual void responded(const Request* request, const Response& response,
+                         std::chrono::milliseconds read) {
     static_cast<void>(request);
     static_cast<void>(response);
+    static_cast<void>(read);
   }
 };
 

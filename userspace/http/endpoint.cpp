@@ -86,6 +86,10 @@ Status check_unused(const TcpEndpoint& endpoint) {
   return bind_tcp(endpoint, Sharing::no).map([](const UniqueFd&) {});
 }
 
+Status check_local(const TcpEndpoint& endpoint) {
+  return bind_tcp({endpoint.host, 0}, Sharing::no).map([](const UniqueFd&) {});
+}
+
 Result<UniqueFd> listen_tcp(const TcpEndpoint& endpoint, int backlog) {
   auto fd = bind_tcp(endpoint, Sharing::yes);
   if (!fd) {

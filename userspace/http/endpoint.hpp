@@ -43,6 +43,9 @@ void tune_listener(int fd);
 /// the kernel would let us share its connections.)
 [[nodiscard]] Status check_unused(const TcpEndpoint& endpoint);
 
+/// Whether this host has the address, whoever listens at the port.
+[[nodiscard]] Status check_local(const TcpEndpoint& endpoint);
+
 /// Bound, listening, non-blocking, tuned, SO_REUSEPORT set, so that each worker can have
 /// a listener of its own. IPv6 addresses listen for IPv6 only, but "::" takes both.
 [[nodiscard]] Result<UniqueFd> listen_tcp(const TcpEndpoint& endpoint, int backlog = 4096);

@@ -35,6 +35,15 @@ std::string address_of(const sockaddr_storage& peer) {
              : "";
 }
 
+/// Who connected to a UNIX socket, as the kernel says: "uid 0, pid 77".
+std::string process_at(int fd) {
+  ucred who{};
+  socklen_t size = sizeof who;
+  return ::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &size) == 0
+             ? "uid " + std::to_string(who.uid) + ", pid " + std::to_string(who.pid)
+             : "an unknown process";
+}
+
 /// A client of whom nothing is known but where it comes from.
 class AnyClient final : public ClientHandler {
  public:
@@ -70,14 +79,19 @@ class OneTooMany final : public TurnedAway {
 class AnyAcceptor final : public Acceptor {
  public:
   /// One place in sixteen is for those who are told that they have too many.
-  AnyAcceptor(Handler& handler, std::size_t most)
+  AnyAcceptor(Handler& handler, const Limits& limits)
       : handler_(handler),
-        clients_(std::make_shared<FairRoom>(most - most / 16)),
-        turned_away_(std::make_shared<FairRoom>(std::max<std::size_t>(most / 16, 1))) {}
+        for_operator_(limits.for_operator),
+        clients_(std::make_shared<FairRoom>(limits.connections - limits.connections / 16)),
+        turned_away_(
+            std::make_shared<FairRoom>(std::max<std::size_t>(limits.connections / 16, 1))) {}
 
-  [[nodiscard]] std::unique_ptr<ClientHandler> accept(int, const sockaddr_storage& peer,
+  [[nodiscard]] std::unique_ptr<ClientHandler> accept(int fd, const sockaddr_storage& peer,
                                                       unsigned) override {
     auto address = address_of(peer);
+    if (for_operator_ && peer.ss_family == AF_UNIX) {
+      return std::make_unique<AnyClient>(handler_, process_at(fd), FairRoom::Place());
+    }
     FairRoom::Place place;
     if (!address.empty()) {  // a UNIX socket's peers are all alike
       place = clients_->enter(address);
@@ -91,6 +105,7 @@ class AnyAcceptor final : public Acceptor {
 
  private:
   Handler& handler_;
+  const bool for_operator_;
   const std::shared_ptr<FairRoom> clients_, turned_away_;
 };
 
@@ -105,7 +120,6 @@ Server::~Server() {
 
 Status Server::listen(const Endpoint& endpoint) {
   const std::string name = to_string(endpoint);
-  const auto acceptor = std::make_shared<AnyAcceptor>(handler_, sockets_.limits().connections);
   if (const auto* local = std::get_if<UnixEndpoint>(&endpoint)) {
     auto fd = listen_unix(*local);
     if (!fd) {
@@ -114,19 +128,13 @@ Status Server::listen(const Endpoint& endpoint) {
     struct stat file{};
     ::stat(local->path.c_str(), &file);
     socket_files_.push_back({local->path, file.st_ino});
-    for (unsigned i = 0; i < workers_.size(); ++i) {
-      const int copy = ::fcntl(fd->get(), F_DUPFD_CLOEXEC, 0);
-      if (copy < 0) {
-        return fail_errno(errno, "listen on " + name);
-      }
-      sockets_.open(i, UniqueFd(copy), name, acceptor);
-    }
-    return {};
+    return listen(*fd, name);
   }
   TcpEndpoint tcp = std::get<TcpEndpoint>(endpoint);
   if (auto unused = check_unused(tcp); !unused) {
     return unused;
   }
+  const auto acceptor = make_acceptor();
   for (unsigned i = 0; i < workers_.size(); ++i) {
     auto fd = listen_tcp(tcp);
     if (!fd) {
@@ -139,6 +147,22 @@ Status Server::listen(const Endpoint& endpoint) {
     port_ = tcp.port;
   }
   return {};
+}
+
+Status Server::listen(const UniqueFd& listening, const std::string& name) {
+  const auto acceptor = make_acceptor();
+  for (unsigned i = 0; i < workers_.size(); ++i) {
+    UniqueFd copy(::fcntl(listening.get(), F_DUPFD_CLOEXEC, 0));
+    if (!copy) {
+      return fail_errno(errno, "listen on " + name);
+    }
+    sockets_.open(i, std::move(copy), name, acceptor);
+  }
+  return {};
+}
+
+std::shared_ptr<Acceptor> Server::make_acceptor() {
+  return std::make_shared<AnyAcceptor>(handler_, sockets_.limits());
 }
 
 void Server::stop(std::chrono::milliseconds drain) {

@@ -26,6 +26,8 @@ class Server {
   /// TCP: one SO_REUSEPORT listener per worker. UNIX: one listening socket that all workers accept
   /// from.
   [[nodiscard]] Status listen(const Endpoint& endpoint);
+  /// On a socket that listens already.
+  [[nodiscard]] Status listen(const UniqueFd& listening, const std::string& name);
   /// The port of the first TCP listener, for endpoints that asked for port 0.
   [[nodiscard]] std::uint16_t port() const { return port_; }
 
@@ -36,6 +38,7 @@ class Server {
   [[nodiscard]] ServerCounts<> counters() const { return sockets_.counters(); }
 
  private:
+  [[nodiscard]] std::shared_ptr<Acceptor> make_acceptor();
   Workers& workers_;
   Handler& handler_;
   SocketServer sockets_;

@@ -209,6 +209,7 @@ bool Session::begin_answer() {
     return false;
   }
   ++shard_->count.requests;
+  note_read();
   request_ = scratch_->reader.request(handler_->peer());
   phase_ = Phase::handling;
   never_expire();
@@ -222,6 +223,12 @@ bool Session::begin_answer() {
     counted_ = true;
   }
   return true;
+}
+
+/// What came in one piece took no time.
+void Session::note_read() {
+  read_for_ = std::chrono::milliseconds(began_ == 0 ? 0 : Deadlines::now() - began_);
+  began_ = 0;
 }
 
 void Session::end_flight() {
@@ -250,6 +257,7 @@ void Session::Asking::answered(Response response) noexcept {
 
 void Session::refuse() {
   expired_ = false;
+  note_read();
   if (state_ != State::failed) {
     response_ = plain_response(408);
   } else if (const auto status = scratch_->reader.status(); status == 503) {
@@ -325,7 +333,7 @@ Session::Step Session::send() {
 
 void Session::finish_response() {
   const bool whole = state_ == State::complete;
-  handler_->responded(whole ? &request_ : nullptr, *response_);
+  handler_->responded(whole ? &request_ : nullptr, *response_, read_for_);
   response_.reset();
   end_flight();
   RequestReader& reader = scratch_->reader;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <boost/intrusive/list.hpp>
+#include <chrono>
 #include <coroutine>
 #include <cstddef>
 #include <cstdint>
@@ -125,6 +126,7 @@ class Session final : public SessionHook, Deadlines::Entry {
   bool begin_answer();
   /// A request that is none, or not whole in time.
   void refuse();
+  void note_read();
   void end_flight();
   // Write.
   void begin_output();
@@ -156,8 +158,9 @@ class Session final : public SessionHook, Deadlines::Entry {
   std::optional<Response> response_;
   OutputCursor output_;
   std::size_t discarded_ = 0;
-  std::int64_t began_ = 0;  // to read a request; as Deadlines::now() counts
-  int batch_ = 0;           // requests answered since we last waited
+  std::int64_t began_ = 0;  // to read a request; as Deadlines::now() counts; 0: not yet
+  std::chrono::milliseconds read_for_{0};
+  int batch_ = 0;  // requests answered since we last waited
   State state_ = State::need_more;
   Phase phase_ = Phase::reading;
   bool closed_ = false, expired_ = false;

@@ -10,6 +10,11 @@
 #include <string>
 
 namespace metatap::http {
+namespace {
+
+thread_local unsigned this_worker = 0;
+
+}  // namespace
 
 Workers::Workers(unsigned count, const OverloadLimits& limits)
     : overload_(std::make_shared<Overload>(limits)) {
@@ -33,7 +38,10 @@ void Workers::start() {
     }
     loop.context.restart();
     loop.work.emplace(loop.context.get_executor());
-    loop.thread = std::thread([&loop] { loop.context.run(); });
+    loop.thread = std::thread([&loop, i] {
+      this_worker = static_cast<unsigned>(i);
+      loop.context.run();
+    });
     pthread_setname_np(loop.thread.native_handle(), ("worker-" + std::to_string(i)).c_str());
   }
 }
@@ -51,6 +59,10 @@ void Workers::join() {
       loop->thread.join();
     }
   }
+}
+
+unsigned Workers::here() {
+  return this_worker;
 }
 
 void Workers::run_on(unsigned index, const std::function<void()>& task) {

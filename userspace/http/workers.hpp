@@ -28,6 +28,9 @@ class Workers {
   void stop();
   void join();
 
+  /// Which worker the calling thread is; 0 where it is none.
+  [[nodiscard]] static unsigned here();
+
   [[nodiscard]] const std::shared_ptr<Overload>& overload() const { return overload_; }
   [[nodiscard]] unsigned size() const { return static_cast<unsigned>(loops_.size()); }
   [[nodiscard]] boost::asio::io_context& at(unsigned index) {

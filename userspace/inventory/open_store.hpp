@@ -18,4 +18,9 @@ Result<std::unique_ptr<Store>> open_store(std::string_view database,
                                           const std::filesystem::path& state_path,
                                           std::chrono::milliseconds limit);
 
+/// What open_store() and the first use of the store would refuse: another program's database, a
+/// newer schema. Makes nothing. ErrorCode::unavailable: the server cannot be asked now.
+[[nodiscard]] Status check_store(std::string_view database, const std::filesystem::path& state_path,
+                                 std::chrono::milliseconds limit);
+
 }  // namespace metatap

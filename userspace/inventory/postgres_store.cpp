@@ -50,6 +50,7 @@ constexpr std::array kMigrations{
          UNIQUE (space, uuid));)",
     "ALTER TABLE metatap_object ADD COLUMN place bigint;",
 };
+constexpr int kNewest = static_cast<int>(kMigrations.size());
 
 /// Tables and the like that neither PostgreSQL nor one of its extensions has made; ours begin
 /// alike.
@@ -155,6 +156,18 @@ class PostgresStore::Impl {
     }
   }
 
+  /// Whether the database is one for us; makes nothing in it.
+  Status check() {
+    try {
+      connection_ = connect();
+      const AnswerLimit::Call call(limit_, connection_->sock());
+      pqxx::work work(*connection_);
+      return schema(work).map([](int) {});
+    } catch (const pqxx::failure& error) {
+      return fail(ErrorCode::unavailable, where_ + ": " + first_line(error.what()));
+    }
+  }
+
   /// What a new connection needs; the first one makes the tables.
   Status prepare(pqxx::connection& connection) {
     if (!migrated_) {
@@ -177,7 +190,20 @@ class PostgresStore::Impl {
   Status migrate(pqxx::connection& connection) {
     pqxx::work work(connection);
     work.exec(fmt::format("SELECT pg_advisory_xact_lock({})", kMigrationLock));
-    const int newest = static_cast<int>(kMigrations.size());
+    auto version = schema(work);
+    if (!version) {
+      return tl::make_unexpected(std::move(version.error()));
+    }
+    for (; *version < kNewest; ++*version) {
+      work.exec(kMigrations.at(static_cast<std::size_t>(*version)));
+      work.exec(fmt::format("UPDATE metatap_state SET schema = {}", *version + 1));
+    }
+    work.commit();
+    return {};
+  }
+
+  /// Of our tables; 0: there are none yet, and nobody else's.
+  Result<int> schema(pqxx::work& work) {
     int version = 0;
     if (!work.exec("SELECT to_regclass('metatap_state')")[0][0].is_null()) {
       version = work.exec("SELECT schema FROM metatap_state")[0][0].as<int>();
@@ -187,18 +213,13 @@ class PostgresStore::Impl {
                               "database of its own",
                               where_, foreign[0][0].as<std::string>()));
     }
-    if (version > newest) {
+    if (version > kNewest) {
       return fail(ErrorCode::unsupported,
                   fmt::format("{}: its schema {} is newer than this program's {}; it was left as "
                               "it is. Use the newer metatapd, or another database",
-                              where_, version, newest));
+                              where_, version, kNewest));
     }
-    for (; version < newest; ++version) {
-      work.exec(kMigrations.at(static_cast<std::size_t>(version)));
-      work.exec(fmt::format("UPDATE metatap_state SET schema = {}", version + 1));
-    }
-    work.commit();
-    return {};
+    return version;
   }
 
   Status load() {
@@ -449,6 +470,12 @@ Result<std::unique_ptr<Store>> PostgresStore::open(std::string_view url,
   }
   return std::unique_ptr<Store>(
       new PostgresStore(std::make_unique<Impl>(*std::move(address), limit)));
+}
+
+Status PostgresStore::check(std::string_view url, std::chrono::milliseconds limit) {
+  auto address = PostgresAddress::of(url, limit);
+  return address ? Impl(*std::move(address), limit).check()
+                 : tl::make_unexpected(std::move(address.error()));
 }
 
 Result<std::shared_ptr<const Inventory>> PostgresStore::load() {

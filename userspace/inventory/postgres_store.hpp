@@ -22,6 +22,9 @@ class PostgresStore final : public Store {
   /// schema (ErrorCode::unsupported) and a database that holds another program's tables and none
   /// of ours (ErrorCode::invalid). `limit`: how long the server may take for one answer.
   static Result<std::unique_ptr<Store>> open(std::string_view url, std::chrono::milliseconds limit);
+  /// What the first call would refuse, without making anything. ErrorCode::unavailable: the server
+  /// does not answer.
+  [[nodiscard]] static Status check(std::string_view url, std::chrono::milliseconds limit);
 
   ~PostgresStore() override;
   Result<std::shared_ptr<const Inventory>> load() override;

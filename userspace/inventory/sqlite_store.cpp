@@ -121,6 +121,10 @@ Result<std::unique_ptr<Store>> SqliteStore::open(const std::filesystem::path& pa
   return std::unique_ptr<Store>(new SqliteStore(std::make_unique<Impl>(*std::move(tables))));
 }
 
+Status SqliteStore::check(const std::filesystem::path& path) {
+  return SqliteTables::check(path);
+}
+
 Result<std::shared_ptr<const Inventory>> SqliteStore::load() {
   try {
     if (auto status = impl_->read(); !status) {

@@ -15,6 +15,8 @@ class SqliteStore final : public Store {
  public:
   /// Makes the file (0600) and its directory if they are not there.
   static Result<std::unique_ptr<Store>> open(const std::filesystem::path& path);
+  /// What open() would refuse, without making or touching anything.
+  [[nodiscard]] static Status check(const std::filesystem::path& path);
 
   ~SqliteStore() override;
   Result<std::shared_ptr<const Inventory>> load() override;

@@ -7,7 +7,9 @@
 
 #include <array>
 #include <chrono>
+#include <fstream>
 #include <optional>
+#include <string_view>
 #include <thread>
 #include <utility>
 
@@ -44,6 +46,22 @@ constexpr std::array kMigrations{
        ALTER TABLE state ADD COLUMN source TEXT NOT NULL DEFAULT '';
        ALTER TABLE state ADD COLUMN as_of INTEGER NOT NULL DEFAULT 0;)",
 };
+constexpr int kNewest = static_cast<int>(kMigrations.size());
+
+/// By the numbers of a file's header; `tables`: whether there is or was something in it.
+Status judge(const std::string& path, int version, int application, int tables) {
+  if (application != kApplicationId && (application != 0 || version != 0 || tables != 0)) {
+    return fail(ErrorCode::invalid,
+                fmt::format("database {}: it belongs to another program", path));
+  }
+  if (version > kNewest) {
+    return fail(ErrorCode::unsupported,
+                fmt::format("database {}: its schema {} is newer than this program's {}; it was "
+                            "left as it is. Use the newer metatapd, or another file",
+                            path, version, kNewest));
+  }
+  return {};
+}
 
 }  // namespace
 
@@ -99,6 +117,33 @@ Result<std::unique_ptr<SqliteTables>> SqliteTables::open(const std::filesystem::
   }
 }
 
+Status SqliteTables::check(const std::filesystem::path& path) {
+  // Of the file format's header, whose numbers are big-endian.
+  constexpr std::string_view kMagic{"SQLite format 3", 16};
+  constexpr std::size_t kHeader = 100, kSchemaCookie = 40, kUserVersion = 60, kApplication = 68;
+  std::ifstream file(path, std::ios::binary);
+  std::array<char, kHeader> header{};
+  file.read(header.data(), header.size());
+  if (!std::filesystem::exists(path) || (file.is_open() && file.gcount() == 0)) {
+    return {};  // one will be made
+  }
+  if (!file.is_open()) {
+    return fail_errno(errno, "open " + path.string());
+  }
+  if (!file || !std::string_view(header.data(), header.size()).starts_with(kMagic)) {
+    return fail(ErrorCode::invalid,
+                fmt::format("database {}: file is not a database", path.string()));
+  }
+  const auto number = [&](std::size_t at) {
+    std::uint32_t value = 0;
+    for (std::size_t i = 0; i < sizeof value; ++i) {
+      value = value << 8U | static_cast<unsigned char>(header.at(at + i));
+    }
+    return static_cast<int>(value);
+  };
+  return judge(path.string(), number(kUserVersion), number(kApplication), number(kSchemaCookie));
+}
+
 Status SqliteTables::prepare() {
   int version = 0, application = 0, tables = 0;
   {
@@ -107,18 +152,10 @@ Status SqliteTables::prepare() {
     version = db_.execAndGet("PRAGMA user_version").getInt();
     application = db_.execAndGet("PRAGMA application_id").getInt();
   }
-  const int newest = static_cast<int>(kMigrations.size());
-  if (application != kApplicationId && (application != 0 || version != 0 || tables != 0)) {
-    return fail(ErrorCode::invalid,
-                fmt::format("database {}: it belongs to another program", path_));
+  if (auto judged = judge(path_, version, application, tables); !judged) {
+    return judged;
   }
-  if (version > newest) {
-    return fail(ErrorCode::unsupported,
-                fmt::format("database {}: its schema {} is newer than this program's {}; it was "
-                            "left as it is. Use the newer metatapd, or another file",
-                            path_, version, newest));
-  }
-  for (int next = version; next < newest; ++next) {
+  for (int next = version; next < kNewest; ++next) {
     SQLite::Transaction transaction(db_, SQLite::TransactionBehavior::IMMEDIATE);
     if (db_.execAndGet("PRAGMA user_version").getInt() > next) {
       continue;  // another process started at the same moment and was first

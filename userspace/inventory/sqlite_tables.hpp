@@ -22,6 +22,8 @@ class SqliteTables {
   /// Makes the file (only its owner reads it), its directory and the tables where they are missing.
   /// Refuses a file of another program, and one with a newer schema. Does not throw.
   static Result<std::unique_ptr<SqliteTables>> open(const std::filesystem::path& path);
+  /// What open() would refuse, without touching the file: SQLite would make others beside it.
+  static Status check(const std::filesystem::path& path);
 
   [[nodiscard]] SQLite::Database& database() { return db_; }
   [[nodiscard]] const std::string& path() const { return path_; }

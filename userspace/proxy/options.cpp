@@ -79,8 +79,9 @@ Result<ProxyOptions> ProxyOptions::from(const Config& config) {
   read.boolean({"proxy", "neutron_agent",
                 "The agent is Neutron's own, which reads a request with one read of 4096 bytes"},
                options.neutron_agent);
-  read.integer({"proxy", "access_log_sample", "One request in so many is logged; 0: none"},
-               options.access_log_sample, 0, 1'000'000'000);
+  read.integer(
+      {"proxy", "access_log_sample", "One answer in so many is a line of the access log; 0: none"},
+      options.access_log_sample, 0, 1'000'000'000);
 
   read_access(read, options.access);
 

@@ -34,7 +34,7 @@ struct ProxyOptions {
   /// [proxy] neutron_agent: the upstream is Neutron's own agent, which reads a request with one
   /// read of 4096 bytes and closes: nothing but what it needs is sent, in one write.
   bool neutron_agent = false;
-  /// [proxy] access_log_sample: one request in so many is logged; 0: none.
+  /// [proxy] access_log_sample: one answer in so many is a line of the access log; 0: none.
   unsigned access_log_sample = 0;
   RateLimit rate_limit;  ///< [metadata_rate_limiting]
   AccessOptions access;  ///< [proxy] tokens, boot_window, token_hop_limit, sealed

@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstring>
 #include <string_view>
+#include <utility>
 
 #include "base/log.hpp"
 #include "base/text.hpp"
@@ -17,12 +18,15 @@
 #include "http/error_page.hpp"
 #include "http/response_writer.hpp"
 #include "http/turned_away.hpp"
+#include "proxy/access_log.hpp"
 #include "proxy/doorkeeper.hpp"
 
 namespace metatap::proxy {
 namespace {
 
 static_assert(offsetof(sockaddr_in, sin_port) == offsetof(sockaddr_in6, sin6_port));
+
+using Clock = http::Meter::Clock;
 
 const Peer kOurselves{.in_process = true, .address = {}};
 
@@ -53,19 +57,26 @@ std::uint16_t source_port_of(const sockaddr_storage& peer) {
   return known ? ntohs(either.sin_port) : UINT16_MAX;
 }
 
-/// For logs: what a guest chose, quoted and cut.
-std::string quoted(std::string_view text) {
-  std::string out = "\"";
-  for (const char c : text.substr(0, 200)) {
-    out += c > ' ' && c < 0x7f && c != '"' && c != '\\' ? c : '?';
+/// As the log has it, of a connection that is refused.
+std::string_view name_of(Refusal refusal) {
+  switch (refusal) {
+    case Refusal::port:
+      return "it has as many as a port may have";
+    case Refusal::unknown:
+      return "addresses that are no port's have as many as they may";
+    case Refusal::network:
+      return "its network has as many as it may";
+    case Refusal::crowded:
+    case Refusal::none:
+      break;
   }
-  return out + '"';
+  return "it has its share";
 }
 
 }  // namespace
 
 /// One guest's connection.
-class ProxyStage::GuestSession final : public http::ClientHandler {
+class ProxyStage::GuestSession final : public http::ClientHandler, Continuation {
  public:
   GuestSession(std::shared_ptr<Shared> shared, WorkerCounters& counters, Caller caller,
                Admitted places, std::uint16_t source_port)
@@ -104,23 +115,29 @@ class ProxyStage::GuestSession final : public http::ClientHandler {
   }
   [[nodiscard]] const Peer& peer() const override { return kOurselves; }
 
-  void responded(const Request* request, const Response& response) override {
-    if (in_flight_) {
-      in_flight_ = false;
+  void responded(const Request* request, const Response& response,
+                 std::chrono::milliseconds read) override {
+    const bool asked = std::exchange(in_flight_, false);
+    if (asked) {
       --counters_.in_flight;
       if (response.status >= 502 && response.status <= 504) {
         ++counters_.upstream_errors;
       }
+    } else {  // the server's own answer
+      shared_->meter.answered(
+          request != nullptr ? path_class_of(request->target) : PathClass::malformed,
+          response.status);
     }
     if (response.status < counters_.responses.size()) {
       ++counters_.responses[response.status];
     }
+    if (response.status >= 500) {
+      shared_->unanswered.warn("port {}: its guest at {} was answered {}", caller_.origin->port_id,
+                               caller_.address, response.status);
+    }
     const auto sample = shared_->options.access_log_sample;
-    if (request != nullptr && sample != 0 && ++asked_ % sample == 0) {
-      const Origin& origin = *caller_.origin;
-      log::info("guest {} port={} network={} {} {} {} {}", caller_.address, origin.port_id,
-                origin.network_id, request->method, quoted(request->target), response.status,
-                response.body.size());
+    if (sample != 0 && ++asked_ % sample == 0) {
+      write_access_log(request, response, read, asked);
     }
   }
 
@@ -130,6 +147,29 @@ class ProxyStage::GuestSession final : public http::ClientHandler {
                                                Continuation& then) override {
     ++counters_.in_flight;
     in_flight_ = true;
+    path_ = path_class_of(request.target);
+    began_ = Clock::now();
+    then_ = &then;
+    auto response = answer(request, here);
+    if (response) {
+      measure(response->status);
+    }
+    return response;
+  }
+
+  void answered(Response response) noexcept override {
+    measure(response.status);
+    std::exchange(then_, nullptr)->answered(std::move(response));
+  }
+
+  void measure(unsigned status) {
+    answered_ = Clock::now();
+    shared_->meter.took(answered_ - began_);
+    shared_->meter.answered(path_, status);
+  }
+
+  [[nodiscard]] std::optional<Response> answer(const Request& request,
+                                               boost::asio::io_context& here) {
     if (!can_be_a_request(request)) {
       return malformed("malformed request");
     }
@@ -146,7 +186,27 @@ class ProxyStage::GuestSession final : public http::ClientHandler {
       return answer;
     }
     rebuild(request, noted);
-    return shared_->next.ask(outgoing_, here, then);
+    return shared_->next.ask(outgoing_, here, *this);
+  }
+
+  void write_access_log(const Request* request, const Response& response,
+                        std::chrono::milliseconds read, bool asked) const {
+    const auto microseconds = [](Clock::duration time) {
+      return std::chrono::duration_cast<std::chrono::microseconds>(time);
+    };
+    const auto instance =
+        shared_->instance_of ? shared_->instance_of(caller_.origin->port_id) : std::string();
+    AccessEntry entry{.caller = caller_,
+                      .instance = instance,
+                      .request = request,
+                      .status = response.status,
+                      .bytes = response.body.size(),
+                      .read = read};
+    if (asked) {
+      entry.stages = microseconds(answered_ - began_);
+      entry.write = microseconds(Clock::now() - answered_);
+    }
+    log::info("{}", line_of(entry));
   }
 
   /// Neutron's agent goes by the address alone, and one that a guest chose may be another's.
@@ -202,6 +262,9 @@ class ProxyStage::GuestSession final : public http::ClientHandler {
   std::array<Header, 6> headers_;
   std::size_t count_ = 0;
   Request outgoing_;
+  Continuation* then_ = nullptr;
+  Clock::time_point began_, answered_;
+  PathClass path_ = PathClass::other;
   bool in_flight_ = false;
   static thread_local unsigned asked_;
 };
@@ -214,7 +277,7 @@ class ProxyStage::Refused final : public http::TurnedAway {
   Refused(std::shared_ptr<Shared> shared, WorkerCounters& counters, Admitted places)
       : shared_(std::move(shared)), counters_(counters), places_(std::move(places)) {}
 
-  void responded(const Request*, const Response& response) override {
+  void responded(const Request*, const Response& response, std::chrono::milliseconds) override {
     ++counters_.responses[std::min<std::size_t>(response.status, counters_.responses.size() - 1)];
   }
 
@@ -244,6 +307,8 @@ class ProxyStage::GuestAcceptor final : public http::Acceptor {
                                             source_port_of(peer));
     }
     ++counter_of(places.refusal, counters);
+    shared_->refused.warn("port {}: a connection of its guest at {} is refused: {}",
+                          caller.origin->port_id, caller.address, name_of(places.refusal));
     if (!places.answered) {
       return nullptr;
     }
@@ -277,7 +342,8 @@ ProxyStage::Shared::Shared(Handler& its_next, ProxyOptions its_options,
       key(std::move(its_key)),
       admission(options, workers.overload()),
       access(options.access),
-      counters(workers.size()) {}
+      counters(workers.size()),
+      meter(workers.size()) {}
 
 ProxyStage::ProxyStage(http::Workers& workers, Handler& next, ProxyOptions options,
                        std::optional<PortTagKey> key)
@@ -291,6 +357,14 @@ void ProxyStage::open(GuestListener listener, std::shared_ptr<const CallerResolv
   server_.open(listener.worker, std::move(listener.fd), std::move(listener.name),
                std::make_shared<GuestAcceptor>(shared_, std::move(resolver)),
                listener.alone ? http::Share::out : http::Share::keep);
+}
+
+void ProxyStage::name_instances(std::function<std::string(std::string_view)> instance_of) {
+  shared_->instance_of = std::move(instance_of);
+}
+
+http::Meter::Sums ProxyStage::measured() const {
+  return shared_->meter.sums();
 }
 
 void ProxyStage::close(const std::string& name) {

@@ -2,13 +2,16 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/log_limit.hpp"
 #include "base/port_tag.hpp"
+#include "http/meter.hpp"
 #include "http/socket_server.hpp"
 #include "http/workers.hpp"
 #include "metatap/exchange.hpp"
@@ -45,6 +48,8 @@ class ProxyStage {
   ProxyStage(const ProxyStage&) = delete;
   ProxyStage& operator=(const ProxyStage&) = delete;
 
+  /// Whose a port is, for the access log; called for each line of it. Before the first open().
+  void name_instances(std::function<std::string(std::string_view port_id)> instance_of);
   /// Accepts from now on; `resolver` says whose the connections are.
   void open(GuestListener listener, std::shared_ptr<const CallerResolver> resolver);
   /// Its descriptor is closed when this returns, and so are the connections accepted from it.
@@ -58,6 +63,7 @@ class ProxyStage {
   /// Session tokens, boot windows and sealed paths.
   [[nodiscard]] AccessControl& access() { return shared_->access; }
   [[nodiscard]] const AccessControl& access() const { return shared_->access; }
+  [[nodiscard]] http::Meter::Sums measured() const;
 
  private:
   class GuestSession;
@@ -73,7 +79,9 @@ class ProxyStage {
     Admission admission;
     AccessControl access;
     std::vector<WorkerCounters> counters;
-    log::Limit without_address;
+    http::Meter meter;
+    std::function<std::string(std::string_view)> instance_of;
+    log::Limit without_address, refused, unanswered;
   };
 
   std::shared_ptr<Shared> shared_;

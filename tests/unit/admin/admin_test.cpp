@@ -50,7 +50,10 @@ class AdminTest : public testing::Test {
                   {"listeners", {{{"name", "one"}, {"open", true}}}},
                   {"drops", {{"no_slot", 3}}}};
     });
-    registry_.set_elsewhere([](Registry::View view) -> boost::asio::awaitable<Json> {
+    registry_.set_elsewhere([this](Registry::View view) -> boost::asio::awaitable<Json> {
+      if (view == Registry::View::problems || view == Registry::View::unready) {
+        co_return supervisor_answers_ ? Json("") : Json();
+      }
       co_return view == Registry::View::ports
           ? Json::array({{{"port", "p-1"}, {"state", "attached"}},
                          {{"port", "p-2"}, {"state", "no device"}}})
@@ -94,6 +97,7 @@ class AdminTest : public testing::Test {
   TemporaryDirectory directory_;
   std::string socket_ = (directory_.path() / "run" / "admin.sock").string();
   std::string problem_;
+  bool supervisor_answers_ = true;
   std::vector<std::string> failed_;  ///< what of a change could not be put into effect
   Finding::Severity severity_ = Finding::Severity::ok;
   asio::io_context control_;
@@ -216,6 +220,23 @@ TEST_F(AdminTest, ReportsHealthAndFindings) {
   EXPECT_THAT(get("/healthz"), HasSubstr("503"));
 }
 
+TEST_F(AdminTest, ReadyIsWhoeverServesGuestsWhateverElseIsWrong) {
+  std::string passing;
+  registry_.add_health("database", [&] { return passing; }, Registry::Guests::served);
+  passing = "away";
+  EXPECT_EQ(registry_.problems(Json("")), "database: away\n");
+  EXPECT_EQ(registry_.unready(Json("")), "");
+  problem_ = "not loaded";
+  EXPECT_EQ(registry_.unready(Json("taps: gone\n")), "taps: gone\nbpf: not loaded\n");
+}
+
+TEST_F(AdminTest, ASupervisorThatSaysNothingIsNotWell) {
+  EXPECT_EQ(get("/readyz"), "ok\n");
+  supervisor_answers_ = false;
+  EXPECT_THAT(get("/readyz"), HasSubstr("503"));
+  EXPECT_EQ(registry_.problems(Json()), "supervisor: it does not answer\n");
+}
+
 TEST_F(AdminTest, ServesPrometheus) {
   ASSERT_EQ(metatap({"apply", "-"}, std::string(kSample)).code, 0);
   EXPECT_THAT(get("/metrics"), AllOf(HasSubstr("# TYPE metatap_inventory_objects gauge\n"),
@@ -264,6 +285,7 @@ TEST(Metrics, AreMadeOfTheListsOfCounters) {
   Metrics metrics;
   metrics.all("upstream", sum, {{"stage", "api"}});
   metrics.all("proxy", ServerCounts<>{.open = 5});
+  metrics.all("api", ApiCounts<>{.render_microseconds = 1'500'000});
   EXPECT_THAT(
       metrics.text(),
       AllOf(HasSubstr("# TYPE metatap_upstream_requests_total counter\n"),
@@ -271,7 +293,8 @@ TEST(Metrics, AreMadeOfTheListsOfCounters) {
             HasSubstr("metatap_upstream_failures_total{stage=\"api\",kind=\"timeout\"} 2\n"),
             HasSubstr("# HELP metatap_proxy_connections_open Connections open now\n"),
             HasSubstr("# TYPE metatap_proxy_connections_open gauge\n"),
-            HasSubstr("metatap_proxy_connections_open 5\n")));
+            HasSubstr("metatap_proxy_connections_open 5\n"),
+            HasSubstr("metatap_api_render_seconds_total 1.5\n")));
 }
 
 TEST(Table, KeepsColumnsInLineAndTerminalsSafe) {

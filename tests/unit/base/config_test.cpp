@@ -172,6 +172,41 @@ TEST(Config, SettingsMaskSecrets) {
   EXPECT_THAT(shown, HasSubstr("host=db password=*** dbname=m"));
 }
 
+TEST(Config, NoPartOfAPasswordIsLeft) {
+  for (const auto* url : {"postgresql://metatap:hun@ter2@db/metatap", "https://u:hu/nter2@host/",
+                          "postgresql://db/metatap?password=hunter2&x=1"}) {
+    const auto shown = parsed("[x]\nconnection = " + std::string(url) + "\n").settings();
+    EXPECT_THAT(shown.front().value, Not(HasSubstr("ter2"))) << url;
+  }
+}
+
+TEST(Config, InEffectIsEachDeclaredOptionWithItsOrigin) {
+  const auto config =
+      parsed("base = /b\n[g]\npath = $base/x\npath = $base/y\nhidden_secret = hunter2\n");
+  config.declare({.group = "DEFAULT", .name = "base", .fallback = "/a", .choices = {}});
+  config.declare({.group = "g", .name = "path", .choices = {}});
+  config.declare({.group = "g", .name = "absent", .fallback = "$base/z", .choices = {}});
+  config.declare({.group = "g", .name = "hidden_secret", .choices = {}});
+  std::string shown;
+  for (const auto& setting : config.in_effect()) {
+    shown += setting.group + "." + setting.name + "=" + setting.value + " " + setting.where + "\n";
+  }
+  EXPECT_EQ(shown,
+            "DEFAULT.base=/b agent.ini:1\ng.path=/b/y agent.ini:4\ng.absent=/b/z \n"
+            "g.hidden_secret=*** agent.ini:5\n");
+}
+
+TEST(Config, ANumberMayHaveAFraction) {
+  const auto config = parsed("a = 2.5\nb = 3\nc = nan\nd = 9.5\n");
+  EXPECT_EQ(config.number("DEFAULT", "a", 1, 0, 9), 2.5);
+  EXPECT_EQ(config.number("DEFAULT", "b", 1, 0, 9), 3);
+  EXPECT_EQ(config.number("DEFAULT", "absent", 1.5, 0, 9), 1.5);
+  for (const auto* name : {"c", "d"}) {
+    EXPECT_THAT(config.number("DEFAULT", name, 1, 0, 9).error().message,
+                HasSubstr("expected a number from 0 to 9"));
+  }
+}
+
 TEST(Config, AnErrorNeverShowsASecret) {
   EXPECT_THAT(
       parsed("auth_token = hunter2\n").integer("DEFAULT", "auth_token", 0, 0, 1).error().message,

@@ -318,7 +318,7 @@ TEST(Messages, SpoiltOnesDoNoHarm) {
 }
 
 TEST(Messages, AnEnumBeyondItsLastValueIsRefused) {
-  auto look = encode(Look{1, View::problems});
+  auto look = encode(Look{1, View::unready});
   ASSERT_TRUE(decode<Look>(look));
   look.back() = static_cast<char>(look.back() + 1);
   EXPECT_FALSE(decode<Look>(look));

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is written about options, and what is said of a configuration before and after the start."""
+
+import json
+import os
+import pathlib
+import re
+import sqlite3
+import subprocess
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BIN = pathlib.Path(os.environ.get("METATAP_BIN", ROOT / "build" / "bin"))
+SAMPLE = ROOT / "tests" / "data" / "nova-sample" / "inventory.json"
+
+pytestmark = pytest.mark.skipif(not (BIN / "metatapd").exists(), reason=f"{BIN}/metatapd is not built")
+
+
+@pytest.mark.parametrize("form,file", [("markdown", "docs/configuration.md"),
+                                       ("manual", "packaging/man/metatapd.conf.5")])
+def test_the_document_is_what_the_program_says(form, file):
+    said = subprocess.run([BIN / "metatapd", "--options", form], capture_output=True, text=True,
+                          check=True, timeout=30).stdout
+    assert (ROOT / file).read_text() == said, f"build/bin/metatapd --options {form} >{file}"
+
+
+def test_every_section_is_described_and_every_option_has_its_meaning():
+    text = (ROOT / "docs/configuration.md").read_text()
+    sections = re.split(r"\n## \[", text)[1:]
+    assert len(sections) > 10
+    for section in sections:
+        name, rest = section.split("]\n", 1)
+        assert re.match(r"\n\S.*\.\n", rest), name
+        rows = [line for line in rest.splitlines() if line.startswith("| `")]
+        assert rows, name
+        for row in rows:
+            assert re.fullmatch(r"\| `[a-z0-9_]+` \| .+ \| .+ \| .{5,} \|", row), row
+
+
+def test_the_sample_has_no_option_that_there_is_not(tmp_path):
+    """Also those that are commented out."""
+    sample = (ROOT / "packaging/metatapd.conf").read_text()
+    lines = [re.sub(r"^# ?(?=[a-z_]+ =)", "", line) for line in sample.splitlines()]
+    lines = [line for line in lines if not line.startswith(("metadata_proxy_shared_secret", "port_tag_key",
+                                                            "file =", "user =", "database ="))]
+    status, said = check(tmp_path, "\n".join(lines))
+    assert status == 0 and "is not an option" not in said, said
+
+
+def check(folder, text, stages="agent,api"):
+    """What `metatapd --check` makes of a configuration: exit status and words."""
+    config = folder / "checked.conf"
+    config.write_text(f"[DEFAULT]\nstate_path = {folder}/state\n{text}")
+    done = subprocess.run([BIN / "metatapd", "--check", "--stages", stages, "--config-file", config],
+                          capture_output=True, text=True, timeout=30)
+    return done.returncode, done.stderr.replace(str(folder) + "/", "")
+
+
+@pytest.mark.parametrize("text,wrong", [
+    ("[proxy]\nwokers = 2\n", "[proxy] wokers: there is no such option; did you mean workers?"),
+    ("[dataplan]\nrouters = false\n", "there is no such option; did you mean [dataplane]?"),
+    ("[inventory]\ndrain_time = 3\n", "did you mean [DEFAULT] drain_time?"),
+    ("[admin]\nmetrics_listen = 0.0.0.0:9775\n", "expected one address of this host that no guest can reach"),
+    ("[admin]\nmetrics_listen = 192.0.2.1:9775\n", "[admin] metrics_listen: listen on 192.0.2.1:0"),
+    ("[inventory]\nfile = /nowhere/inventory.json\n", "[inventory] file: "),
+    ("[DEFAULT]\nuser = nobody-like-that\n", "[DEFAULT] user"),
+])
+def test_what_a_start_would_find_wrong_is_found_before(tmp_path, text, wrong):
+    status, said = check(tmp_path, text)
+    assert (status, wrong in said) == (78, True), said
+    assert not (tmp_path / "state").exists()
+
+
+def test_an_address_that_is_not_ours_to_listen_on(tmp_path):
+    secret = "metadata_proxy_shared_secret = s3cret\nmetadata_listen = 192.0.2.1\n"
+    status, said = check(tmp_path, secret, "api")
+    assert (status, "[DEFAULT] metadata_listen" in said) == (78, True), said
+
+
+def test_a_broken_inventory_is_named_with_its_place(tmp_path):
+    file = tmp_path / "inventory.json"
+    file.write_text(SAMPLE.read_text().replace('"network_id"', '"network_ids"', 1))
+    status, said = check(tmp_path, f"[inventory]\nfile = {file}\n")
+    assert status == 78 and "inventory.json: /" in said, said
+    file.write_text(SAMPLE.read_text())
+    assert check(tmp_path, f"[inventory]\nfile = {file}\n")[0] == 0
+
+
+def test_a_database_of_another_program_is_refused_and_left_as_it_is(tmp_path):
+    path = tmp_path / "nova.db"
+    with sqlite3.connect(path) as database:
+        database.execute("CREATE TABLE instances (id INTEGER)")
+    before = path.read_bytes()
+    status, said = check(tmp_path, f"[inventory]\ndatabase = sqlite:///{path}\n")
+    assert status == 78 and "belongs to another program" in said, said
+    assert path.read_bytes() == before
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["checked.conf", "nova.db"]
+
+
+def test_what_others_may_mean_is_noted_with_a_suggestion(tmp_path):
+    status, said = check(tmp_path, "[DEFAULT]\ndrian_time = 3\n[agent]\nreport_interval = 30\n"
+                                   "[libvirt]\nvirt_type = kvm\n")
+    assert status == 0, said
+    assert "[DEFAULT] drian_time is not an option of the parts that run here; did you mean drain_time?" in said
+    assert "[agent] report_interval is not an option of the parts that run here\n" in said
+
+
+def test_a_fraction_where_keystoneauth_takes_one(tmp_path):
+    text = ("[agent]\ndirectory = neutron\n[neutron]\nauth_type = none\nendpoint_override = http://n\n"
+            "timeout = {}\n")
+    assert check(tmp_path, text.format("2.5"))[0] == 0
+    status, said = check(tmp_path, text.format("0"))
+    assert status == 78 and "[neutron] timeout: expected more than no time" in said, said
+
+
+def test_the_running_configuration_has_the_origin_of_each_value(tmp_path):
+    config = tmp_path / "metatapd.conf"
+    config.write_text(f"[DEFAULT]\nstate_path = {tmp_path}/state\nrun_path = {tmp_path}/run\nuser = root\n"
+                      "metadata_proxy_shared_secret = hunter2\nstray_password = hunter2\n"
+                      "transport_url = rabbit://nova:hunter2@host/\n[inventory]\n")
+    process = subprocess.Popen([BIN / "metatapd", "--stages", "agent,api", "--config-file", config],
+                               stderr=subprocess.PIPE, text=True)
+    try:
+        for line in process.stderr:
+            if " ready after" in line:
+                break
+        shown = subprocess.run([BIN / "metatap", "--socket", tmp_path / "run/admin.sock", "--json", "config",
+                                "show"], capture_output=True, text=True, timeout=30, check=True).stdout
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+        process.stderr.close()
+    assert "hunter2" not in shown
+    rows = {f"[{row['group']}] {row['name']}": row for row in json.loads(shown)}
+    assert rows["[DEFAULT] run_path"] == {"group": "DEFAULT", "name": "run_path",
+                                          "value": f"{tmp_path}/run", "where": f"{config}:3"}
+    assert rows["[DEFAULT] drain_time"]["where"] == "default"
+    assert rows["[DEFAULT] metadata_proxy_socket"]["value"] == f"{tmp_path}/state/metadata_proxy"
+    assert rows["[DEFAULT] metadata_proxy_shared_secret"]["value"] == "***"
+    assert rows["[DEFAULT] stray_password"]["where"] == f"{config}:6, not used"
+    assert len(rows) > 60

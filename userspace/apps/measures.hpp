@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <functional>
+#include <string_view>
+#include <vector>
+
+#include "admin/registry.hpp"
+#include "dataplane/slot_status.hpp"
+#include "http/meter.hpp"
+
+/// What is measured and not counted: processes, stages' answers and times, the busiest ports.
+namespace metatap::apps {
+
+/// What is running: version, commit and ABI.
+void show_build(admin::Registry& registry);
+/// This process, under that name.
+void show_process(admin::Registry& registry, std::string_view process);
+/// The stage "proxy", "agent" or "api". `sums` are its meter's.
+void show_stage(admin::Registry& registry, std::string_view stage,
+                std::function<http::Meter::Sums()> sums);
+void show_stage(admin::Registry& registry, std::string_view stage, const http::Metered& metered);
+/// How long a stage in another process took, seen from here.
+void show_upstream_times(admin::Registry& registry, std::string_view stage,
+                         const http::Metered& metered);
+
+/// The reasons of connections that a guest opened for others.
+inline constexpr std::array kForwarded{"steered_forwarded", "forwarded_inside"};
+
+/// The ports of which most packets have come, and those of which most were dropped: so many of
+/// each at most, since each costs a Prometheus several series.
+inline constexpr std::size_t kBusiestPorts = 20;
+void count_busiest(admin::Metrics& metrics, const std::vector<dataplane::SlotStatus>& slots);
+
+}  // namespace metatap::apps

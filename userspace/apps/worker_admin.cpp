@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a worker shows, on the admin socket and, if it is asked to, by TCP.
+#include <boost/asio/awaitable.hpp>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "admin/inventory_actions.hpp"
+#include "apps/config_drive_action.hpp"
+#include "apps/measures.hpp"
+#include "apps/views.hpp"
+#include "apps/worker_impl.hpp"
+#include "base/log.hpp"
+
+namespace metatap::apps {
+namespace asio = boost::asio;
+
+void Worker::Impl::show_all() {
+  admin::register_inventory(
+      registry, *inventory,
+      [this]() -> asio::awaitable<std::vector<std::string>> {
+        if (data_plane) {
+          co_return co_await data_plane->settled();
+        }
+        co_return std::vector<std::string>();
+      },
+      [this] { return ovn ? ovn->inventory() : inventory->current(); });
+  admin::register_config(registry, *settings.config);
+  show_build(registry);
+  show_process(registry, supervised ? "worker" : "metatapd");
+  show(registry, *workers->overload());
+  if (data_plane) {
+    show(registry, *data_plane);
+  }
+  if (proxy) {
+    show(registry, *proxy);
+  }
+  if (ovn) {
+    show(registry, *ovn);
+  }
+  if (neutron_directory != nullptr) {
+    show(registry, *neutron_directory);
+  }
+  if (agent) {
+    show(registry, *agent);
+    show_stage(registry, "agent", *metered_agent);
+  }
+  if (to_agent) {
+    show(registry, *to_agent, "agent");
+    show_upstream_times(registry, "agent", *metered_to_agent);
+  }
+  if (agent_server) {
+    show(registry, *agent_server, "agent");
+  }
+  if (to_api) {
+    show(registry, *to_api, "api");
+    if (shield) {
+      show(registry, *shield);
+    }
+    show_upstream_times(registry, "api", *metered_to_api);
+  }
+  if (api_server) {
+    show(registry, *api_server, "api");
+  }
+  if (api) {
+    show(registry, *api);
+    show_stage(registry, "api", *metered_api);
+    register_config_drive(registry, *api, *inventory);
+  }
+}
+
+Status Worker::Impl::start_admin() {
+  show_all();
+  admin = std::make_unique<admin::AdminServer>(
+      *workers, control.get_executor(), registry,
+      admin::AdminOptions{.socket = (settings.run_path / "admin.sock").string()});
+  return admin->start();
+}
+
+/// Where there is a supervisor, the socket comes from there, perhaps before all is there that is to
+/// be shown.
+Status Worker::Impl::start_metrics() {
+  if (!supervised) {
+    auto listening = settings.metrics.open();
+    if (!listening) {
+      return tl::make_unexpected(std::move(listening.error()));
+    }
+    exposed = *std::move(listening);
+    exposed_name = "[admin] metrics_listen";
+  }
+  serve_exposed();
+  return {};
+}
+
+void Worker::Impl::expose(UniqueFd listening, std::string name) {
+  exposed = std::move(listening);
+  exposed_name = std::move(name);
+  if (admin) {
+    serve_exposed();
+  }
+}
+
+void Worker::Impl::serve_exposed() {
+  if (!exposed) {
+    return;
+  }
+  metrics = std::make_unique<admin::MetricsServer>(*workers, control.get_executor(), registry);
+  if (auto listens = metrics->listen(exposed, exposed_name); !listens) {
+    log::error("{}", listens.error().message);
+  }
+  exposed.reset();
+}
+
+/// For the log; any thread.
+std::string Worker::Impl::instance_of(std::string_view port) const {
+  auto known = directory ? directory->known({.port_id = port}) : Result<Identity>();
+  return known ? std::move(known->instance_id) : std::string();
+}
+
+}  // namespace metatap::apps
