@@ -1,5 +1,6 @@
 # Compiler cache, fast linker and sanitizers: used where they are, never required.
 set(METATAP_SANITIZE "" CACHE STRING "Value for -fsanitize=, empty for none")
+option(METATAP_COVERAGE "Count the lines that are run" OFF)
 
 find_program(METATAP_CCACHE ccache)
 if(METATAP_CCACHE)
@@ -21,4 +22,9 @@ if(METATAP_SANITIZE)
   if(METATAP_FUZZ)
     add_compile_options(-fsanitize=fuzzer-no-link)
   endif()
+endif()
+
+if(METATAP_COVERAGE)
+  add_compile_options(--coverage -fprofile-update=atomic)  # by all threads
+  add_link_options(--coverage)
 endif()

@@ -9,7 +9,7 @@ usage() {
   cat <<'TEXT'
 usage: scripts/test.sh [--asan|--tsan] [--no-install] [--no-build] [-k EXPRESSION] [--shared] [part...]
 
-  part          style unit bpf netns conformance fault packaging (default: all)
+  part          style unit fuzz bpf netns conformance fault packaging (default: all)
   --asan        with address and undefined behaviour sanitizers; --tsan: thread sanitizer
   -k            only the pytest cases that match
   --shared      others test on this machine at the same time: look for leaks of this run alone
@@ -34,7 +34,7 @@ while [ $# -gt 0 ]; do
 done
 
 if [ -n "$install" ]; then
-  scripts/install-deps.sh --for build,test
+  scripts/install-deps.sh --for build,test,fuzz
 fi
 if [ -n "$compile" ]; then
   echo "building ($preset)"

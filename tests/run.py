@@ -18,9 +18,9 @@ import xml.etree.ElementTree
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 # In this order. What stands in one group runs side by side, each lane one after another: faults are
 # mostly waited for. Some of netns looks at what the whole machine shares, so it is alone.
-GROUPS = [[["style"]], [["netns"]], [["unit", "bpf", "conformance", "packaging"], ["fault"]]]
+GROUPS = [[["style"]], [["netns"]], [["unit", "fuzz", "bpf", "conformance", "packaging"], ["fault"]]]
 PARTS = [part for group in GROUPS for lane in group for part in lane]
-GTEST_LABELS = {"unit", "bpf", "netns", "conformance", "fault"}
+GTEST_LABELS = {"unit", "fuzz", "bpf", "netns", "conformance", "fault"}
 MARK = "METATAP_TEST_RUN"
 
 

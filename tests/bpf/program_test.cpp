@@ -2,7 +2,6 @@
 // mt_tap and mt_return over tables of packets: verdict, reason, bytes and mark of each.
 #include <bpf/bpf.h>
 #include <gtest/gtest.h>
-#include <linux/pkt_cls.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 
@@ -14,6 +13,7 @@
 
 #include "bpf/packet.hpp"
 #include "bpf/private_namespace.hpp"
+#include "bpf/test_run.hpp"
 #include "dataplane/alias.hpp"
 #include "dataplane/core.hpp"
 #include "dataplane/metadata_namespace.hpp"
@@ -63,21 +63,6 @@ struct Case {
   bool full = false;       ///< no room for one more address
   bool check_bytes = true;
 };
-
-std::string verdict_name(std::uint32_t verdict) {
-  switch (static_cast<int>(verdict)) {
-    case TC_ACT_UNSPEC:
-      return "UNSPEC";
-    case TC_ACT_OK:
-      return "OK";
-    case TC_ACT_SHOT:
-      return "SHOT";
-    case TC_ACT_REDIRECT:
-      return "REDIRECT";
-    default:
-      return std::to_string(static_cast<int>(verdict));
-  }
-}
 
 std::string alias4(std::uint32_t slot, std::uint32_t index = 0) {
   return Alias{slot, kGeneration, index}.v4().text();
@@ -154,26 +139,8 @@ class Kernel {
     ASSERT_TRUE(core_->programs->set_config(config));
   }
 
-  struct Outcome {
-    std::string verdict;
-    Bytes bytes;
-    std::uint32_t mark = 0;
-    std::uint32_t ns = 0;
-  };
-  Outcome run(const std::string& program, const Bytes& in, int repeat = 1) {
-    Bytes out(in.size() + 256);
-    __sk_buff context{};
-    context.ifindex = device_;
-    __sk_buff after{};
-    LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = in.data(), .data_out = out.data(),
-                .data_size_in = static_cast<std::uint32_t>(in.size()),
-                .data_size_out = static_cast<std::uint32_t>(out.size()), .ctx_in = &context,
-                .ctx_out = &after, .ctx_size_in = sizeof(context), .ctx_size_out = sizeof(after),
-                .repeat = repeat);
-    const int error = ::bpf_prog_test_run_opts(core_->programs->program(program), &options);
-    EXPECT_EQ(error, 0) << std::strerror(-error);
-    out.resize(options.data_size_out);
-    return {verdict_name(options.retval), out, after.mark, options.duration};
+  testing::Outcome run(const std::string& program, const Bytes& in, int repeat = 1) {
+    return testing::test_run(core_->programs->program(program), in, device_, repeat);
   }
 
   std::uint64_t count(const std::string& reason) {

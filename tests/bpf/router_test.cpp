@@ -2,7 +2,6 @@
 // mt_router, mt_router_out and mt_tagged over a table of packets, each reason covered.
 #include <bpf/bpf.h>
 #include <gtest/gtest.h>
-#include <linux/pkt_cls.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 
@@ -13,6 +12,7 @@
 
 #include "bpf/packet.hpp"
 #include "bpf/private_namespace.hpp"
+#include "bpf/test_run.hpp"
 #include "dataplane/core.hpp"
 #include "dataplane/guest_socket.hpp"
 
@@ -92,27 +92,8 @@ class Kernel {
     }
   }
 
-  struct Outcome {
-    std::string verdict;
-    Bytes bytes;
-    std::uint32_t mark = 0;
-  };
-  Outcome run(const std::string& program, const Bytes& in) {
-    Bytes out(in.size() + 64);
-    __sk_buff context{}, after{};
-    context.ifindex = device_;
-    LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = in.data(), .data_out = out.data(),
-                .data_size_in = static_cast<std::uint32_t>(in.size()),
-                .data_size_out = static_cast<std::uint32_t>(out.size()), .ctx_in = &context,
-                .ctx_out = &after, .ctx_size_in = sizeof(context), .ctx_size_out = sizeof(after));
-    const int error = ::bpf_prog_test_run_opts(core_->programs->program(program), &options);
-    EXPECT_EQ(error, 0) << std::strerror(-error);
-    out.resize(options.data_size_out);
-    const auto verdict = static_cast<int>(options.retval);
-    return {verdict == TC_ACT_UNSPEC ? "UNSPEC"
-            : verdict == TC_ACT_SHOT ? "SHOT"
-                                     : std::to_string(verdict),
-            out, after.mark};
+  testing::Outcome run(const std::string& program, const Bytes& in) {
+    return testing::test_run(core_->programs->program(program), in, device_);
   }
 
   std::uint64_t count(const std::string& reason) {

@@ -1,36 +1,51 @@
 // SPDX-License-Identifier: Apache-2.0
-// Any bytes as whatever a worker may say to its supervisor: refused, or a message that reads the
-// same again; and of the ports it names, only those that are checked are taken.
-#include <cstdint>
-#include <cstdlib>
+// Any bytes as what supervisor and worker say to each other, in either direction: refused, or a
+// message that reads the same again; of the ports a worker names only those that are checked are
+// taken; and a packet is read whole or not at all.
+#include <sys/socket.h>
+
 #include <memory>
 #include <string>
 
 #include "channel/messages.hpp"
+#include "channel/socket.hpp"
+#include "fuzz/fuzz.hpp"
 
 namespace {
 
-using namespace metatap::channel;
+using namespace metatap::channel;  // NOLINT(google-build-using-namespace): a program
+using metatap::fuzz::require;
 
-template <class Message>
+template <class... Message>
 void read_as(const std::string& body) {
-  if (const auto message = decode<Message>(body); message && encode(*message) != body) {
-    std::abort();
+  const auto one = [&]<class M>(M*) {
+    if (const auto message = decode<M>(body)) {
+      require(encode(*message) == body);
+    }
+  };
+  (one(static_cast<Message*>(nullptr)), ...);
+}
+
+void packet(std::string_view bytes) {
+  static const auto ends = Socket::pair().value();
+  constexpr std::size_t kHead = 24;
+  if (bytes.empty() || ::send(ends.first.fd(), bytes.data(), bytes.size(), MSG_NOSIGNAL) < 0) {
+    return;
   }
+  const auto frame = ends.second.receive();
+  require(!frame ||
+          (*frame && (*frame)->descriptors.empty() && (*frame)->body == bytes.substr(kHead)));
 }
 
 }  // namespace
 
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  const std::string body(reinterpret_cast<const char*>(data), size);
-  read_as<Hello>(body);
-  read_as<Settle>(body);
-  read_as<Look>(body);
-  read_as<Serving>(body);
-  read_as<Beat>(body);
-  read_as<InventoryNews>(body);
+int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  const std::string body(metatap::fuzz::as_text(data, size));
+  read_as<Hello, InventoryNews, Serving, Settle, Look, Beat, Welcome, Listen, Close, Publish,
+          Settled, Seen, Drain>(body);
   if (auto news = decode<InventoryNews>(body); news && check(*news)) {
     static_cast<void>(follow(std::make_shared<const metatap::Inventory>(), *std::move(news)));
   }
+  packet(body);
   return 0;
 }

@@ -1,13 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Any text as a configuration file: an error or a Config whose every value can be read.
-#include <cstdint>
-#include <string_view>
-
 #include "base/config.hpp"
+#include "fuzz/fuzz.hpp"
 
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  const auto config =
-      metatap::Config::parse({reinterpret_cast<const char*>(data), size}, "fuzz.conf");
+int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  const auto config = metatap::Config::parse(metatap::fuzz::as_text(data, size), "fuzz.conf");
   if (config) {
     for (const auto& setting : config->settings()) {
       static_cast<void>(config->text(setting.group, setting.name));

@@ -2,17 +2,17 @@
 // What a guest sends, in any pieces: never a crash, never a view outside the buffer, and the same
 // requests however the bytes were cut.
 #include <algorithm>
-#include <cstdint>
-#include <cstdlib>
 #include <cstring>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "fuzz/fuzz.hpp"
 #include "http/request_reader.hpp"
 
 namespace {
 
+using metatap::fuzz::require;
 using metatap::http::RequestReader;
 
 /// Everything that was read, and whether it ended in an error.
@@ -36,9 +36,7 @@ std::vector<std::string> read_all(std::string_view bytes, std::size_t step) {
       continue;
     }
     if (state == RequestReader::State::failed) {
-      if (reader.status() < 400 || reader.status() > 431) {
-        std::abort();
-      }
+      require(reader.status() >= 400 && reader.status() <= 431);
       seen.emplace_back("failed");
       return seen;
     }
@@ -47,9 +45,7 @@ std::vector<std::string> read_all(std::string_view bytes, std::size_t step) {
       return seen;
     }
     const auto space = reader.space();
-    if (space.empty()) {
-      std::abort();  // the reader must fail before it runs out of room
-    }
+    require(!space.empty());  // the reader fails before it runs out of room
     const auto size = std::min({step, bytes.size(), space.size()});
     std::memcpy(space.data(), bytes.data(), size);
     bytes.remove_prefix(size);
@@ -60,11 +56,11 @@ std::vector<std::string> read_all(std::string_view bytes, std::size_t step) {
 
 }  // namespace
 
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (size < 1) {
     return 0;
   }
-  const std::string_view bytes(reinterpret_cast<const char*>(data) + 1, size - 1);
+  const auto bytes = metatap::fuzz::as_text(data + 1, size - 1);
   auto whole = read_all(bytes, 1U << 20U);
   auto pieces = read_all(bytes, 1U + data[0] % 64U);
   // A limit may strike while the last request is still incomplete in one cut and not yet in the
@@ -75,8 +71,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (!pieces.empty() && pieces.back() == "failed") {
     pieces.pop_back();
   }
-  if (whole != pieces) {
-    std::abort();
-  }
+  require(whole == pieces);
   return 0;
 }

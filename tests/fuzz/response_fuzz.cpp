@@ -2,16 +2,16 @@
 // What an upstream sends, in any pieces: never a crash, and the same response however it was cut;
 // and the connection is used again only when the response took the last byte.
 #include <algorithm>
-#include <cstdint>
-#include <cstdlib>
 #include <cstring>
 #include <string>
 #include <string_view>
 
+#include "fuzz/fuzz.hpp"
 #include "http/response_reader.hpp"
 
 namespace {
 
+using metatap::fuzz::require;
 using metatap::http::ResponseReader;
 
 std::string read(ResponseReader& reader, std::string_view bytes, bool head, std::size_t step) {
@@ -19,9 +19,7 @@ std::string read(ResponseReader& reader, std::string_view bytes, bool head, std:
   auto state = ResponseReader::State::need_more;
   while (state == ResponseReader::State::need_more && !bytes.empty()) {
     const auto space = reader.space();
-    if (space.empty()) {
-      std::abort();
-    }
+    require(!space.empty());
     const auto size = std::min({step, bytes.size(), space.size()});
     std::memcpy(space.data(), bytes.data(), size);
     bytes.remove_prefix(size);
@@ -40,17 +38,15 @@ std::string read(ResponseReader& reader, std::string_view bytes, bool head, std:
 
 }  // namespace
 
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (size < 1) {
     return 0;
   }
-  const std::string_view bytes(reinterpret_cast<const char*>(data) + 1, size - 1);
+  const auto bytes = metatap::fuzz::as_text(data + 1, size - 1);
   const bool head = (data[0] & 0x80U) != 0;
   ResponseReader reader(64 << 10);  // one for both, as on a connection
   const auto whole = read(reader, bytes, head, 1U << 20U);
   const auto pieces = read(reader, bytes, head, 1U + data[0] % 64U);
-  if (whole != pieces) {
-    std::abort();
-  }
+  require(whole == pieces);
   return 0;
 }

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <boost/algorithm/string/predicate.hpp>
-#include <ctime>
+#include <iterator>
 #include <span>
 
 #include "base/log.hpp"
@@ -33,26 +33,6 @@ std::string find_header(const Response& response, std::string_view name) {
   return "";
 }
 
-/// "2026-01-02T03:04:05.000000Z"
-std::optional<std::chrono::system_clock::time_point> parse_time(const std::string& text) {
-  std::tm time{};
-  if (strptime(text.c_str(), "%Y-%m-%dT%H:%M:%S", &time) == nullptr) {
-    return std::nullopt;
-  }
-  return std::chrono::system_clock::from_time_t(timegm(&time));
-}
-
-std::string text_of(const json& object, const char* key) {
-  const auto found = object.is_object() ? object.find(key) : object.end();
-  return found != object.end() && found->is_string() ? found->get<std::string>() : "";
-}
-
-const json& member(const json& object, const char* key) {
-  static const json none;
-  const auto found = object.is_object() ? object.find(key) : object.end();
-  return found != object.end() ? *found : none;
-}
-
 Result<std::unique_ptr<http::Upstream>> upstream_to(const ServiceUrl& url,
                                                     const NeutronOptions& options) {
   http::UpstreamOptions upstream;
@@ -70,25 +50,6 @@ Result<std::unique_ptr<http::Upstream>> upstream_to(const ServiceUrl& url,
   upstream.max_response = kLargestAnswer;
   upstream.pass_headers.emplace_back("X-Subject-Token");
   return http::Upstream::create(std::move(upstream));
-}
-
-/// Path and query of a link that Neutron gave for the next page.
-std::string origin_form(const std::string& href) {
-  const auto scheme = href.find("://");
-  if (scheme == std::string::npos) {
-    return href;
-  }
-  const auto path = href.find('/', scheme + 3);
-  return path == std::string::npos ? "/" : href.substr(path);
-}
-
-std::string next_page(const json& answer) {
-  for (const auto& link : member(answer, "ports_links")) {
-    if (text_of(link, "rel") == "next") {
-      return origin_form(text_of(link, "href"));
-    }
-  }
-  return "";
 }
 
 }  // namespace
@@ -231,31 +192,16 @@ Result<NeutronClient::SessionPtr> NeutronClient::session_from(const Response& re
                   where + " answered with status " + std::to_string(response.status));
   }
   const auto subject_token = find_header(response, "X-Subject-Token");
-  const auto body = json::parse(response.body.str(), nullptr, false);
-  const auto& token = member(body, "token");
-  if (subject_token.empty() || !token.is_object()) {
+  const auto token =
+      read_token(response.body.str(), options_.valid_interfaces, options_.region_name);
+  if (subject_token.empty() || !token) {
     return fail(ErrorCode::invalid, where + " gave no token");
   }
   const auto now = std::chrono::system_clock::now();
-  const auto expires = parse_time(text_of(token, "expires_at")).value_or(now + 5min);
+  const auto expires = token->expires.value_or(now + 5min);
   const auto renew_at = std::max(expires - kRenewBefore, now + (expires - now) / 2);
-
-  auto url = options_.endpoint_override;
-  for (const auto& interface : options_.valid_interfaces) {
-    for (const auto& service : member(token, "catalog")) {
-      if (!url.empty() || text_of(service, "type") != "network") {
-        continue;
-      }
-      for (const auto& endpoint : member(service, "endpoints")) {
-        auto region = text_of(endpoint, "region_id");
-        region = region.empty() ? text_of(endpoint, "region") : region;
-        if (text_of(endpoint, "interface") == interface &&
-            (options_.region_name.empty() || options_.region_name == region)) {
-          url = text_of(endpoint, "url");
-        }
-      }
-    }
-  }
+  const auto& url =
+      options_.endpoint_override.empty() ? token->endpoint : options_.endpoint_override;
   if (url.empty()) {
     return fail(
         ErrorCode::invalid,
@@ -335,7 +281,7 @@ boost::asio::awaitable<Result<NeutronClient::SessionPtr>> NeutronClient::session
   co_return made;
 }
 
-boost::asio::awaitable<Result<json>> NeutronClient::get(const std::string& path_and_query) {
+boost::asio::awaitable<Result<PortPage>> NeutronClient::page(const std::string& path_and_query) {
   SessionPtr refused;
   for (;;) {
     auto current = co_await session(refused);
@@ -357,11 +303,7 @@ boost::asio::awaitable<Result<json>> NeutronClient::get(const std::string& path_
       continue;
     }
     if (response.status == 200) {
-      auto body = json::parse(response.body.str(), nullptr, false);
-      if (!body.is_object()) {
-        co_return fail(ErrorCode::unavailable, "Neutron's answer is not a JSON object");
-      }
-      co_return body;
+      co_return read_ports(response.body.str());
     }
     const auto status = std::to_string(response.status);
     if (response.status == 400 || response.status == 404) {
@@ -382,20 +324,16 @@ boost::asio::awaitable<Result<std::vector<json>>> NeutronClient::ports(const Que
         (target.size() == 5 ? "?" : "&") + percent_encoded(key) + "=" + percent_encoded(value);
   }
   std::vector<json> all;
-  for (int page = 0; page < kMostPages && !target.empty(); ++page) {
-    const auto answer = co_await get(target);
+  for (int n = 0; n < kMostPages && !target.empty(); ++n) {
+    auto answer = co_await page(target);
     if (!answer) {
-      co_return tl::make_unexpected(answer.error());
+      co_return tl::make_unexpected(std::move(answer.error()));
     }
-    const auto& ports = member(*answer, "ports");
-    if (!ports.is_array()) {
-      co_return fail(ErrorCode::unavailable, "Neutron's answer has no ports");
-    }
-    if (all.size() + ports.size() > kMostPorts) {
+    if (all.size() + answer->ports.size() > kMostPorts) {
       co_return fail(ErrorCode::unavailable, "Neutron's answer has no end");
     }
-    all.insert(all.end(), ports.begin(), ports.end());
-    target = next_page(*answer);
+    std::ranges::move(answer->ports, std::back_inserter(all));
+    target = std::move(answer->next);
   }
   co_return all;
 }

@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "agent/neutron_answers.hpp"
 #include "agent/neutron_options.hpp"
 #include "http/flight.hpp"
 #include "http/upstream.hpp"
@@ -58,7 +59,7 @@ class NeutronClient {
 
   [[nodiscard]] boost::asio::awaitable<Result<SessionPtr>> session(SessionPtr refused);
   [[nodiscard]] boost::asio::awaitable<Result<SessionPtr>> authenticate();
-  [[nodiscard]] boost::asio::awaitable<Result<nlohmann::json>> get(const std::string& target);
+  [[nodiscard]] boost::asio::awaitable<Result<PortPage>> page(const std::string& path_and_query);
   [[nodiscard]] Result<SessionPtr> session_from(const Response& response);
   [[nodiscard]] Result<SessionPtr> session_at(const std::string& url, std::string token,
                                               std::chrono::system_clock::time_point renew_at);

@@ -9,6 +9,8 @@
 #include <set>
 #include <unordered_map>
 
+#include "agent/json_text.hpp"
+#include "agent/neutron_answers.hpp"
 #include "agent/neutron_client.hpp"
 #include "agent/place.hpp"
 #include "base/fair_share.hpp"
@@ -31,11 +33,6 @@ constexpr std::array kRouterInterfaceOwners{"network:router_interface",
                                             "network:ha_router_replicated_interface",
                                             "network:router_interface_distributed"};
 
-std::string text_of(const json& object, const char* key) {
-  const auto found = object.is_object() ? object.find(key) : object.end();
-  return found != object.end() && found->is_string() ? found->get<std::string>() : "";
-}
-
 std::string key_of(const DirectoryQuery& query) {
   if (!query.port_id.empty()) {
     return "port " + std::string(query.port_id);
@@ -48,12 +45,6 @@ std::string key_of(const DirectoryQuery& query) {
                                   : "router " + std::string(query.router_id)) +
          " " + locator->str();
 }
-
-/// A question that outlives the request it came from.
-struct Question {
-  std::string port_id, network_id, router_id;
-  std::optional<Locator> locator;
-};
 
 }  // namespace
 
@@ -95,10 +86,10 @@ class NeutronDirectory::Impl : public std::enable_shared_from_this<Impl> {
       if (place) {
         // On its own, so that it goes on for the others when this request is given up.
         auto task = fetch(shared_from_this(), key,
-                          Question{.port_id = std::string(query.port_id),
-                                   .network_id = std::string(query.network_id),
-                                   .router_id = std::string(query.router_id),
-                                   .locator = Locator::of_address(query.address)},
+                          PortQuestion{.port_id = std::string(query.port_id),
+                                       .network_id = std::string(query.network_id),
+                                       .router_id = std::string(query.router_id),
+                                       .locator = Locator::of_address(query.address)},
                           flight, std::move(place));
         // Named: GCC 12 destroys a temporary lambda twice where something is awaited beside it.
         auto failed = [self = shared_from_this(), key, flight](Error why) {
@@ -200,8 +191,9 @@ class NeutronDirectory::Impl : public std::enable_shared_from_this<Impl> {
             std::move(place)};
   }
 
-  static asio::awaitable<void> fetch(std::shared_ptr<Impl> self, std::string key, Question question,
-                                     std::shared_ptr<AnswerFlight> flight, FairRoom::Place) {
+  static asio::awaitable<void> fetch(std::shared_ptr<Impl> self, std::string key,
+                                     PortQuestion question, std::shared_ptr<AnswerFlight> flight,
+                                     FairRoom::Place) {
     ++self->counts_.asked;
     auto answer = co_await self->ask(question);
     if (answer || answer.error().code == ErrorCode::not_found) {
@@ -231,27 +223,7 @@ class NeutronDirectory::Impl : public std::enable_shared_from_this<Impl> {
     }
   }
 
-  /// Whether a port is what was asked for: an answer to another question, or of a server that does
-  /// not know a filter, must not become somebody's identity.
-  static bool answers(const json& port, const Question& question,
-                      const std::vector<std::string>& networks) {
-    if (!question.port_id.empty()) {
-      return text_of(port, "id") == question.port_id;
-    }
-    if (std::ranges::find(networks, text_of(port, "network_id")) == networks.end()) {
-      return false;
-    }
-    if (question.locator->is_mac()) {
-      return Locator::of_mac(text_of(port, "mac_address")) == question.locator;
-    }
-    const auto addresses = port.find("fixed_ips");
-    return addresses != port.end() && addresses->is_array() &&
-           std::ranges::any_of(*addresses, [&](const json& address) {
-             return Locator::of_fixed_ip(text_of(address, "ip_address")) == question.locator;
-           });
-  }
-
-  asio::awaitable<Result<Identity>> ask(const Question& question) {
+  asio::awaitable<Result<Identity>> ask(const PortQuestion& question) {
     std::vector<std::string> networks;
     std::size_t at = 0;
     if (!question.router_id.empty()) {
@@ -302,24 +274,7 @@ class NeutronDirectory::Impl : public std::enable_shared_from_this<Impl> {
       }
       found.insert(found.end(), ports->begin(), ports->end());
     }
-    if (std::ranges::any_of(found, [&](const json& port) {
-          return !port.is_object() || !answers(port, question, networks);
-        })) {
-      co_return fail(ErrorCode::unavailable, "Neutron's answer is not to our question");
-    }
-    if (found.size() != 1) {
-      co_return fail(ErrorCode::not_found,
-                     found.empty() ? "no port is there" : "several ports claim the address");
-    }
-    auto project = text_of(found.front(), "project_id");
-    if (project.empty()) {
-      project = text_of(found.front(), "tenant_id");
-    }
-    Identity identity{text_of(found.front(), "device_id"), std::move(project)};
-    if (identity.instance_id.empty()) {
-      co_return fail(ErrorCode::not_found, "the port belongs to no instance");
-    }
-    co_return identity;
+    co_return identity_in(found, question, networks);
   }
 
   /// A question Neutron cannot make sense of names nothing it has.

@@ -257,9 +257,9 @@ Status OvsdbServerState::usable(const std::string& database, bool leader_only) c
     if (ovsdb_text(row, "name") != database || ovsdb_text(row, "model") != "clustered") {
       continue;
     }
-    const auto flag = [&row = row](std::string_view column) {
-      const auto value = row.find(column);
-      return value != row.end() && value->second == true;
+    const auto flag = [&columns = row](std::string_view column) {
+      const auto value = columns.find(column);
+      return value != columns.end() && value->second == true;
     };
     if (!flag("connected")) {
       return fail(ErrorCode::unavailable, "this member has lost its cluster");

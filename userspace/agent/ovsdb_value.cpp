@@ -143,43 +143,4 @@ std::optional<std::string> ovsdb_entry(const OvsdbRow& row, std::string_view col
   return std::nullopt;
 }
 
-std::optional<std::vector<std::string>> JsonSplitter::take(std::string_view bytes) {
-  std::vector<std::string> texts;
-  std::size_t begin = 0;
-  for (std::size_t at = 0; at < bytes.size(); ++at) {
-    const char c = bytes[at];
-    if (in_string_) {
-      if (escaped_) {
-        escaped_ = false;
-      } else if (c == '\\') {
-        escaped_ = true;
-      } else if (c == '"') {
-        in_string_ = false;
-      }
-      continue;
-    }
-    if (c == '{' || c == '[') {
-      ++depth_;
-      continue;
-    }
-    if (depth_ == 0) {
-      if (c != ' ' && c != '\n' && c != '\r' && c != '\t') {
-        return std::nullopt;
-      }
-      begin = at + 1;
-      continue;
-    }
-    if (c == '"') {
-      in_string_ = true;
-    } else if ((c == '}' || c == ']') && --depth_ == 0) {
-      text_.append(bytes.substr(begin, at + 1 - begin));
-      texts.push_back(std::move(text_));
-      text_.clear();
-      begin = at + 1;
-    }
-  }
-  text_.append(bytes.substr(begin));
-  return texts;
-}
-
 }  // namespace metatap::agent

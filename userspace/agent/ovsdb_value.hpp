@@ -42,18 +42,4 @@ struct OvsdbColumn {
 [[nodiscard]] std::optional<std::string> ovsdb_entry(const OvsdbRow& row, std::string_view column,
                                                      std::string_view key);
 
-/// Finds where one JSON text ends and the next begins in a stream without separators.
-class JsonSplitter {
- public:
-  /// Takes bytes and gives back the complete texts in them, in order. Bytes between texts that can
-  /// belong to none make it give nullopt: the stream is not JSON.
-  [[nodiscard]] std::optional<std::vector<std::string>> take(std::string_view bytes);
-  [[nodiscard]] std::size_t pending() const { return text_.size(); }
-
- private:
-  std::string text_;
-  int depth_ = 0;
-  bool in_string_ = false, escaped_ = false;
-};
-
 }  // namespace metatap::agent

@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <thread>
 
+#include "agent/json_text.hpp"
 #include "agent/ovn_feed.hpp"
 #include "agent/ovsdb_client.hpp"
 #include "agent/ovsdb_connection.hpp"
@@ -40,6 +41,12 @@ TEST(JsonSplitter, CutsAStreamIntoTexts) {
   }
   JsonSplitter splitter;
   EXPECT_FALSE(splitter.take("HTTP/1.1 400 Bad Request\r\n"));
+}
+
+TEST(JsonSplitter, TakesNoTextThatIsNestedWithoutEnd) {
+  JsonSplitter splitter;
+  EXPECT_TRUE(splitter.take(std::string(kDeepestJson, '[')));
+  EXPECT_FALSE(splitter.take("["));
 }
 
 TEST(OvsdbValue, ReadsWhatColumnsHold) {

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+// What Keystone and Neutron answer: refused, or what can be worked with; and nobody gets an
+// identity out of it but by the port that was asked for.
+#include <string>
+
+#include "agent/json_text.hpp"
+#include "agent/neutron_answers.hpp"
+#include "fuzz/fuzz.hpp"
+
+namespace {
+
+using namespace metatap::agent;  // NOLINT(google-build-using-namespace): a program, not a header
+using metatap::fuzz::require;
+
+void tokens(std::string_view body) {
+  const auto token = read_token(body, {"internal", "public"}, "RegionOne");
+  if (!token) {
+    return;
+  }
+  // As long as it is good, it can be compared with now and half of it be taken.
+  const auto now = std::chrono::system_clock::now();
+  const auto expires = token->expires.value_or(now);
+  require(expires.time_since_epoch() >= std::chrono::seconds(0));
+  require(now + (expires - now) / 2 >= std::min(now, expires));
+}
+
+void ports(std::string_view body) {
+  const auto page = read_ports(body);
+  if (!page) {
+    return;
+  }
+  const PortQuestion by_id{.port_id = "port-1", .network_id = {}, .router_id = {}, .locator = {}};
+  if (const auto identity = identity_in(page->ports, by_id, {})) {
+    require(page->ports.size() == 1 && text_of(page->ports[0], "id") == "port-1");
+    require(!identity->instance_id.empty());
+  }
+  for (const auto* address : {"10.0.0.5", "fe80::f816:3eff:fe00:1"}) {
+    const PortQuestion by_address{.port_id = {},
+                                  .network_id = "net-1",
+                                  .router_id = {},
+                                  .locator = Locator::of_address(address)};
+    if (identity_in(page->ports, by_address, {"net-1"})) {
+      require(page->ports.size() == 1 && text_of(page->ports[0], "network_id") == "net-1");
+    }
+  }
+}
+
+}  // namespace
+
+int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  const auto body = metatap::fuzz::as_text(data, size);
+  tokens(body);
+  ports(body);
+  return 0;
+}
