@@ -41,6 +41,8 @@ enum Slot : std::uint32_t {
   kPrefix = 12,   ///< VLAN 11: address pairs with a prefix, and one with a MAC
   kMany = 13,     ///< VLAN 12: 64 addresses of each family
   kAnyMac = 14,   ///< VLAN 13
+  kOpen = 15,     ///< VLAN 14: whoever is behind it may ask
+  kClosed = 16,   ///< VLAN 15: nobody behind it may
 };
 
 /// All rows are of this owner of their number.
@@ -172,6 +174,8 @@ class Kernel {
     row(kPrefix, 11, MT_SLOT_PREFIXES);
     row(kMany, 12, 0);
     row(kAnyMac, 13, MT_SLOT_ANY_MAC);
+    row(kOpen, 14, MT_SLOT_ALLOW_FORWARDED);
+    row(kClosed, 15, MT_SLOT_REFUSE_FORWARDED);
   }
   /// mt_addresses takes not one row more; only what is there already can be asked from.
   void fill_addresses(bool full) {
@@ -283,6 +287,50 @@ Packet na(std::string_view destination) {
       .ipv6(kMeta6, destination, 255)
       .icmp(136, 0, 0x60000000U)
       .payload(body);
+}
+
+/// A TTL or hop limit that no system starts with: the guest passed it on for somebody.
+void forwarding_cases(const std::function<void(Case)>& add) {
+  const auto from = [](std::uint16_t vlan) {
+    return vlan == 0 ? Packet().eth() : Packet().eth().vlan(vlan);
+  };
+  const auto v4_of = [&](std::uint16_t vlan, std::string_view source, std::uint8_t ttl) {
+    return from(vlan).ipv4(source, kMeta4, {.ttl = ttl});
+  };
+  const auto steered = [&](std::string name, std::uint16_t vlan, std::uint32_t slot,
+                           std::uint8_t ttl, std::string reason, std::string_view flags = "S") {
+    add({.name = std::move(name),
+         .in = v4_of(vlan, "10.0.0.5", ttl).tcp(40000, 80, flags),
+         .verdict = "REDIRECT",
+         .reason = std::move(reason),
+         .slot = slot,
+         .out = v4_of(0, alias4(slot), ttl).tcp(40000, 80, flags)});
+  };
+  for (const int first : {64, 128, 255}) {
+    const auto ttl = static_cast<std::uint8_t>(first);
+    steered("SentWith" + std::to_string(first), 0, kStrict, ttl, "steered_v4");
+    steered("ForwardedFrom" + std::to_string(first), 0, kStrict, ttl - 1, "steered_forwarded");
+  }
+  steered("ForwardedOften", 0, kStrict, 1, "steered_forwarded");
+  steered("ForwardedAndAllowed", 14, kOpen, 63, "steered_v4");
+  steered("OfItsOwnWhereNobodyElseMay", 15, kClosed, 64, "steered_v4");
+  add({.name = "ForwardedAndRefused",
+       .in = v4_of(15, "10.0.0.5", 63).tcp(40000, 80, "S"),
+       .verdict = "SHOT",
+       .reason = "forwarded_inside",
+       .slot = kClosed});
+  add({.name = "ForwardedV6",
+       .in = Packet().eth().ipv6("fe80::1234", kMeta6, 63).tcp(40000, 80, "S"),
+       .verdict = "REDIRECT",
+       .reason = "steered_forwarded",
+       .slot = kStrict,
+       .out =
+           Packet().eth().ipv6(alias6(kStrict, 0, "fe80::1234"), kMeta6, 63).tcp(40000, 80, "S")});
+  add({.name = "ForwardedAndRefusedV6",
+       .in = Packet().eth().vlan(15).ipv6("fe80::1234", kMeta6, 254).tcp(40000, 80, "S"),
+       .verdict = "SHOT",
+       .reason = "forwarded_inside",
+       .slot = kClosed});
 }
 
 /// Who may ask: MACs, further addresses, prefixes, what is learned.
@@ -668,6 +716,7 @@ std::vector<Case> tap_cases() {
        .reason = "spoofed_v6",
        .slot = kLearning});
   identity_cases(add);
+  forwarding_cases(add);
   add({.name = "CutTcp",
        .in = v4().tcp(40000, 80, "S").cut(14 + 20 + 12),
        .verdict = "SHOT",

@@ -31,7 +31,13 @@ constexpr const char* kGuest6 = "fd00::10";
 constexpr const char* kMac = "fa:16:3e:00:00:10";
 constexpr const char* kRouterMac = "fa:16:3e:ff:00:01";
 
-enum Slot : std::uint32_t { kDevice = 20, kPort = 21, kDisabled = 22, kOffDevice = 23 };
+enum Slot : std::uint32_t {
+  kDevice = 20,
+  kPort = 21,
+  kDisabled = 22,
+  kOffDevice = 23,
+  kClosed = 24
+};
 constexpr std::uint32_t kPlace = 3;
 
 /// What is there when the packet comes.
@@ -141,6 +147,8 @@ class Kernel {
     source(MT_FAMILY_V6, testing::ip_bytes(kGuest6), kPort);
     source(MT_FAMILY_MAC, testing::mac_bytes(kMac), kPort);
     source(MT_FAMILY_V4, testing::ip_bytes("10.0.0.66"), kDisabled);
+    slot(kClosed, MT_KIND_ROUTER_PORT, MT_SLOT_REFUSE_FORWARDED);
+    source(MT_FAMILY_V4, testing::ip_bytes("10.0.0.67"), kClosed);
   }
 
   void slot(std::uint32_t number, std::uint32_t kind, std::uint32_t flags) {
@@ -261,6 +269,14 @@ std::vector<Case> cases() {
            .eth(kMac, kRouterMac)
            .ipv4(kGuest4, kInner4, {.options = Bytes(8, 1)})
            .tcp(4000, 80, "S")});
+  const auto hops = [](std::string_view from, std::string_view to, std::uint8_t ttl) {
+    return Packet().eth(kMac, kRouterMac).ipv4(from, to, {.ttl = ttl}).tcp(4000, 80, "S");
+  };
+  add({"Forwarded", hops(kGuest4, kMeta4, 63), "UNSPEC", "steered_forwarded", kPort,
+       hops(kGuest4, kInner4, 63)});
+  add({"ForwardedAndRefused", hops("10.0.0.67", kMeta4, 63), "SHOT", "forwarded_inside"});
+  add({"OfItsOwnWhereNobodyElseMay", hops("10.0.0.67", kMeta4, 128), "UNSPEC", "router_v4", kClosed,
+       hops("10.0.0.67", kInner4, 128)});
   add({"AnyLinkLocalAddressIsTheMacs", v6("fe80::1234:5678").tcp(4000, 80, "S"), "UNSPEC",
        "router_v6", kPort, v6("fe80::1234:5678", kInner6).tcp(4000, 80, "S")});
   add({"PrivacyAddressIsTheMacs", v6("fd00::9999").tcp(4000, 80, "S"), "UNSPEC", "router_v6", kPort,

@@ -24,6 +24,7 @@ class Wire:
         self.service = socket.inet_pton(family, V6 if self.six else V4)
         self.sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
         self.sock.bind((device, 0))
+        self.hops = None  # of the last frame that was heard
 
     def send(self, port, seq, ack, flags, data=b"", to=ANYBODY):
         options = b"\x02\x04\x02\x18" if flags & SYN else b""  # MSS 536
@@ -61,6 +62,7 @@ class Wire:
             else:
                 continue
             if source == self.service:
+                self.hops = frame[21] if self.six else frame[22]
                 port, seq, ack, offset, flags = struct.unpack("!HIIBB", tcp[2:14])
                 yield destination, port, seq, ack, flags, tcp[(offset >> 4) * 4:]
 
@@ -107,4 +109,35 @@ def flood(mac, sources, device="eth0"):
     for number, source in enumerate(sources):
         wire = Wire(mac, source, device)
         wire.send(10000 + number % 50000, 1, 0, SYN)
+        wire.close()
+
+
+def hops_of_answers(mac, source, requests, port=33100, seconds=5.0, device="eth0"):
+    """For each of these requests on one connection: the TTLs or hop limits of its answer."""
+    wire = Wire(mac, source, device)
+    try:
+        deadline = time.monotonic() + seconds
+        sequence, seen, expected = 1000, [], None
+        wire.send(port, sequence, 0, SYN)
+        sequence += 1
+        for seq, _, flags, data in wire.segments(port, deadline):
+            if flags & SYN:
+                expected = seq + 1
+            elif expected is None or seq != expected or not data:
+                continue
+            else:
+                seen[-1].add(wire.hops)
+                expected += len(data)
+                body = data.partition(b"\r\n\r\n")
+                assert body[1], "an answer longer than a segment"
+            if len(seen) == len(requests) and seen[-1]:
+                break
+            if not seen or seen[-1]:
+                request = requests[len(seen)]
+                seen.append(set())
+                wire.send(port, sequence, expected, PSH | ACK, request)
+                sequence += len(request)
+        wire.send(port, sequence, expected or 0, RST | ACK)
+        return seen
+    finally:
         wire.close()
