@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <chrono>
 #include <string_view>
+#include <thread>
 
 #include "base/log.hpp"
 #include "sys/link_instance.hpp"
@@ -18,6 +19,9 @@ using namespace std::chrono_literals;
 
 /// Events tell of changes at once; a look at everything finds what they did not.
 constexpr auto kLookInterval = 5s;
+/// Where devices come and go all the time, a whole list of them takes some attempts.
+constexpr auto kFirstLookWithin = 5s;
+constexpr auto kFirstLookAgain = 5ms;
 
 /// Sockets that would not go are tried again after so long.
 constexpr auto kSweepAgain = 1s;
@@ -92,7 +96,9 @@ Status TapDataPlane::start(std::shared_ptr<const Inventory> inventory) {
   }
   netlink_.emplace(*std::move(netlink));
   index_.emplace(std::move(inventory));
-  look_at_all_links();
+  if (auto looked = look_at_first(); !looked) {
+    return failed(std::move(looked.error()));
+  }
   // What is pinned first: a new port must not be given the number of an old one.
   const auto left = adopt_pinned();
   if (auto led = keeper_.lead_here(); !led) {
@@ -178,7 +184,7 @@ void TapDataPlane::wait_for_tick() {
     if (error || !running_) {
       return;
     }
-    look_at_all_links();
+    look_again();
     wait_for_tick();
   });
 }
@@ -203,15 +209,32 @@ void TapDataPlane::on_links() {
     }
   }
   if (batch->lost) {
-    look_at_all_links();
+    look_again();
   }
 }
 
-void TapDataPlane::look_at_all_links() {
+/// Without a list of the devices each port would seem to have gone, and its number with it.
+Status TapDataPlane::look_at_first() {
+  const auto until = std::chrono::steady_clock::now() + kFirstLookWithin;
+  auto looked = look_at_all_links();
+  while (!looked && looked.error().code == ErrorCode::unavailable &&
+         std::chrono::steady_clock::now() < until) {
+    std::this_thread::sleep_for(kFirstLookAgain);
+    looked = look_at_all_links();
+  }
+  return looked;
+}
+
+void TapDataPlane::look_again() {
+  if (const auto looked = look_at_all_links(); !looked) {
+    log::warn("tap data plane: {}", looked.error().message);
+  }
+}
+
+Status TapDataPlane::look_at_all_links() {
   const auto links = netlink_->links();
   if (!links) {
-    log::warn("tap data plane: {}", links.error().message);
-    return;
+    return tl::make_unexpected(links.error());
   }
   std::set<unsigned> here;
   for (const auto& link : *links) {
@@ -243,6 +266,7 @@ void TapDataPlane::look_at_all_links() {
   for (const auto& link : *links) {
     device_here(link);
   }
+  return {};
 }
 
 void TapDataPlane::device_here(const sys::Link& link) {

@@ -96,7 +96,9 @@ class TapDataPlane {
   void wait_for_links();
   void wait_for_tick();
   void on_links();
-  void look_at_all_links();
+  [[nodiscard]] Status look_at_first();
+  [[nodiscard]] Status look_at_all_links();
+  void look_again();
   void device_here(const sys::Link& link);
   void device_gone(unsigned ifindex, bool renamed = false);
   [[nodiscard]] TapDevice device_of(const std::string& name) const;
