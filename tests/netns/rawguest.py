@@ -5,7 +5,7 @@ import socket
 import struct
 import time
 
-from guesthttp import checksum
+from guesthttp import Connection, checksum, connect
 
 V4, V6 = "169.254.169.254", "fe80::a9fe:a9fe"
 ANYBODY = bytes.fromhex("fe163ea9fea9")  # the tap program does not ask where a frame goes
@@ -112,32 +112,19 @@ def flood(mac, sources, device="eth0"):
         wire.close()
 
 
-def hops_of_answers(mac, source, requests, port=33100, seconds=5.0, device="eth0"):
+def hops_of_answers(source, requests, device="eth0"):
     """For each of these requests on one connection: the TTLs or hop limits of its answer."""
-    wire = Wire(mac, source, device)
+    six = ":" in source
+    wire = Wire("00:00:00:00:00:00", source, device)
+    connection = Connection(connect(6 if six else 4, device))
     try:
-        deadline = time.monotonic() + seconds
-        sequence, seen, expected = 1000, [], None
-        wire.send(port, sequence, 0, SYN)
-        sequence += 1
-        for seq, _, flags, data in wire.segments(port, deadline):
-            if flags & SYN:
-                expected = seq + 1
-            elif expected is None or seq != expected or not data:
-                continue
-            else:
-                seen[-1].add(wire.hops)
-                expected += len(data)
-                body = data.partition(b"\r\n\r\n")
-                assert body[1], "an answer longer than a segment"
-            if len(seen) == len(requests) and seen[-1]:
-                break
-            if not seen or seen[-1]:
-                request = requests[len(seen)]
-                seen.append(set())
-                wire.send(port, sequence, expected, PSH | ACK, request)
-                sequence += len(request)
-        wire.send(port, sequence, expected or 0, RST | ACK)
+        seen = []
+        for request in requests:
+            connection.sock.sendall(request)
+            connection.answer()
+            # What the connection has read was on the wire before.
+            seen.append({wire.hops for *_, data in wire.heard(time.monotonic() + 0.3) if data})
         return seen
     finally:
+        connection.close()
         wire.close()

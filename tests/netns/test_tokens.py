@@ -97,8 +97,7 @@ def test_a_token_travels_one_hop_and_other_answers_as_far_as_ever(served, family
     guest = served.lab["red2"]
     put = f"PUT /latest/api/token HTTP/1.1\r\nHost: a\r\n{TTL}: 60\r\n\r\n".encode()
     get = f"GET {PATH} HTTP/1.1\r\nHost: a\r\n\r\n".encode()
-    seen = guest.run("hops_of_answers", guest.mac, guest.address(family), [get, put, get],
-                     module="rawguest")
+    seen = guest.run("hops_of_answers", guest.address(family), [get, put, get], module="rawguest")
     assert seen[0] == {64} and seen[2] == {64}, seen
     assert seen[1] == {1}, seen
 

@@ -65,10 +65,10 @@ TEST(DataPlaneOptions, AreAllDeclared) {
   for (const auto& option : config.options()) {
     names.push_back(option.name);
   }
-  EXPECT_THAT(names, ::testing::UnorderedElementsAre("run_path", "namespace", "pin_path", "devices",
-                                                     "attach", "when_down", "routers",
-                                                     "expedite_rcu", "syn_rate", "syn_burst",
-                                                     "drop_sample", "quarantine", "slots"));
+  EXPECT_THAT(names, ::testing::UnorderedElementsAre(
+                         "run_path", "namespace", "pin_path", "devices", "attach", "when_down",
+                         "routers", "expedite_rcu", "syn_rate", "syn_burst", "drop_sample",
+                         "quarantine", "slots", "forwarded_inside", "first_hops"));
 }
 
 TEST(MetadataNamespace, HostDeviceNamesFitAndDiffer) {
