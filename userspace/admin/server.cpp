@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "admin/server.hpp"
 
+#include <algorithm>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <optional>
@@ -55,6 +56,17 @@ std::optional<Call> call_of(const Request& request) {
   return call;
 }
 
+/// Notes alone are no problem.
+bool is_healthy(std::string_view problems) {
+  while (!problems.empty()) {
+    if (!problems.starts_with(Registry::kNote)) {
+      return false;
+    }
+    problems.remove_prefix(std::min(problems.find('\n'), problems.size() - 1) + 1);
+  }
+  return true;
+}
+
 }  // namespace
 
 class AdminServer::Impl final : public http::CoroutineHandler {
@@ -80,7 +92,9 @@ class AdminServer::Impl final : public http::CoroutineHandler {
     if (!call) {
       co_return error_response({ErrorCode::invalid, "the query is not percent-encoded"});
     }
-    co_return co_await asio::co_spawn(control_, run(*std::move(call)), asio::use_awaitable);
+    auto response = co_await asio::co_spawn(control_, run(*std::move(call)), asio::use_awaitable);
+    response.headers.emplace_back("Server", options_.version);
+    co_return response;
   }
 
   /// On the control thread.
@@ -105,9 +119,10 @@ class AdminServer::Impl final : public http::CoroutineHandler {
         const Json elsewhere = co_await registry_.elsewhere(Registry::View::problems);
         const auto problems = registry_.problems(elsewhere);
         Response response;
-        response.status = problems.empty() ? 200 : 503;
+        const bool healthy = is_healthy(problems);
+        response.status = healthy ? 200 : 503;
         response.content_type = "text/plain; charset=utf-8";
-        response.body = Body(problems.empty() ? "ok\n" : problems);
+        response.body = Body(healthy ? "ok\n" + problems : problems);
         co_return response;
       }
     }

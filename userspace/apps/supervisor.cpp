@@ -15,6 +15,8 @@
 
 #include "admin/registry.hpp"
 #include "apps/belongings.hpp"
+#include "apps/data_plane_findings.hpp"
+#include "apps/data_plane_views.hpp"
 #include "apps/effects.hpp"
 #include "apps/former_worker.hpp"
 #include "apps/listeners.hpp"
@@ -30,6 +32,7 @@
 #include "dataplane/core.hpp"
 #include "dataplane/hooks.hpp"
 #include "dataplane/own_records.hpp"
+#include "dataplane/packet_watch.hpp"
 #include "dataplane/router_data_plane.hpp"
 #include "dataplane/tap_data_plane.hpp"
 #include "inventory/difference.hpp"
@@ -48,8 +51,9 @@ constexpr auto kDrained = 1s;    ///< how much longer than its requests a worker
 constexpr unsigned kStillborn = 3, kDeaths = 8;
 constexpr auto kShortTime = 10s;
 constexpr auto kLook = 5s;
-constexpr auto kMostStart = 120s;   ///< of one that reads its database
-constexpr auto kMostSilence = 30s;  ///< of a worker, which says something every five
+constexpr auto kMostStart = 120s;               ///< of one that reads its database
+constexpr auto kMostSilence = 30s;              ///< of a worker, which says something every five
+constexpr std::uint32_t kMostWatched = 60'000;  ///< milliseconds, until it is asked for again
 constexpr std::chrono::milliseconds kFirstPause = 1s, kLongestPause = 30s;
 
 std::string sentence(const sys::Child::End& end) {
@@ -86,6 +90,7 @@ struct Supervisor::Impl {
   std::unique_ptr<dataplane::Reconciler> reconciler;
   std::unique_ptr<dataplane::TapDataPlane> tap;
   std::unique_ptr<dataplane::RouterDataPlane> router;
+  std::unique_ptr<dataplane::PacketWatch> packets;
   admin::Registry registry;  ///< of the data plane's views
   Effects effects{[this](Id id, std::uint64_t question, std::vector<std::string> problems) {
     if (const auto worker = workers.find(id); worker != workers.end()) {
@@ -127,6 +132,7 @@ struct Supervisor::Impl {
   Status take(Id id, const channel::Frame& frame);
   Status take_news(Id id, const channel::Frame& frame);
   void connect_for(WorkerProcess& worker, const channel::Connect& wanted);
+  void tell_packets(std::vector<dataplane::PacketSeen> seen, std::uint64_t lost);
   void keep_listening_to_workers();
   [[nodiscard]] channel::Drain drain(std::chrono::milliseconds arrival) const;
   void end_workers(std::chrono::milliseconds arrival);
@@ -168,7 +174,14 @@ Status Supervisor::Impl::start_dataplane() {
     if (auto started = tap->start(ports); !started) {
       return started;
     }
-    show(registry, *tap);
+    packets = std::make_unique<dataplane::PacketWatch>(
+        core, control, [this](std::vector<dataplane::PacketSeen> seen, std::uint64_t lost) {
+          tell_packets(std::move(seen), lost);
+        });
+    if (auto started = packets->start(); !started) {
+      return started;
+    }
+    show(registry, *tap, *packets);
   }
   router = std::make_unique<dataplane::RouterDataPlane>(core, *reconciler, control, listeners);
   if (auto started = router->start(ports); !started) {
@@ -178,7 +191,16 @@ Status Supervisor::Impl::start_dataplane() {
   if (settings.with_ovn()) {
     show_ovn_agent(registry);
   }
+  registry.add_findings([] { return clock_findings(); });
   return {};
+}
+
+/// One that is slow loses some, and is told so: what waits for it is bounded by what the programs
+/// have room for in a look.
+void Supervisor::Impl::tell_packets(std::vector<dataplane::PacketSeen> seen, std::uint64_t lost) {
+  if (const auto worker = workers.find(serving); worker != workers.end()) {
+    worker->second->link().send(packets_of(std::move(seen), lost));
+  }
 }
 
 // ---- workers ----
@@ -326,10 +348,17 @@ Status Supervisor::Impl::take(Id id, const channel::Frame& frame) {
           [&](const auto& settle) { effects.ask(id, settle.question); });
     case channel::Type::beat:
       return channel::message_of<channel::Beat>(frame).map([](const auto&) {});
+    case channel::Type::watch:
+      return channel::message_of<channel::Watch>(frame).map([&](const auto& watch) {
+        if (packets) {
+          packets->look_on(steady_clock::now() +
+                           std::chrono::milliseconds(std::min(watch.milliseconds, kMostWatched)));
+        }
+      });
     case channel::Type::look:
       return channel::message_of<channel::Look>(frame).map([&](const auto& look) {
-        workers.at(id)->link().send(
-            channel::Seen{look.question, document_of(registry, look.view, tap.get())});
+        workers.at(id)->link().send(channel::Seen{
+            look.question, document_of(look, registry, {tap.get(), router.get(), packets.get()})});
       });
     case channel::Type::connect:
       return channel::message_of<channel::Connect>(frame).map(
@@ -395,6 +424,7 @@ void Supervisor::Impl::keep_listening_to_workers() {
     if (former && former->ended()) {
       former.reset();
     }
+    registry.keep_findings();
     keep_listening_to_workers();
   });
 }
@@ -547,6 +577,7 @@ void Supervisor::Impl::stop() {
   }
   stopping = true;
   end_workers(tap || router ? kArrival : 0ms);
+  packets.reset();
   if (tap) {
     tap->stop(core->at_the_end());
   }

@@ -14,8 +14,12 @@
 #include <vector>
 
 #include "admin/inventory_actions.hpp"
+#include "admin/port_actions.hpp"
 #include "admin/registry.hpp"
+#include "admin/request_watch.hpp"
 #include "admin/server.hpp"
+#include "admin/trace_action.hpp"
+#include "admin/trace_log.hpp"
 #include "agent/endpoints.hpp"
 #include "agent/inventory_directory.hpp"
 #include "agent/neutron_directory.hpp"
@@ -26,12 +30,15 @@
 #include "api/stage.hpp"
 #include "apps/belongings.hpp"
 #include "apps/config_drive_action.hpp"
+#include "apps/data_plane_views.hpp"
 #include "apps/drain.hpp"
+#include "apps/explain_action.hpp"
 #include "apps/orphan.hpp"
 #include "apps/reload.hpp"
 #include "apps/run_directory.hpp"
 #include "apps/signals.hpp"
 #include "apps/to_supervisor.hpp"
+#include "apps/version.hpp"
 #include "apps/views.hpp"
 #include "apps/watchdog.hpp"
 #include "base/log.hpp"
@@ -92,6 +99,7 @@ struct Worker::Impl {
   std::unique_ptr<ToSupervisor> data_plane;  ///< null without one
   std::optional<Orphan> orphan;              ///< once the supervisor has gone
 
+  admin::TraceLog trace;
   std::unique_ptr<api::ApiStage> api;
   std::unique_ptr<api::HealthCheck> health_check;  ///< in front of it, where it runs alone
   std::unique_ptr<http::Upstream> to_api;
@@ -102,6 +110,7 @@ struct Worker::Impl {
   std::unique_ptr<Directory> directory;  ///< one of the next three
   agent::InventoryDirectory* inventory_directory = nullptr;
   agent::NeutronDirectory* neutron_directory = nullptr;
+  std::unique_ptr<admin::RequestWatch> before_api, before_agent;
   std::unique_ptr<agent::AgentStage> agent;
   std::unique_ptr<http::Upstream> to_agent;
   std::unique_ptr<proxy::ProxyStage> proxy;
@@ -250,7 +259,9 @@ Status Worker::Impl::start_agent() {
   if (!key) {
     return tl::make_unexpected(std::move(key.error()));
   }
-  auto stage = agent::AgentStage::create(*directory, *next, settings.agent, std::move(*key));
+  before_api =
+      std::make_unique<admin::RequestWatch>(*next, trace, admin::RequestWatch::Before::api);
+  auto stage = agent::AgentStage::create(*directory, *before_api, settings.agent, std::move(*key));
   if (!stage) {
     return tl::make_unexpected(std::move(stage.error()));
   }
@@ -279,7 +290,10 @@ Status Worker::Impl::start_proxy() {
   if (!key) {
     return tl::make_unexpected(std::move(key.error()));
   }
-  proxy = std::make_unique<proxy::ProxyStage>(*workers, *next, settings.proxy, std::move(*key));
+  before_agent =
+      std::make_unique<admin::RequestWatch>(*next, trace, admin::RequestWatch::Before::agent);
+  proxy =
+      std::make_unique<proxy::ProxyStage>(*workers, *before_agent, settings.proxy, std::move(*key));
   proxy->access().follow(ovn ? ovn->inventory() : inventory->current());
   drain.add(*proxy);
   return {};
@@ -294,7 +308,8 @@ void Worker::Impl::meet_supervisor() {
             limit = its_limit;
             end(stopping);
           },
-          [this](const Error& error) { serve_on_without(error); }});
+          [this](const Error& error) { serve_on_without(error); },
+          [this](const channel::Packets& packets) { tell(trace, packets); }});
   const auto ask = [this](std::string path) { return data_plane->connect(std::move(path)); };
   settings.ovn.local.connect_for_us = ask;
   settings.ovn.southbound.connect_for_us = ask;
@@ -312,15 +327,22 @@ void Worker::Impl::start_following() {
 }
 
 Status Worker::Impl::start_admin() {
-  admin::register_inventory(
-      registry, *inventory,
-      [this]() -> asio::awaitable<std::vector<std::string>> {
-        if (data_plane) {
-          co_return co_await data_plane->settled();
-        }
-        co_return std::vector<std::string>();
-      },
-      [this] { return ovn ? ovn->inventory() : inventory->current(); });
+  admin::register_inventory(registry, *inventory,
+                            [this]() -> asio::awaitable<std::vector<std::string>> {
+                              if (data_plane) {
+                                co_return co_await data_plane->settled();
+                              }
+                              co_return std::vector<std::string>();
+                            });
+  const auto ports = [this] { return ovn ? ovn->inventory() : inventory->current(); };
+  admin::register_ports(registry, *inventory, ports);
+  admin::register_trace(registry, control, trace, [this](std::chrono::milliseconds time) {
+    if (data_plane) {
+      data_plane->watch(time);
+    }
+  });
+  register_explain(registry, settings, *inventory, ports,
+                   {data_plane.get(), agent.get(), api.get()});
   admin::register_config(registry, *settings.config);
   show(registry, *workers->overload());
   if (data_plane) {
@@ -359,7 +381,8 @@ Status Worker::Impl::start_admin() {
   }
   admin = std::make_unique<admin::AdminServer>(
       *workers, control.get_executor(), registry,
-      admin::AdminOptions{.socket = (settings.run_path / "admin.sock").string()});
+      admin::AdminOptions{.socket = (settings.run_path / "admin.sock").string(),
+                          .version = version_of("metatapd")});
   return admin->start();
 }
 
@@ -422,9 +445,7 @@ Status Worker::Impl::start() {
   if (ovn && options.agent) {
     ovn->report();
   }
-  if (api || proxy) {
-    keep_refreshing();
-  }
+  keep_refreshing();
   if (data_plane) {
     data_plane->serving(*proxy);
   } else {
@@ -442,6 +463,8 @@ void Worker::Impl::keep_refreshing() {
     if (api) {
       api->refresh();
     }
+    registry.keep_findings();
+    trace.look_away(admin::TraceLog::Clock::now());
     if (data_plane) {
       // A port's window begins when it comes, and not with its first request.
       data_plane->each_caller([this](const Origin& origin) { proxy->access().port_of(origin); });
