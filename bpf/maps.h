@@ -168,7 +168,7 @@ struct {
 	__type(value, struct mt_bucket);
 } mt_buckets SEC(".maps");
 
-/* A sample of the drops. */
+/* A sample of the drops, and what somebody who looks on is told. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 256 * 1024);

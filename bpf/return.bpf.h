@@ -12,6 +12,7 @@
 #include "lib/verdict.h"
 #include "lib/who.h"
 #include "maps.h"
+#include "probe.bpf.h"
 
 #define MT_PREFIX_LEN 8 /* of an IPv6 address, in bytes */
 
@@ -83,7 +84,7 @@ static __always_inline int return_v4(struct __sk_buff *skb)
 	slot = key.slot;
 	row = guest_of(&key);
 	if (!row)
-		return DROP(skb, 0, return_stale);
+		return answer_to_nobody(skb, &key, l4);
 	back = bpf_map_lookup_elem(&mt_aliases, &key);
 	if (!back)
 		return DROP(skb, slot, return_stale);
@@ -156,7 +157,7 @@ static __always_inline int return_v6(struct __sk_buff *skb)
 	slot = key.slot;
 	row = guest_of(&key);
 	if (!row)
-		return DROP(skb, 0, return_stale);
+		return answer_to_nobody(skb, &key, l4);
 	back = bpf_map_lookup_elem(&mt_aliases, &key);
 	if (!back)
 		return DROP(skb, slot, return_stale);

@@ -8,6 +8,7 @@
 
 #include "lib/alias.h"
 #include "lib/count.h"
+#include "lib/dry_run.h"
 #include "lib/packet.h"
 #include "lib/verdict.h"
 #include "lib/who.h"
@@ -16,7 +17,7 @@
 /* Answers go to the MAC the guest speaks from: its own, or one behind it. */
 static __always_inline void note_mac(__u8 *known, const __u8 *seen)
 {
-	if (!same_mac(known, seen))
+	if (!dry_run && !same_mac(known, seen))
 		__builtin_memcpy(known, seen, ETH_ALEN);
 }
 
@@ -69,6 +70,10 @@ static __noinline int learn(const struct mt_address_key *key, __u32 flags, const
 		return not_its_own(key->family);
 	if (!counter)
 		return -WHY(addresses_full);
+	if (dry_run) /* the place it would get */
+		return MT_FIRST_LEARNED +
+		       (key->family == MT_FAMILY_V4 ? counter->learned_v4 : counter->learned_v6) %
+			       MT_LEARNED_MAX;
 	number = key->family == MT_FAMILY_V4 ? __sync_fetch_and_add(&counter->learned_v4, 1)
 					     : __sync_fetch_and_add(&counter->learned_v6, 1);
 	address.index = MT_FIRST_LEARNED + number % MT_LEARNED_MAX;

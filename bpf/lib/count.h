@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 
+#include "lib/dry_run.h"
 #include "maps.h"
 
 static __always_inline struct mt_counter *counter_of(__u32 slot)
@@ -15,7 +16,7 @@ static __always_inline struct mt_counter *counter_of(__u32 slot)
 /* A packet of the guest's, on its way to the listener. */
 static __always_inline void count_steered(struct __sk_buff *skb, __u32 slot, bool syn)
 {
-	struct mt_counter *counter = counter_of(slot);
+	struct mt_counter *counter = dry_run ? 0 : counter_of(slot);
 
 	if (!counter)
 		return;
@@ -28,7 +29,7 @@ static __always_inline void count_steered(struct __sk_buff *skb, __u32 slot, boo
 /* A packet to the guest. */
 static __always_inline void count_answer(struct __sk_buff *skb, __u32 slot)
 {
-	struct mt_counter *counter = counter_of(slot);
+	struct mt_counter *counter = dry_run ? 0 : counter_of(slot);
 
 	if (!counter)
 		return;
@@ -38,14 +39,13 @@ static __always_inline void count_answer(struct __sk_buff *skb, __u32 slot)
 
 static __always_inline void count_reason(__u32 reason)
 {
-	__u64 *total = bpf_map_lookup_elem(&mt_reasons, &reason);
+	__u64 *total = dry_run ? 0 : bpf_map_lookup_elem(&mt_reasons, &reason);
 
 	if (total)
 		*total += 1; /* this CPU's own */
 }
 
-/* Not inlined: one copy for all exits keeps the programs small. */
-static __noinline int count_slot_reason(__u32 slot, __u32 reason)
+static __always_inline void count_slot_reason(__u32 slot, __u32 reason)
 {
 	struct mt_slot_reason key = {.slot = slot, .reason = reason};
 	__u64 one = 1, *count;
@@ -53,12 +53,11 @@ static __noinline int count_slot_reason(__u32 slot, __u32 reason)
 	count = bpf_map_lookup_elem(&mt_slot_reasons, &key);
 	if (!count) {
 		if (!bpf_map_update_elem(&mt_slot_reasons, &key, &one, BPF_NOEXIST))
-			return 0;
+			return;
 		count = bpf_map_lookup_elem(&mt_slot_reasons, &key); /* another CPU was first */
 	}
 	if (count)
 		__sync_fetch_and_add(count, 1);
-	return 0;
 }
 
 #endif

@@ -6,6 +6,7 @@
 #ifndef METATAP_GATE_H
 #define METATAP_GATE_H
 
+#include "lib/dry_run.h"
 #include "lib/packet.h"
 #include "lib/verdict.h"
 #include "lib/who.h"
@@ -51,7 +52,7 @@ static __noinline int went_elsewhere(struct __sk_buff *skb, const struct bpf_soc
 		flow.port = tuple->ipv6.sport;
 		__builtin_memcpy(flow.address, tuple->ipv6.saddr, sizeof(tuple->ipv6.saddr));
 	}
-	if (!now)
+	if (dry_run || !now)
 		return !!bpf_map_lookup_elem(&mt_elsewhere, &flow);
 	when = bpf_ktime_get_ns();
 	return !bpf_map_update_elem(&mt_elsewhere, &flow, &when, BPF_ANY);

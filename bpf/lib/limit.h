@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 
+#include "lib/dry_run.h"
 #include "maps.h"
 
 /* Takes a token; false when the bucket is empty. Two CPUs at once: the loser goes unpaid. */
@@ -24,7 +25,9 @@ static __always_inline bool within_syn_budget(__u32 slot, const struct mt_slot *
 	start = until > now ? until : now;
 	if (start - now > cfg->syn_burst_ns)
 		return false;
-	__sync_val_compare_and_swap(&bucket->full_until_ns, until, start + cfg->syn_interval_ns);
+	if (!dry_run)
+		__sync_val_compare_and_swap(&bucket->full_until_ns, until,
+					    start + cfg->syn_interval_ns);
 	return true;
 }
 

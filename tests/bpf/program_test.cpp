@@ -16,6 +16,7 @@
 #include "bpf/test_run.hpp"
 #include "dataplane/alias.hpp"
 #include "dataplane/core.hpp"
+#include "dataplane/dry_run.hpp"
 #include "dataplane/metadata_namespace.hpp"
 
 namespace metatap::dataplane {
@@ -977,6 +978,14 @@ std::vector<Case> return_cases() {
        .in = Packet().eth().ipv4(kMeta4, alias4(kGone)).tcp(80, 1, "A"),
        .verdict = "SHOT",
        .reason = "return_stale"});
+  add({.name = "AnswerToOurOwnLook",
+       .in = Packet().eth().ipv4(kMeta4, Alias{0, 0, 1}.v4().text()).tcp(80, 1024, "SA"),
+       .verdict = "SHOT",
+       .reason = "self_probe"});
+  add({.name = "AnswerToOurOwnLookV6",
+       .in = Packet().eth().ipv6(kMeta6, alias6(0, 1, "fd00::1")).tcp(80, 1024, "SA"),
+       .verdict = "SHOT",
+       .reason = "self_probe"});
   add({.name = "SlotBeyondTheTable",
        .in = Packet().eth().ipv4(kMeta4, alias4(MT_TAG_MASK)).tcp(80, 1, "A"),
        .verdict = "SHOT",
@@ -1083,6 +1092,46 @@ TEST_P(Program, DoesWhatTheTableSays) {
   if (c.program == "mt_tap" && c.reason.starts_with("steered_")) {
     EXPECT_EQ(outcome.mark, c.slot);
   }
+}
+
+/// What people read, and what the programs go by.
+std::vector<std::uint64_t> traces(Kernel& kernel, const Case& c) {
+  std::vector<std::uint64_t> all{kernel.count(c.slot, c.reason), kernel.rows_of(kLearning),
+                                 kernel.rows_of(kPrefix)};
+  for (const auto& status : count_reasons(*kernel.core().programs)) {
+    all.push_back(status.packets);
+  }
+  const auto counter = kernel.core().programs->maps().counters.get(c.slot).value();
+  all.insert(all.end(), {counter->packets, counter->drops, counter->answers, counter->learned_v4});
+  const auto bucket = kernel.core().programs->maps().buckets.get(c.slot).value();
+  all.push_back(bucket->full_until_ns);
+  return all;
+}
+
+TEST_P(Program, IsWhatADryRunSaysWithoutATrace) {
+  const Case& c = GetParam();
+  if (c.reason == "addresses_full") {
+    GTEST_SKIP() << "is found out by trying";
+  }
+  auto& kernel = Kernel::instance();
+  static const auto dry = DryRun::load(*kernel.core().programs);
+  ASSERT_TRUE(dry) << dry.error().message;
+  kernel.reset_rows();
+  kernel.listen(c.listener == Listener::open);
+  kernel.configure(c.no_budget);
+  kernel.fill_addresses(c.full);
+  const auto in = c.in.bytes();
+  if (c.no_budget) {
+    kernel.run(c.program, in);  // the one that empties it
+  }
+  const auto before = traces(kernel, c);
+
+  const auto outcome = dry->run(c.program, kernel.device(), in);
+
+  ASSERT_TRUE(outcome) << outcome.error().message;
+  EXPECT_EQ(reasons()[outcome->reason].name, c.reason);
+  EXPECT_EQ(outcome->slot, c.slot);
+  EXPECT_EQ(traces(kernel, c), before);
 }
 
 /// What the programs learn, over many packets.

@@ -31,7 +31,8 @@ class Health:
     def ask(self):
         done = subprocess.run(["curl", "-s", "-w", "%{http_code}", "--unix-socket", self.socket,
                                "http://localhost/healthz"], capture_output=True, text=True, timeout=10)
-        return int(done.stdout[-3:]), done.stdout[:-3]
+        text = "".join(line for line in done.stdout[:-3].splitlines(True) if not line.startswith("note: "))
+        return int(done.stdout[-3:]), text
 
 
 class Space:

@@ -3,17 +3,20 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <fstream>
-#include <functional>
-#include <iostream>
-#include <iterator>
+#include <chrono>
+#include <cstdint>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 
 #include "admin/client.hpp"
+#include "admin/doctor_command.hpp"
 #include "admin/drive_image.hpp"
+#include "admin/port_commands.hpp"
 #include "admin/table.hpp"
+#include "admin/terminal.hpp"
+#include "admin/top_command.hpp"
+#include "admin/trace_command.hpp"
 #include "base/text.hpp"
 
 namespace metatap::admin {
@@ -22,81 +25,12 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr auto kExitCodes = R"(Exit codes:
-  0 done   1 refused or failed   2 wrong command line   3 no such object
-  4 conflict   5 no metatapd behind the socket, or its database is away
-  6 stored, but not all of it is in effect)";
-
-/// One run of the program: what every verb has in common.
-class Terminal {
- public:
-  Terminal(std::istream& in, std::ostream& out, std::ostream& err)
-      : in_(in), out_(out), err_(err) {}
-
-  std::string socket = "/run/metatap/admin.sock";
-  bool json = false;
-
-  [[nodiscard]] Exit failed(const Error& error) const {
-    if (json) {
-      out_ << Json{{"error", {{"message", error.message}}}}.dump(2, ' ', false,
-                                                                 Json::error_handler_t::replace)
-           << "\n";
-    }
-    err_ << "metatap: " << error.message << "\n";
-    return exit_for(error);
-  }
-
-  /// Calls the daemon; `show` makes text of its answer for a person.
-  [[nodiscard]] Exit ask(std::string_view method, const std::string& target,
-                         const std::function<std::string(const Json&)>& show,
-                         std::string_view body = {}) const {
-    const auto answer = call(method, target, body);
-    if (!answer) {
-      return failed(answer.error());
-    }
-    print(*answer, show);
-    return Exit::done;
-  }
-
-  /// Has the daemon change the inventory, and says what of the change is not in effect.
-  [[nodiscard]] Exit change(std::string_view method, const std::string& target,
-                            std::string_view body = {}) const;
-
-  void print(const Json& value, const std::function<std::string(const Json&)>& show) const {
-    out_ << (json ? value.dump(2, ' ', false, Json::error_handler_t::replace) + "\n" : show(value));
-  }
-
-  [[nodiscard]] Result<std::string> read(const std::string& file) const {
-    if (file == "-") {
-      return std::string{std::istreambuf_iterator<char>(in_), std::istreambuf_iterator<char>()};
-    }
-    std::ifstream stream(file, std::ios::binary);
-    if (!stream) {
-      return fail(ErrorCode::invalid,
-                  "read " + file + ": " + std::generic_category().message(errno));
-    }
-    return std::string{std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>()};
-  }
-
-  [[nodiscard]] std::ostream& out() const { return out_; }
-
- private:
-  [[nodiscard]] Result<Json> call(std::string_view method, const std::string& target,
-                                  std::string_view body) const {
-    const auto answer = AdminClient(socket).call(method, target, body);
-    if (!answer) {
-      return tl::make_unexpected(answer.error());
-    }
-    auto value = Json::parse(*answer, nullptr, false);
-    if (value.is_discarded()) {
-      return fail(ErrorCode::internal, "metatapd's answer is not JSON");
-    }
-    return value;
-  }
-
-  std::istream& in_;
-  std::ostream& out_;
-  std::ostream& err_;
-};
+  0 done   1 refused or failed; doctor, explain: something is wrong
+  2 wrong command line   3 no such object   4 conflict, or said of several
+  5 no metatapd behind the socket, or its database is away
+  6 stored, but not all of it is in effect   7 no permission
+  8 metatapd is of another version   9 nobody reads the output any more
+  10 doctor: nothing worse than a warning)";
 
 std::string show_plan(const Json& answer) {
   auto text = answer.value("text", "");
@@ -108,16 +42,17 @@ std::string show_plan(const Json& answer) {
                      : "applied as revision " + std::to_string(answer.value("revision", 0)) + "\n");
 }
 
-Exit Terminal::change(std::string_view method, const std::string& target,
-                      std::string_view body) const {
-  const auto answer = call(method, target, body);
+/// Has the daemon change the inventory, and says what of the change is not in effect.
+Exit change(const Terminal& terminal, std::string_view method, const std::string& target,
+            std::string_view body = {}) {
+  const auto answer = terminal.call(method, target, body);
   if (!answer) {
-    return failed(answer.error());
+    return terminal.failed(answer.error());
   }
-  print(*answer, show_plan);
+  terminal.print(*answer, show_plan);
   const auto problems = answer->value("problems", Json::array());
   for (const auto& problem : problems) {
-    err_ << "metatap: not in effect: " << cell_of(problem) << "\n";
+    terminal.complain("not in effect: " + cell_of(problem));
   }
   return problems.empty() ? Exit::done : Exit::incomplete;
 }
@@ -135,32 +70,12 @@ std::string show_object(const Json& object) {
   return table({"FIELD", "VALUE"}, rows);
 }
 
-/// Failed, if one of them is an error.
+/// What a start would meet.
 Exit show_findings(const Terminal& terminal, const Json& findings) {
-  terminal.print(findings, [](const Json& all) {
-    return table_of(all, {"severity", "subject", "message", "advice"});
-  });
+  terminal.print(findings, [&](const Json& all) { return findings_text(terminal, all, 0); });
   const bool healthy = std::ranges::none_of(
       findings, [](const Json& finding) { return finding.value("severity", "") == "error"; });
   return healthy ? Exit::done : Exit::failed;
-}
-
-Exit doctor(const Terminal& terminal) {
-  const auto answer = AdminClient(terminal.socket).call("GET", "/v1/doctor");
-  Json findings = Json::array();
-  if (answer) {
-    findings = Json::parse(*answer, nullptr, false);
-  } else {
-    findings.push_back({{"severity", "error"},
-                        {"subject", "metatapd"},
-                        {"message", answer.error().message},
-                        {"advice", "systemctl status metatapd"}});
-  }
-  if (!findings.is_array()) {
-    return terminal.failed({ErrorCode::internal, "metatapd's answer is not a list"});
-  }
-  const auto shown = show_findings(terminal, findings);
-  return answer ? shown : exit_for(answer.error());
 }
 
 Exit config_drive(const Terminal& terminal, const std::string& name, const std::string& format,
@@ -184,10 +99,13 @@ Exit config_drive(const Terminal& terminal, const std::string& name, const std::
     }
     files.push_back({file.value("path", ""), base64_decoded(contents).value_or("")});
   }
-  const auto written =
+  auto written =
       write_image(format == "vfat" ? ImageFormat::vfat : ImageFormat::iso9660,
                   drive["label"].get<std::string>(), files, std::filesystem::path(target));
   if (!written) {
+    if (written.error().code == ErrorCode::unsupported) {
+      written.error().code = ErrorCode::internal;  // it is not metatapd that cannot
+    }
     return terminal.failed(written.error());
   }
   terminal.print({{"file", target}, {"format", format}, {"files", files.size()}},
@@ -196,20 +114,6 @@ Exit config_drive(const Terminal& terminal, const std::string& name, const std::
                           cell_of(done["files"]) + " files\n";
                  });
   return Exit::done;
-}
-
-/// The columns that fit a terminal; the rest is in --json.
-std::string short_ports(const Json& rows) {
-  Json short_rows = rows;
-  for (auto& row : short_rows) {
-    for (const auto* key : {"device_owner", "device_id", "network_id", "before"}) {
-      row.erase(key);
-    }
-    if (const auto access = row.find("access"); access != row.end()) {
-      *access = (*access)["tokens"];
-    }
-  }
-  return table_of(short_rows);
 }
 
 /// The commands and what was said of them on the command line.
@@ -222,25 +126,56 @@ class Commands {
   }
 
   void add_views(CLI::App& app) {
-    app.add_subcommand("status", "what runs here and how it is")->callback([this] {
-      exit_ = terminal_.ask("GET", "/v1/status", sections_of);
+    auto* status = add(app, "status", "what runs here and how it is", "metatap status --watch");
+    status->callback([this] { exit_ = terminal_.ask("/v1/status", sections_of); });
+    auto* ports = add(app, "ports", "the ports of this host and how each is served",
+                      "metatap --json ports | jq '.[] | select(.state != \"steered\")'");
+    ports->callback([this] { exit_ = show_ports(terminal_); });
+    auto* port =
+        add(app, "port", "all that is known of one guest's port", "metatap port 10.0.0.10");
+    takes_port(*port);
+    port->callback([this] { exit_ = show_port(terminal_, name_); });
+    auto* explain = add(app, "explain", "what becomes of a request of that guest, and why",
+                        "metatap explain tap3f2a1b4c-5d");
+    takes_port(*explain);
+    explain->callback([this] { exit_ = explain_port(terminal_, name_); });
+    add_live(app);
+    auto* doctor = add(app, "doctor", "looks for what is wrong", "metatap doctor");
+    doctor->add_flag("--preflight", preflight_,
+                     "what a start would meet on this kernel; asks no daemon, needs root");
+    doctor->callback([this] {
+      exit_ =
+          preflight_ ? show_findings(terminal_, before_a_start_.findings()) : examine(terminal_);
     });
-    app.add_subcommand("ports", "the ports of this host and how each is served")->callback([this] {
-      exit_ = terminal_.ask("GET", "/v1/ports", short_ports);
-    });
-    auto* looks = app.add_subcommand("doctor", "looks for what is wrong");
-    looks->add_flag("--preflight", preflight_,
-                    "what a start would meet on this kernel; asks no daemon, needs root");
-    looks->callback([this] {
-      exit_ = preflight_ ? show_findings(terminal_, before_a_start_.findings()) : doctor(terminal_);
-    });
+    for (auto* view : {status, ports, port, explain, doctor}) {
+      can_be_watched(*view);
+    }
     auto* config = app.add_subcommand("config", "the daemon's configuration");
     config->require_subcommand(1);
     config->add_subcommand("show", "every option: its value, and the file and line it is from")
         ->callback([this] {
-          exit_ =
-              terminal_.ask("GET", "/v1/config", [](const Json& rows) { return table_of(rows); });
+          exit_ = terminal_.ask("/v1/config", [](const Json& rows) { return table_of(rows); });
         });
+  }
+
+  /// What goes on until it is ended.
+  void add_live(CLI::App& app) {
+    auto* live = add(app, "trace", "packets and requests of guests as they happen",
+                     "metatap trace --status 4xx");
+    live->add_option("PORT", name_, "of this one alone; as `metatap port` takes it");
+    live->add_option("--verdict", filter_.verdict, "only packets that had this one")
+        ->check(CLI::IsMember({"pass", "drop", "steer"}));
+    live->add_option("--status", filter_.status,
+                     "only requests that were answered so: 404, or 4xx");
+    live->add_option("--path", filter_.path, "only requests with this in their path");
+    live->add_option("-n,--lines", most_, "end after so many");
+    live->callback([this] { exit_ = trace(terminal_, name_, filter_, most_); });
+    auto* busiest = add(app, "top",
+                        "rates by port, again and again; sort by r requests, 5 p50, 9 p99, e "
+                        "errors, d refused packets, b bytes; q ends",
+                        "metatap top -n 1");
+    busiest->add_option("-n,--rounds", most_, "end after so many tables");
+    busiest->callback([this] { exit_ = top(terminal_, most_); });
   }
 
   void add_inventory(CLI::App& app) {
@@ -253,7 +188,7 @@ class Commands {
     app.add_subcommand("export", "the inventory as a document that apply takes")->callback([this] {
       const auto answer = AdminClient(terminal_.socket).call("GET", "/v1/inventory");
       if (answer) {
-        terminal_.out() << *answer;
+        terminal_.write(*answer);
       } else {
         exit_ = terminal_.failed(answer.error());
       }
@@ -264,13 +199,13 @@ class Commands {
     auto* instance = app.add_subcommand("instance", "one instance at a time");
     instance->require_subcommand(1);
     instance->add_subcommand("list", "all instances")->callback([this] {
-      exit_ = terminal_.ask("GET", "/v1/instances", [](const Json& rows) {
+      exit_ = terminal_.ask("/v1/instances", [](const Json& rows) {
         return table_of(rows, {"uuid", "name", "hostname", "addresses", "ec2_id", "password"});
       });
     });
     auto* show = instance->add_subcommand("show", "all that is stored of one instance");
     takes_name(*show);
-    show->callback([this] { exit_ = terminal_.ask("GET", instance_path(name_), show_object); });
+    show->callback([this] { exit_ = terminal_.ask(instance_path(name_), show_object); });
     for (const auto& [verb, method, help] :
          {std::tuple("add", "POST", "put in what is not there yet"),
           std::tuple("set", "PUT", "put in, replacing what is there")}) {
@@ -283,7 +218,7 @@ class Commands {
     }
     auto* remove = instance->add_subcommand("remove", "take out an instance and its ports");
     takes_name(*remove);
-    remove->callback([this] { exit_ = terminal_.change("DELETE", instance_path(name_)); });
+    remove->callback([this] { exit_ = change(terminal_, "DELETE", instance_path(name_)); });
     auto* password =
         instance->add_subcommand("password", "the password the guest has posted, as it came");
     takes_name(*password);
@@ -318,6 +253,31 @@ class Commands {
   [[nodiscard]] Exit exit() const { return exit_; }
 
  private:
+  static CLI::App* add(CLI::App& app, const char* name, const char* what, const char* example) {
+    auto* command = app.add_subcommand(name, what);
+    command->footer(std::string("Example: ") + example);
+    return command;
+  }
+
+  void can_be_watched(CLI::App& view) {
+    view.add_option("--watch", pause_, "show it again every so many seconds, until ended")
+        ->expected(0, 1)
+        ->default_str("2")
+        ->check(CLI::Range(0.1, 86400.0))
+        ->each([this](const std::string& seconds) {
+          terminal_.again =
+              std::chrono::milliseconds(static_cast<std::int64_t>(std::stod(seconds) * 1000));
+        });
+  }
+
+  void takes_port(CLI::App& verb) {
+    verb.add_option("PORT", name_,
+                    "its id, 8 characters of its beginning at least, its host device, address or "
+                    "MAC, or the name of its instance")
+        ->required()
+        ->check([](const std::string& text) { return text.empty() ? "PORT: it is empty" : ""; });
+  }
+
   void takes_name(CLI::App& verb) {
     verb.add_option("INSTANCE", name_, "its uuid, or a name only it has")->required();
   }
@@ -329,7 +289,7 @@ class Commands {
       exit_ = Exit::usage;
       return;
     }
-    exit_ = terminal_.change(method, path, *text);
+    exit_ = change(terminal_, method, path, *text);
   }
 
   /// Of the file, without its end; nothing where none is named. A command line is everybody's to
@@ -353,9 +313,10 @@ class Commands {
   void show_or_clear_password() {
     const auto path = instance_path(name_) + "/password";
     if (clear_) {
-      exit_ = terminal_.ask("DELETE", path, [](const Json&) { return std::string("cleared\n"); });
+      exit_ =
+          terminal_.request("DELETE", path, [](const Json&) { return std::string("cleared\n"); });
     } else {
-      exit_ = terminal_.ask("GET", path, [](const Json& answer) {
+      exit_ = terminal_.ask(path, [](const Json& answer) {
         const auto text = answer.value("password", "");
         return text.empty() ? "" : text + "\n";
       });
@@ -365,6 +326,9 @@ class Commands {
   Terminal& terminal_;
   Exit exit_ = Exit::done;
   std::string file_, name_, target_, format_ = "iso9660";
+  double pause_ = 2;
+  TraceFilter filter_;
+  std::uint64_t most_ = 0;
   bool dry_run_ = false, clear_ = false, preflight_ = false;
   Registry before_a_start_;
 };
@@ -379,6 +343,10 @@ Exit exit_for(const Error& error) {
       return Exit::conflict;
     case ErrorCode::unavailable:
       return Exit::unreachable;
+    case ErrorCode::denied:
+      return Exit::denied;
+    case ErrorCode::unsupported:
+      return Exit::other_version;
     default:
       return Exit::failed;
   }

@@ -14,12 +14,16 @@ namespace metatap::admin {
 /// What `metatap` returns to the shell.
 enum class Exit : int {
   done = 0,
-  failed = 1,       ///< metatapd refused or could not do it; `doctor`: an error was found
-  usage = 2,        ///< the command line is wrong, or a file of it cannot be read
-  not_found = 3,    ///< what was named does not exist
-  conflict = 4,     ///< it exists already, or the name fits several
-  unreachable = 5,  ///< no metatapd behind the socket
-  incomplete = 6,   ///< the change is stored, but part of it could not be put into effect
+  failed = 1,         ///< metatapd refused or could not do it; doctor, explain: something is wrong
+  usage = 2,          ///< the command line is wrong, or a file of it cannot be read
+  not_found = 3,      ///< what was named does not exist
+  conflict = 4,       ///< it exists already, or the name fits several
+  unreachable = 5,    ///< no metatapd behind the socket
+  incomplete = 6,     ///< the change is stored, but part of it could not be put into effect
+  denied = 7,         ///< we may not: mostly, connect to the socket
+  other_version = 8,  ///< metatapd knows no such question
+  nobody_reads = 9,   ///< standard output is closed
+  warned = 10,        ///< doctor: nothing worse than a warning was found
 };
 [[nodiscard]] Exit exit_for(const Error& error);
 

@@ -11,6 +11,7 @@
 #include <optional>
 #include <utility>
 
+#include "admin/registry.hpp"
 #include "http/upstream.hpp"
 #include "metatap/unique_fd.hpp"
 
@@ -32,11 +33,25 @@ Status reachable(const std::string& socket) {
   if (!fd ||
       ::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
     const int error = errno;
-    return fail(ErrorCode::unavailable,
-                "connect to " + socket + ": " + std::generic_category().message(error) +
-                    (error == EACCES ? "" : " (is metatapd running, and is this its socket?)"));
+    if (error == EACCES || error == EPERM) {
+      return fail(ErrorCode::denied, "connect to " + socket + ": " +
+                                         std::generic_category().message(error) +
+                                         " (its owner may, mostly root)");
+    }
+    return fail(ErrorCode::unavailable, "connect to " + socket + ": " +
+                                            std::generic_category().message(error) +
+                                            " (is metatapd running, and is this its socket?)");
   }
   return {};
+}
+
+std::string version_in(const Response& response) {
+  for (const auto& [name, value] : response.headers) {
+    if (name == "Server") {
+      return value;
+    }
+  }
+  return "an older one";
 }
 
 Error error_in(const Response& response) {
@@ -44,21 +59,15 @@ Error error_in(const Response& response) {
   ErrorCode code = ErrorCode::internal;
   switch (response.status) {
     case 400:
-    case 405:
+    case 403:  // not of us, but of what we want
     case 413:
       code = ErrorCode::invalid;
-      break;
-    case 403:
-      code = ErrorCode::denied;
       break;
     case 404:
       code = ErrorCode::not_found;
       break;
     case 409:
       code = ErrorCode::conflict;
-      break;
-    case 501:
-      code = ErrorCode::unsupported;
       break;
     case 503:
       code = ErrorCode::unavailable;
@@ -69,10 +78,17 @@ Error error_in(const Response& response) {
     default:
       break;
   }
-  if (json.is_object() && json.contains("error") && json["error"].is_object()) {
-    return {code, json["error"].value("message", "")};
+  if (!json.is_object() || !json.contains("error") || !json["error"].is_object()) {
+    return {code, "metatapd answered " + std::to_string(response.status)};
   }
-  return {code, "metatapd answered " + std::to_string(response.status)};
+  const auto message = json["error"].value("message", "");
+  // Older ones have another code for it.
+  if (response.status == 405 || json["error"].value("code", "") == kUnknownCall ||
+      (response.status == 404 && message.starts_with("there is no /v1/"))) {
+    return {ErrorCode::unsupported, "metatapd is of another version, " + version_in(response) +
+                                        ", and does not know what it was asked: " + message};
+  }
+  return {code, message};
 }
 
 struct Waiting final : Continuation {
@@ -91,6 +107,7 @@ Result<std::string> AdminClient::call(std::string_view method, std::string_view 
   options.endpoint = http::UnixEndpoint{socket_};
   options.deadline = std::chrono::minutes(10);
   options.keep_alive = false;
+  options.pass_headers = {"Server"};
   options.max_response = std::size_t{2} << 30U;
   auto upstream = http::Upstream::create(std::move(options));
   if (!upstream) {

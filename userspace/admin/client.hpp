@@ -14,8 +14,9 @@ class AdminClient {
  public:
   explicit AdminClient(std::string socket) : socket_(std::move(socket)) {}
 
-  /// The body of a 2xx answer. Other answers become the error they carry; ErrorCode::unavailable
-  /// with a hint where nobody listens.
+  /// The body of a 2xx answer. Other answers become the error they carry. ErrorCode::unavailable,
+  /// with a hint: nobody listens; denied: we may not connect; unsupported: a daemon of another
+  /// version, which knows no such call.
   [[nodiscard]] Result<std::string> call(std::string_view method, std::string_view target,
                                          std::string_view body = {}) const;
 

@@ -59,47 +59,6 @@ Json state_json(const InventoryService& inventory) {
   return json;
 }
 
-std::string device_of(const Port& port) {
-  constexpr std::size_t kIdInDevice = 11;  // Neutron's rule
-  return port.device ? *port.device : "tap" + port.id.substr(0, kIdInDevice);
-}
-
-/// The ports of `served`, which may know nothing of instances, with their names in `inventory`.
-Json ports_json(const Registry& registry, const Inventory& served, const Inventory& inventory,
-                const Json& elsewhere) {
-  std::unordered_map<std::string, const Json*> facts;
-  for (const auto& row : elsewhere) {
-    facts.emplace(row.value("port", ""), &row);
-  }
-  Json rows = Json::array();
-  for (const auto& [id, port] : served.ports) {
-    Json addresses = Json::array();
-    for (const auto& fixed : port->fixed_ips) {
-      addresses.push_back(fixed.ip_address);
-    }
-    Json row{{"id", id},
-             {"device", device_of(*port)},
-             {"mac_address", port->mac_address},
-             {"addresses", std::move(addresses)},
-             {"network_id", port->network_id},
-             {"device_owner", port->device_owner},
-             {"device_id", port->device_id}};
-    if (const auto owner = inventory.instances.find(port->device_id);
-        owner != inventory.instances.end()) {
-      row["instance"] = owner->second->name.empty() ? owner->second->hostname : owner->second->name;
-    }
-    if (port->vlan) {
-      row["vlan"] = *port->vlan;
-    }
-    if (const auto known = facts.find(id); known != facts.end()) {
-      row.update(*known->second);
-    }
-    row.update(registry.port_facts(*port));
-    rows.push_back(std::move(row));
-  }
-  return rows;
-}
-
 Json instances_json(const Inventory& inventory) {
   std::unordered_map<std::string_view, std::vector<const Port*>> ports;
   for (const auto& [id, port] : inventory.ports) {
@@ -186,13 +145,6 @@ asio::awaitable<Response> remove(InventoryService& inventory, Call call, Settled
                                std::move(call.who));
 }
 
-asio::awaitable<Response> show_ports(Registry& registry, InventoryService& inventory,
-                                     std::shared_ptr<const Inventory> served) {
-  const Json elsewhere = co_await registry.elsewhere(Registry::View::ports);
-  const auto known = inventory.current();
-  co_return json_response(ports_json(registry, served ? *served : *known, *known, elsewhere));
-}
-
 void count_inventory(Metrics& metrics, const InventoryService& inventory) {
   const auto state = inventory.state();
   constexpr auto kObjects = "Objects in the inventory.";
@@ -253,8 +205,7 @@ Result<std::shared_ptr<const Instance>> find_instance(const Inventory& inventory
   return only;
 }
 
-void register_inventory(Registry& registry, InventoryService& inventory, Settled settled,
-                        ServedPorts ports) {
+void register_inventory(Registry& registry, InventoryService& inventory, Settled settled) {
   registry.add_status("inventory", [&inventory] { return state_json(inventory); });
   registry.add_health(
       "database",
@@ -287,9 +238,6 @@ void register_inventory(Registry& registry, InventoryService& inventory, Settled
     return findings;
   });
 
-  registry.add_action("GET", "/v1/ports", [&registry, &inventory, ports](Call) {
-    return show_ports(registry, inventory, ports ? ports() : nullptr);
-  });
   registry.add_action("GET", "/v1/inventory", [&inventory](Call) -> asio::awaitable<Response> {
     return [](InventoryService& service) -> asio::awaitable<Response> {
       Response response;

@@ -21,10 +21,9 @@ using Settled = std::function<boost::asio::awaitable<std::vector<std::string>>()
 using ServedPorts = std::function<std::shared_ptr<const Inventory>()>;
 
 /// What an operator can see of the inventory and do with it: the sections and actions under
-/// /v1/inventory, /v1/ports and /v1/instances. Both outlive the server that serves the registry.
-/// A change is answered after `settled`; null: at once. `ports` null: the inventory's.
-void register_inventory(Registry& registry, InventoryService& inventory, Settled settled = nullptr,
-                        ServedPorts ports = nullptr);
+/// /v1/inventory and /v1/instances. Both outlive the server that serves the registry. A change is
+/// answered after `settled`; null: at once.
+void register_inventory(Registry& registry, InventoryService& inventory, Settled settled = nullptr);
 
 /// GET /v1/config: the settings that were read, secrets masked, each with file and line.
 void register_config(Registry& registry, const Config& config);

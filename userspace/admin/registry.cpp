@@ -45,12 +45,31 @@ std::string_view name_of(Finding::Severity severity) {
   switch (severity) {
     case Finding::Severity::ok:
       return "ok";
+    case Finding::Severity::note:
+      return "note";
     case Finding::Severity::warning:
       return "warning";
     case Finding::Severity::error:
       break;
   }
   return "error";
+}
+
+/// "3 packets", "4 packets": the same thing.
+std::string without_figures(std::string text) {
+  std::erase_if(text, [](char c) { return c >= '0' && c <= '9'; });
+  return text;
+}
+
+/// Notes alone are no problem.
+bool is_healthy(std::string_view problems) {
+  while (!problems.empty()) {
+    if (!problems.starts_with(Registry::kNote)) {
+      return false;
+    }
+    problems.remove_prefix(std::min(problems.find('\n'), problems.size() - 1) + 1);
+  }
+  return true;
 }
 
 }  // namespace
@@ -76,8 +95,12 @@ void Registry::set_elsewhere(Elsewhere elsewhere) {
   elsewhere_ = std::move(elsewhere);
 }
 
-void Registry::add_findings(std::function<std::vector<Finding>()> look) {
-  findings_.push_back(std::move(look));
+void Registry::add_findings(std::function<std::vector<Finding>()> look, Pace pace) {
+  findings_.emplace_back(std::move(look), pace);
+}
+
+void Registry::add_notes(std::function<std::vector<std::string>()> notes) {
+  notes_.push_back(std::move(notes));
 }
 
 void Registry::add_health(std::string name, std::function<std::string()> problem, Guests guests) {
@@ -99,11 +122,11 @@ void Registry::add_json_action(std::string method, std::string pattern, JsonActi
              });
 }
 
-boost::asio::awaitable<Json> Registry::elsewhere(View view) const {
+boost::asio::awaitable<Json> Registry::elsewhere(View view, std::string about) const {
   if (!elsewhere_) {
     co_return Json();
   }
-  co_return co_await elsewhere_(view);
+  co_return co_await elsewhere_(view, std::move(about));
 }
 
 Json Registry::status(const Json& elsewhere) const {
@@ -134,14 +157,52 @@ Json Registry::port_facts(const Port& port) const {
   return all;
 }
 
+std::vector<Finding> Registry::find_all(bool slow) const {
+  std::vector<Finding> all;
+  std::map<Pace, Since> since;
+  const auto now = std::chrono::system_clock::now();
+  for (const auto& [find, pace] : findings_) {
+    if (pace == Pace::slow && !slow) {
+      continue;
+    }
+    for (auto& finding : find()) {
+      const auto key = without_figures(finding.subject + ": " + finding.message);
+      const auto known = since_[pace].find(key);
+      const auto first = known == since_[pace].end() ? now : known->second;
+      since[pace].emplace(key, first);
+      if (finding.since == decltype(finding.since)()) {
+        finding.since = first;
+      }
+      all.push_back(std::move(finding));
+    }
+  }
+  since_[Pace::quick] = std::move(since[Pace::quick]);
+  if (slow) {
+    since_[Pace::slow] = std::move(since[Pace::slow]);
+  }
+  return all;
+}
+
+void Registry::keep_findings() {
+  constexpr std::chrono::seconds kEvery{30};
+  const auto now = std::chrono::steady_clock::now();
+  if (now - kept_ >= kEvery) {
+    kept_ = now;
+    (void)find_all(false);
+  }
+}
+
 Json Registry::findings(const Json& elsewhere) const {
   Json all = elsewhere.is_array() ? elsewhere : Json::array();
-  for (const auto& look : findings_) {
-    for (const auto& finding : look()) {
-      all.push_back({{"severity", name_of(finding.severity)},
-                     {"subject", finding.subject},
-                     {"message", finding.message},
-                     {"advice", finding.advice}});
+  for (const auto& finding : find_all(true)) {
+    auto& row = all.emplace_back(Json{{"severity", name_of(finding.severity)},
+                                      {"subject", finding.subject},
+                                      {"message", finding.message},
+                                      {"advice", finding.advice}});
+    if (finding.severity > Finding::Severity::note) {
+      row["since"] =
+          std::chrono::duration_cast<std::chrono::seconds>(finding.since.time_since_epoch())
+              .count();
     }
   }
   return all;
@@ -166,6 +227,11 @@ std::string Registry::problems_for(View view, const Json& elsewhere) const {
     }
     if (const auto text = health.problem(); !text.empty()) {
       all += health.name + ": " + text + "\n";
+    }
+  }
+  for (const auto& notes : notes_) {
+    for (const auto& note : notes()) {
+      all += std::string(kNote) + note + "\n";
     }
   }
   return all;
@@ -195,8 +261,8 @@ boost::asio::awaitable<std::optional<Response>> Registry::look(std::string path)
     const auto view = path == "/healthz" ? View::problems : View::unready;
     const Json its = co_await elsewhere(view);
     const auto wrong = problems_for(view, its);
-    co_return text(wrong.empty() ? "ok\n" : wrong, wrong.empty() ? 200 : 503,
-                   "text/plain; charset=utf-8");
+    const bool well = is_healthy(wrong);
+    co_return text(well ? "ok\n" + wrong : wrong, well ? 200 : 503, "text/plain; charset=utf-8");
   }
   co_return std::nullopt;
 }
@@ -237,7 +303,8 @@ boost::asio::awaitable<Response> Registry::act(Call call) const {
     co_return co_await route.action(std::move(call));
   }
   if (allowed.empty()) {
-    co_return error_response({ErrorCode::not_found, "there is no " + call.path});
+    co_return json_response(
+        {{"error", {{"code", kUnknownCall}, {"message", "there is no " + call.path}}}}, 404);
   }
   auto response = error_response({ErrorCode::invalid, call.path + " takes " + allowed});
   response.status = 405;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <boost/asio/awaitable.hpp>
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -21,6 +22,9 @@ namespace metatap::admin {
 
 using Json = nlohmann::ordered_json;
 
+/// The code of the error that answers a call nobody knows.
+inline constexpr std::string_view kUnknownCall = "unknown_call";
+
 /// One request of the operator.
 struct Call {
   std::string method, path;
@@ -35,11 +39,13 @@ struct Call {
 
 /// One thing `metatap doctor` has to say.
 struct Finding {
-  enum class Severity : std::uint8_t { ok, warning, error };
+  enum class Severity : std::uint8_t { ok, note, warning, error };
   Severity severity = Severity::ok;
   std::string subject;  ///< what was looked at: "bpf", "qrouter-…"
   std::string message;  ///< what was found
   std::string advice;   ///< what to do about it; may be empty
+  /// Where that is known; else it is since somebody first looked and found it.
+  std::chrono::system_clock::time_point since{};
 };
 
 /// What the admin socket can show and do. The stages know nothing of it: the wiring registers, on
@@ -52,7 +58,12 @@ class Registry {
   void add_metrics(std::function<void(Metrics&)> collect);
   /// What is known of a port beyond the inventory, merged into its row in `metatap ports`.
   void add_port_facts(std::function<Json(const Port&)> facts);
-  void add_findings(std::function<std::vector<Finding>()> look);
+  enum class Pace : bool { quick, slow };
+  /// `slow`: takes so long that it is looked at only when somebody asks.
+  void add_findings(std::function<std::vector<Finding>()> look, Pace pace = Pace::quick);
+  /// To be called every few seconds: looks now and then, so that it is known since when something
+  /// is so.
+  void keep_findings();
   /// How guests fare while something is wrong.
   enum class Guests : bool {
     unserved,  ///< some get no answer, or not theirs
@@ -62,12 +73,24 @@ class Registry {
   /// guests are not served.
   void add_health(std::string name, std::function<std::string()> problem,
                   Guests guests = Guests::unserved);
+  /// What /healthz says besides, though guests are served.
+  void add_notes(std::function<std::vector<std::string>()> notes);
 
-  enum class View : std::uint8_t { status, metrics, findings, ports, problems, unready };
+  enum class View : std::uint8_t {
+    status,
+    metrics,
+    findings,
+    ports,
+    problems,
+    unready,
+    port,
+    explain
+  };
   /// What another process has to add to a view: sections of the status, metrics as text, a list of
   /// findings, a list of rows with the id of a "port" (merged into its row in `metatap ports`),
-  /// problems as text, and those of them that make guests go unserved.
-  using Elsewhere = std::function<boost::asio::awaitable<Json>(View)>;
+  /// problems as text, and those of them that make guests go unserved; of one port, by its id in
+  /// `about`, all that is known, and what would become of its guest's packets.
+  using Elsewhere = std::function<boost::asio::awaitable<Json>(View, std::string about)>;
   void set_elsewhere(Elsewhere elsewhere);
 
   /// `pattern`: a path, of which each segment `{}` matches any one. The first that fits is taken.
@@ -78,13 +101,15 @@ class Registry {
   void add_json_action(std::string method, std::string pattern, JsonAction action);
 
   /// Null where there is no other process, or it does not answer.
-  [[nodiscard]] boost::asio::awaitable<Json> elsewhere(View view) const;
+  [[nodiscard]] boost::asio::awaitable<Json> elsewhere(View view, std::string about = {}) const;
   [[nodiscard]] Json status(const Json& elsewhere = {}) const;
   [[nodiscard]] std::string metrics(const Json& elsewhere = {}) const;
   [[nodiscard]] Json port_facts(const Port& port) const;
   [[nodiscard]] Json findings(const Json& elsewhere = {}) const;
-  [[nodiscard]] std::string problems(const Json& elsewhere = {}) const;  ///< one a line
-  [[nodiscard]] std::string unready(const Json& elsewhere = {}) const;   ///< the same
+  /// One a line; those that begin with kNote are none.
+  [[nodiscard]] std::string problems(const Json& elsewhere = {}) const;
+  [[nodiscard]] std::string unready(const Json& elsewhere = {}) const;  ///< the same
+  static constexpr std::string_view kNote = "note: ";
   /// GET of /v1/status, /v1/doctor, /metrics, /healthz or /readyz, which the above are shown as;
   /// else finds the action and runs it: 404 and 405 where there is none.
   [[nodiscard]] boost::asio::awaitable<Response> run(Call call) const;
@@ -106,8 +131,14 @@ class Registry {
   std::vector<std::pair<std::string, std::function<Json()>>> status_;
   std::vector<std::function<void(Metrics&)>> metrics_;
   std::vector<std::function<Json(const Port&)>> port_facts_;
-  std::vector<std::function<std::vector<Finding>()>> findings_;
+  std::vector<std::pair<std::function<std::vector<Finding>()>, Pace>> findings_;
+  /// Since when each has been found, by what it says without its figures.
+  using Since = std::map<std::string, std::chrono::system_clock::time_point>;
+  [[nodiscard]] std::vector<Finding> find_all(bool slow) const;
+  mutable std::map<Pace, Since> since_;
+  std::chrono::steady_clock::time_point kept_;
   std::vector<Health> health_;
+  std::vector<std::function<std::vector<std::string>()>> notes_;
   std::vector<Route> routes_;
   Elsewhere elsewhere_;
 };

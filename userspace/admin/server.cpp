@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "admin/server.hpp"
 
+#include <algorithm>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <optional>
@@ -81,8 +82,10 @@ class AdminServer::Impl final : public http::CoroutineHandler {
     if (!call) {
       co_return error_response({ErrorCode::invalid, "the query is not percent-encoded"});
     }
-    co_return co_await asio::co_spawn(control_, registry_.run(*std::move(call)),
-                                      asio::use_awaitable);
+    auto response = co_await asio::co_spawn(control_, registry_.run(*std::move(call)),
+                                            asio::use_awaitable);
+    response.headers.emplace_back("Server", options_.version);
+    co_return response;
   }
 
   asio::any_io_executor control_;

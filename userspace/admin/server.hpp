@@ -15,6 +15,7 @@ struct AdminOptions {
   std::string socket = "/run/metatap/admin.sock";
   mode_t mode = 0600;  ///< of the socket: who may connect may do everything
   std::string user{}, group{};
+  std::string version{};  ///< said in each answer, for a command line of another one
 };
 
 /// The admin socket: HTTP on a UNIX socket, for all that the registry holds. Connections live on

@@ -290,6 +290,27 @@ boost::asio::awaitable<Response> AgentStage::ask_directory(const Request& reques
   co_return for_guest(request, std::move(unknown->response));
 }
 
+boost::asio::awaitable<Result<AgentStage::Rehearsed>> AgentStage::rehearse(const Request& request) {
+  const auto question = read(request);
+  if (!question) {
+    co_return fail(ErrorCode::invalid,
+                   "it refuses the request with " + std::to_string(question.error().status));
+  }
+  auto identity = directory_.known(question->query);
+  if (!identity && identity.error().code == ErrorCode::unavailable) {
+    identity = co_await directory_.find(question->query, Freshness::cached);
+  }
+  if (!identity) {
+    co_return tl::make_unexpected(std::move(identity.error()));
+  }
+  Rehearsed rehearsed{*identity, {}};
+  const Outgoing outgoing(request, question->forwarded_for, *std::move(identity), signer_);
+  for (const auto& [name, value] : outgoing.request().headers) {
+    rehearsed.headers.emplace_back(name, value);
+  }
+  co_return rehearsed;
+}
+
 boost::asio::awaitable<Response> AgentStage::ask_api(const Request& request,
                                                      std::string_view forwarded_for,
                                                      Identity identity) {

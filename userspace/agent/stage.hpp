@@ -4,6 +4,8 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "agent/options.hpp"
 #include "agent/port_tags.hpp"
@@ -44,6 +46,14 @@ class AgentStage final : public Handler {
                                                     std::optional<PortTagKey> key = {});
 
   [[nodiscard]] AgentCounts<> counters() const { return {tags_.refused()}; }
+
+  /// Who asks, and what the API would be asked in that name.
+  struct Rehearsed {
+    Identity identity;
+    std::vector<std::pair<std::string, std::string>> headers;  ///< for the API; signed
+  };
+  /// As a request of a guest's, but the API is not asked. An error says why there is no identity.
+  [[nodiscard]] boost::asio::awaitable<Result<Rehearsed>> rehearse(const Request& request);
 
  private:
   class Outgoing;

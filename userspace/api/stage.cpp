@@ -228,6 +228,12 @@ std::optional<Response> ApiStage::handle(const Request& request, boost::asio::io
   return std::nullopt;
 }
 
+Response ApiStage::rehearse(const Request& request) {
+  Outcome outcome = route(request);
+  auto* response = std::get_if<Response>(&outcome);
+  return response != nullptr ? std::move(*response) : unavailable_response(request);
+}
+
 boost::asio::awaitable<Response> ApiStage::wait_for(const Request& request, Pending pending) {
   if (pending.kind == Kind::password) {
     co_return counted(co_await store_password(request, std::move(pending.document)));

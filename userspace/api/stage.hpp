@@ -64,6 +64,9 @@ class ApiStage final : public Handler {
   /// Looks whether the vendordata file has changed. To be called every few seconds.
   void refresh() { static_vendordata_.refresh(); }
 
+  /// As ask(), but nothing is counted. What would have to be waited for is 503.
+  [[nodiscard]] Response rehearse(const Request& request);
+
   [[nodiscard]] ApiStats stats() const;
   [[nodiscard]] const ApiOptions& options() const { return options_; }
   /// The served form of an instance, or nullptr. Any thread.

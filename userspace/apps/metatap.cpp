@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <csignal>
 #include <exception>
 #include <iostream>
 
@@ -7,6 +8,7 @@
 #include "apps/version.hpp"
 
 int main(int argc, char** argv) {
+  std::signal(SIGPIPE, SIG_IGN);  // a pipe that closes is told by its exit status
   try {
     return metatap::admin::run_cli({argv + 1, argv + argc}, std::cin, std::cout, std::cerr,
                                    metatap::apps::version_of("metatap"),

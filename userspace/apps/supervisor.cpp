@@ -15,6 +15,7 @@
 
 #include "admin/registry.hpp"
 #include "apps/belongings.hpp"
+#include "apps/data_plane_views.hpp"
 #include "apps/effects.hpp"
 #include "apps/former_worker.hpp"
 #include "apps/listeners.hpp"
@@ -31,6 +32,7 @@
 #include "dataplane/core.hpp"
 #include "dataplane/hooks.hpp"
 #include "dataplane/own_records.hpp"
+#include "dataplane/packet_watch.hpp"
 #include "dataplane/router_data_plane.hpp"
 #include "dataplane/tap_data_plane.hpp"
 #include "http/endpoint.hpp"
@@ -89,6 +91,7 @@ struct Supervisor::Impl {
   std::unique_ptr<dataplane::Reconciler> reconciler;
   std::unique_ptr<dataplane::TapDataPlane> tap;
   std::unique_ptr<dataplane::RouterDataPlane> router;
+  std::unique_ptr<dataplane::PacketWatch> packets;
   admin::Registry registry;  ///< of the data plane's views
   Effects effects{[this](Id id, std::uint64_t question, std::vector<std::string> problems) {
     if (const auto worker = workers.find(id); worker != workers.end()) {
@@ -171,7 +174,15 @@ Status Supervisor::Impl::start_dataplane() {
     if (auto started = tap->start(ports); !started) {
       return started;
     }
-    show(registry, *tap);
+    packets = std::make_unique<dataplane::PacketWatch>(core, control, [this](auto seen, auto lost) {
+      if (const auto worker = workers.find(serving); worker != workers.end()) {
+        worker->second->link().send(packets_of(std::move(seen), lost));
+      }
+    });
+    if (auto started = packets->start(); !started) {
+      return started;
+    }
+    show(registry, *tap, *packets);
   }
   router = std::make_unique<dataplane::RouterDataPlane>(core, *reconciler, control, listeners);
   if (auto started = router->start(ports); !started) {
@@ -334,10 +345,16 @@ Status Supervisor::Impl::take(Id id, const channel::Frame& frame) {
           [&](const auto& settle) { effects.ask(id, settle.question); });
     case channel::Type::beat:
       return channel::message_of<channel::Beat>(frame).map([](const auto&) {});
+    case channel::Type::watch:
+      return channel::message_of<channel::Watch>(frame).map([&](const auto& watch) {
+        if (packets) {
+          packets->look_on(std::chrono::milliseconds(watch.milliseconds));
+        }
+      });
     case channel::Type::look:
       return channel::message_of<channel::Look>(frame).map([&](const auto& look) {
-        workers.at(id)->link().send(
-            channel::Seen{look.question, document_of(registry, look.view, tap.get())});
+        workers.at(id)->link().send(channel::Seen{
+            look.question, document_of(look, registry, {tap.get(), router.get(), packets.get()})});
       });
     case channel::Type::connect:
       return channel::message_of<channel::Connect>(frame).map(
@@ -403,6 +420,7 @@ void Supervisor::Impl::keep_listening_to_workers() {
     if (former && former->ended()) {
       former.reset();
     }
+    registry.keep_findings();
     keep_listening_to_workers();
   });
 }
@@ -560,6 +578,7 @@ void Supervisor::Impl::stop() {
   }
   stopping = true;
   end_workers(tap || router ? kArrival : 0ms);
+  packets.reset();
   if (tap) {
     tap->stop(core->at_the_end());
   }

@@ -34,6 +34,10 @@ channel::View view_of(admin::Registry::View view) {
       return channel::View::findings;
     case ports:
       return channel::View::ports;
+    case port:
+      return channel::View::port;
+    case explain:
+      return channel::View::explain;
     case problems:
       return channel::View::problems;
     case unready:
@@ -91,6 +95,10 @@ bool ToSupervisor::tell(const InventoryChange& change) {
   return true;
 }
 
+void ToSupervisor::watch(std::chrono::milliseconds time) {
+  link_.send(channel::Watch{static_cast<std::uint32_t>(time.count())});
+}
+
 Estate ToSupervisor::release_estate() {
   for (const auto& [number, question] : open_) {
     question->answered.cancel();
@@ -143,6 +151,12 @@ Status ToSupervisor::take(channel::Frame frame) {
         orders_.expose(std::move(frame.descriptors[0]), std::move(expose.name));
       });
     }
+    case channel::Type::packets:
+      return with<channel::Packets>(frame, [&](channel::Packets packets) {
+        if (orders_.packets) {
+          orders_.packets(std::move(packets));
+        }
+      });
     case channel::Type::drain:
       return with<channel::Drain>(frame, [&](const auto& drain) {
         estate_ = {};
@@ -244,12 +258,12 @@ asio::awaitable<Result<UniqueFd>> ToSupervisor::connect(std::string path) {
   co_return std::move(answered->descriptor);
 }
 
-asio::awaitable<admin::Json> ToSupervisor::look(admin::Registry::View view) {
+asio::awaitable<admin::Json> ToSupervisor::look(admin::Registry::View view, std::string about) {
   if (lost_) {
     co_return admin::Json();
   }
   const auto number = ++questions_;
-  link_.send(channel::Look{number, view_of(view)});
+  link_.send(channel::Look{number, view_of(view), std::move(about)});
   const auto answered = co_await wait_for(number, kLookPatience);
   auto json = admin::Json::parse(answered->document, nullptr, false);
   co_return json.is_discarded() ? admin::Json() : json;

@@ -25,13 +25,14 @@ namespace metatap::apps {
 /// listeners that come of it, and asks it what the data plane looks like. Control thread.
 class ToSupervisor {
  public:
-  /// What becomes of the worker is not decided here. Each is called at most once.
+  /// What becomes of the worker is not decided here. Drain, expose and lost are called at most once.
   struct Orders {
     /// Until doors close, and for what runs then.
     std::function<void(std::chrono::milliseconds, std::chrono::milliseconds)> drain;
     /// A socket on which to show metrics, health and the status page, and its name.
     std::function<void(UniqueFd, std::string)> expose;
-    std::function<void(Error)> lost;  ///< nobody is at the other end any more
+    std::function<void(Error)> lost;                ///< nobody is at the other end any more
+    std::function<void(channel::Packets)> packets;  ///< while somebody looks on; may be null
   };
 
   ToSupervisor(boost::asio::io_context& control, channel::Socket socket, Orders orders);
@@ -47,12 +48,18 @@ class ToSupervisor {
   /// now on by what that means.
   [[nodiscard]] Estate release_estate();
 
+  /// Somebody looks on for so long: packets are told of.
+  void watch(std::chrono::milliseconds time);
+
   /// Comes back once all that was told until now is in effect, with what could not be done.
   boost::asio::awaitable<std::vector<std::string>> settled();
   /// A connection to a UNIX socket that the configuration names, as the supervisor may have it.
   boost::asio::awaitable<Result<UniqueFd>> connect(std::string path);
   /// @see admin::Registry::Elsewhere; null if there is no answer in ten seconds.
-  boost::asio::awaitable<admin::Json> look(admin::Registry::View view);
+  boost::asio::awaitable<admin::Json> look(admin::Registry::View view, std::string about = {});
+
+  /// Who is who, as the listeners' resolvers have it; null before the supervisor has said.
+  [[nodiscard]] dataplane::Callers* callers() const { return callers_.get(); }
 
   /// Whose connections there may be now.
   void each_caller(const std::function<void(const Origin&)>& use) const;

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "apps/views.hpp"
 
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <array>
 #include <map>
 #include <string>
 
+#include "apps/data_plane_findings.hpp"
 #include "apps/measures.hpp"
-#include "dataplane/old_path.hpp"
 
 namespace metatap::apps {
 namespace {
@@ -46,18 +47,6 @@ Json access_row(const proxy::AccessStatus& status) {
   return row;
 }
 
-std::uint64_t forwarded_of(const dataplane::SlotStatus& slot) {
-  std::uint64_t sum = 0;
-  for (const auto* reason : kForwarded) {
-    const auto count = slot.reasons.find(reason);
-    sum += count == slot.reasons.end() ? 0 : count->second;
-  }
-  return sum;
-}
-
-constexpr auto kFirstAdvice =
-    "a program that is first should pass on what is not its own (TCX_NEXT, TC_ACT_UNSPEC)";
-
 /// Of the ports whose guests used tokens or were refused for the lack of one most often: no more
 /// than a Prometheus bears.
 template <class Ports>
@@ -75,67 +64,6 @@ void count_most_active(Metrics& metrics, const Ports& ports) {
     metrics.all("port_access", active[i].second->second.counts,
                 {{"port", active[i].second->first}});
   }
-}
-
-/// What is wrong in namespaces, and what of Neutron's own metadata path is still in them.
-std::vector<admin::Finding> router_findings(const dataplane::RouterDataPlane& router) {
-  using Severity = admin::Finding::Severity;
-  using dataplane::DeviceState;
-  using dataplane::PlaceState;
-  constexpr std::size_t kLookedAt = 50;
-  std::vector<admin::Finding> findings;
-  std::size_t unknown = 0;
-  for (const auto& place : router.places()) {
-    if (place.state == PlaceState::unknown) {
-      ++unknown;
-    } else if (place.state == PlaceState::down) {
-      findings.push_back({Severity::warning, place.name, place.reason, ""});
-    } else if (place.state == PlaceState::denied || place.state == PlaceState::failed) {
-      findings.push_back({Severity::error, place.name, place.reason, ""});
-    }
-    for (const auto& device : place.devices) {
-      if (device.state != DeviceState::steered && device.state != DeviceState::disabled) {
-        findings.push_back({Severity::warning, place.name + "/" + device.name, device.reason, ""});
-      } else if (!device.before.empty()) {
-        findings.push_back(
-            {Severity::warning, place.name + "/" + device.name, device.reason, kFirstAdvice});
-      }
-    }
-  }
-  if (unknown != 0) {
-    findings.push_back({Severity::warning, "namespaces",
-                        std::to_string(unknown) +
-                            " router or DHCP namespaces are not in the inventory and not served",
-                        "metatap status names them; metatap apply makes them known"});
-  }
-  const auto join = [](std::string text, const std::vector<std::string>& parts) {
-    for (const auto& part : parts) {
-      text += (text.ends_with(": ") ? "" : "; ") + part;
-    }
-    return text;
-  };
-  for (const auto& old : router.old_paths(kLookedAt)) {
-    if (!old.serves() && old.rules.empty()) {
-      continue;
-    }
-    std::string message = "Neutron's own path is still there";
-    if (old.serves()) {
-      message = join(message + ", served by: ", old.processes);
-      message = join(old.processes.empty() ? message : message + "; ", old.listeners);
-    }
-    if (!old.rules.empty()) {
-      message = join(message + "; rules: ", old.rules);
-    }
-    findings.push_back({Severity::ok, old.name, std::move(message), old.advice()});
-  }
-  if (router.progress().served > kLookedAt) {
-    findings.push_back({Severity::ok, "namespaces",
-                        "only " + std::to_string(kLookedAt) + " of " +
-                            std::to_string(router.progress().served) +
-                            " were searched for Neutron's own path",
-                        ""});
-  }
-  return findings;
 }
 
 Json ovn_status(const agent::OvnFeed::Health& health) {
@@ -158,6 +86,54 @@ Json ovn_status(const agent::OvnFeed::Health& health) {
               {"reported", health.report.shown ? Json(*health.report.shown) : Json()},
               {"report_error", health.report.last_error},
               {"skipped", skipped}};
+}
+
+/// Ports of guests whose instance is not there, and agents that are not believed.
+std::vector<admin::Finding> api_findings(const api::ApiStage& api) {
+  using Severity = admin::Finding::Severity;
+  constexpr std::size_t kNamed = 10;
+  std::vector<admin::Finding> findings;
+  const auto& inventory = api.index().inventory();
+  std::size_t without = 0;
+  for (const auto& [id, port] : inventory.ports) {
+    const bool guests = !port->device_owner.starts_with("network:");
+    if (!guests || inventory.instances.contains(port->device_id)) {
+      continue;
+    }
+    if (++without <= kNamed) {
+      findings.push_back(
+          {Severity::warning, "port " + id,
+           port->device_id.empty()
+               ? "it is of no instance: its guest is answered 404"
+               : "there is no instance " + port->device_id + ": its guest is answered 404",
+           "metatap instance add, or correct the port's device_id"});
+    }
+  }
+  if (without > kNamed) {
+    findings.push_back({Severity::warning, "ports",
+                        std::to_string(without - kNamed) + " more without an instance", ""});
+  }
+  if (const std::uint64_t denied = api.stats().denied; denied != 0) {
+    findings.push_back({Severity::warning, "api",
+                        std::to_string(denied) + " requests were not signed with our secret",
+                        "agent and API need the same metadata_proxy_shared_secret"});
+  }
+  return findings;
+}
+
+std::vector<admin::Finding> upstream_findings(const http::Upstream& upstream,
+                                              const std::string& stage) {
+  const auto counts = upstream.counters();
+  const std::uint64_t failed = counts.unavailable + counts.timeouts + counts.invalid;
+  if (failed == 0) {
+    return {};
+  }
+  return {{admin::Finding::Severity::warning, "to " + stage,
+           std::to_string(counts.unavailable) + " requests found nobody there, " +
+               std::to_string(counts.timeouts) + " no answer in time, " +
+               std::to_string(counts.invalid) + " an answer that is none, of " +
+               std::to_string(counts.requests),
+           "metatap explain PORT says whether it answers now"}};
 }
 
 /// Ports that cannot be served as they are in OVN.
@@ -185,100 +161,11 @@ std::vector<admin::Finding> ovn_findings(const agent::OvnFeed& ovn) {
   return findings;
 }
 
-/// What neutron-ovn-metadata-agent has left on this host.
-std::vector<admin::Finding> findings_of_ovn_agent() {
-  std::vector<admin::Finding> findings;
-  for (const auto& left : dataplane::ovn_namespaces()) {
-    std::string what = "left by neutron-ovn-metadata-agent";
-    for (const auto& process : left.processes) {
-      what += ", " + process;
-    }
-    findings.push_back({admin::Finding::Severity::ok, left.name, what,
-                        "removable once that agent is stopped and disabled, unless a port is named "
-                        "here that needs it: end what runs in it, then ip netns delete " +
-                            left.name + " and ovs-vsctl del-port " + left.device});
-  }
-  return findings;
-}
-
-/// Devices that are not steered though a port wants them, and ports whose guests claim to be
-/// others.
-std::vector<admin::Finding> tap_findings(const dataplane::TapDataPlane& tap) {
-  using Severity = admin::Finding::Severity;
-  std::vector<admin::Finding> findings;
-  for (const auto& device : tap.devices()) {
-    if (device.state == dataplane::DeviceState::failed) {
-      findings.push_back(
-          {Severity::error, device.name, "port " + device.port_id + ": " + device.reason, ""});
-    } else if (device.state == dataplane::DeviceState::refused) {
-      findings.push_back({Severity::warning, device.name,
-                          "port " + device.port_id + ": " + device.reason,
-                          "the inventory's device name or MAC is an old one"});
-    }
-  }
-  for (const auto& chain : tap.disturbed_chains()) {
-    findings.push_back(
-        {Severity::warning, chain.device, chain.problem, chain.before.empty() ? "" : kFirstAdvice});
-  }
-  for (const auto& slot : tap.slots()) {
-    for (const auto* reason : {"wrong_mac", "spoofed_v4", "spoofed_v6"}) {
-      if (const auto dropped = slot.reasons.find(reason); dropped != slot.reasons.end()) {
-        findings.push_back({Severity::warning, slot.device,
-                            "port " + slot.port_id + ": " + std::to_string(dropped->second) +
-                                " packets dropped, " + reason,
-                            "the guest uses a MAC or address that its port does not have"});
-      }
-    }
-  }
-  return findings;
-}
-
-/// What `metatap ports` says of ports with a tap.
-Json port_rows(const dataplane::TapDataPlane& tap) {
-  std::map<std::string, std::uint64_t> forwarded;  // by port
-  for (const auto& slot : tap.slots()) {
-    forwarded[slot.port_id] = forwarded_of(slot);
-  }
-  Json rows = Json::array();
-  for (const auto& device : tap.devices()) {
-    if (!device.port_id.empty()) {
-      auto& row = rows.emplace_back(device_row(device));
-      row["forwarded_inside"] = forwarded[device.port_id];
-    }
-  }
-  return rows;
-}
-
 }  // namespace
 
-std::string document_of(const admin::Registry& registry, channel::View view,
-                        const dataplane::TapDataPlane* tap) {
-  Json json;
-  switch (view) {
-    case channel::View::status:
-      json = registry.status();
-      break;
-    case channel::View::metrics:
-      json = registry.metrics();
-      break;
-    case channel::View::findings:
-      json = registry.findings();
-      break;
-    case channel::View::ports:
-      json = tap != nullptr ? port_rows(*tap) : Json::array();
-      break;
-    case channel::View::problems:
-      json = registry.problems();
-      break;
-    case channel::View::unready:
-      json = registry.unready();
-      break;
-  }
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
-
-void show(admin::Registry& registry, const dataplane::TapDataPlane& tap) {
-  registry.add_findings([&tap] { return tap_findings(tap); });
+void show(admin::Registry& registry, const dataplane::TapDataPlane& tap,
+          const dataplane::PacketWatch& packets) {
+  registry.add_findings([&tap, &packets] { return tap_findings(tap, packets); });
   registry.add_status("taps", [&tap] {
     Json devices = Json::array();
     for (const auto& device : tap.devices()) {
@@ -292,11 +179,18 @@ void show(admin::Registry& registry, const dataplane::TapDataPlane& tap) {
       }
     }
     const auto& space = tap.namespace_health();
+    Json probe = Json::object();
+    for (const auto& [family, answer] : tap.probe().answers()) {
+      probe[family == AF_INET ? "IPv4" : "IPv6"] = answer.good ? "answered" : "not answered";
+    }
     return Json{{"where", tap.where()},     {"problem", space.problem},
                 {"repairs", space.repairs}, {"last_repair", space.last_repair},
-                {"devices", devices},       {"reasons", reasons}};
+                {"self_probe", probe},      {"devices", devices},
+                {"reasons", reasons}};
   });
   registry.add_health("taps", [&tap] { return tap.namespace_health().problem; });
+  registry.add_health("self-probe", [&tap] { return tap.probe().problem(); });
+  registry.add_notes([&tap] { return tap_notes(tap); });
   registry.add_metrics([&tap](Metrics& metrics) {
     for (const auto& reason : tap.reasons()) {
       metrics.counter("dataplane_packets_total", "Packets by how their way through a program ended",
@@ -344,6 +238,9 @@ void show(admin::Registry& registry, const dataplane::RouterDataPlane& router) {
       "routers", [&router] { return router.problem(); },
       admin::Registry::Guests::served);  // but for those of one namespace
   registry.add_findings([&router] { return router_findings(router); });
+  registry.add_findings(clock_findings);
+  registry.add_findings([&router] { return old_path_findings(router); },
+                        admin::Registry::Pace::slow);
   registry.add_metrics([&router](Metrics& metrics) {
     const auto progress = router.progress();
     metrics.gauge("namespaces_served", "Router and DHCP namespaces that are served", {},
@@ -355,8 +252,9 @@ void show(admin::Registry& registry, const dataplane::RouterDataPlane& router) {
 }
 
 void show(admin::Registry& registry, ToSupervisor& supervisor) {
-  registry.set_elsewhere(
-      [&supervisor](admin::Registry::View view) { return supervisor.look(view); });
+  registry.set_elsewhere([&supervisor](admin::Registry::View view, std::string about) {
+    return supervisor.look(view, std::move(about));
+  });
   registry.add_status("supervisor",
                       [&supervisor] { return Json{{"pid", supervisor.supervisor()}}; });
   registry.add_status("worker", [&supervisor] {
@@ -369,7 +267,7 @@ void show(admin::Registry& registry, ToSupervisor& supervisor) {
 }
 
 void show_ovn_agent(admin::Registry& registry) {
-  registry.add_findings([] { return findings_of_ovn_agent(); });
+  registry.add_findings([] { return findings_of_ovn_agent(); }, admin::Registry::Pace::slow);
 }
 
 void show(admin::Registry& registry, const agent::OvnFeed& ovn) {
@@ -535,6 +433,7 @@ void show(admin::Registry& registry, const agent::Shield& shield) {
 }
 
 void show(admin::Registry& registry, const api::ApiStage& api) {
+  registry.add_findings([&api] { return api_findings(api); });
   registry.add_status("api", [&api] {
     const auto stats = api.stats();
     Json row;
@@ -569,6 +468,8 @@ void show(admin::Registry& registry, const http::Upstream& upstream, std::string
     show_counts(row, upstream.counters());
     return row;
   });
+  registry.add_findings(
+      [&upstream, stage = std::string(stage)] { return upstream_findings(upstream, stage); });
   registry.add_metrics([&upstream, stage = std::string(stage)](Metrics& metrics) {
     metrics.all("upstream", upstream.counters(), {{"stage", stage}});
   });

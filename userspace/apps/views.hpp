@@ -7,6 +7,7 @@
 #include "agent/stage.hpp"
 #include "api/stage.hpp"
 #include "apps/to_supervisor.hpp"
+#include "dataplane/packet_watch.hpp"
 #include "dataplane/router_data_plane.hpp"
 #include "dataplane/tap_data_plane.hpp"
 #include "http/overload.hpp"
@@ -18,12 +19,9 @@
 /// nothing of them. What is shown must outlive the registry's use.
 namespace metatap::apps {
 
-void show(admin::Registry& registry, const dataplane::TapDataPlane& tap);
+void show(admin::Registry& registry, const dataplane::TapDataPlane& tap,
+          const dataplane::PacketWatch& packets);
 void show(admin::Registry& registry, const dataplane::RouterDataPlane& router);
-/// What the data plane's process answers a worker that asks for that: JSON, as
-/// admin::Registry::Elsewhere has it. `tap` may be null.
-[[nodiscard]] std::string document_of(const admin::Registry& registry, channel::View view,
-                                      const dataplane::TapDataPlane* tap);
 /// What neutron-ovn-metadata-agent has left on this host: only who sees its namespaces can tell.
 void show_ovn_agent(admin::Registry& registry);
 /// The data plane as its process tells of it, and the two processes.

@@ -22,6 +22,7 @@
 #include "api/health_check.hpp"
 #include "api/stage.hpp"
 #include "apps/belongings.hpp"
+#include "apps/data_plane_views.hpp"
 #include "apps/drain.hpp"
 #include "apps/orphan.hpp"
 #include "apps/reload.hpp"
@@ -178,7 +179,9 @@ Status Worker::Impl::start_agent() {
   if (!key) {
     return tl::make_unexpected(std::move(key.error()));
   }
-  auto stage = agent::AgentStage::create(*directory, *next, settings.agent, std::move(*key));
+  before_api =
+      std::make_unique<admin::RequestWatch>(*next, trace, admin::RequestWatch::Before::api);
+  auto stage = agent::AgentStage::create(*directory, *before_api, settings.agent, std::move(*key));
   if (!stage) {
     return tl::make_unexpected(std::move(stage.error()));
   }
@@ -209,7 +212,10 @@ Status Worker::Impl::start_proxy() {
   if (!key) {
     return tl::make_unexpected(std::move(key.error()));
   }
-  proxy = std::make_unique<proxy::ProxyStage>(*workers, *next, settings.proxy, std::move(*key));
+  before_agent =
+      std::make_unique<admin::RequestWatch>(*next, trace, admin::RequestWatch::Before::agent);
+  proxy =
+      std::make_unique<proxy::ProxyStage>(*workers, *before_agent, settings.proxy, std::move(*key));
   proxy->access().follow(ovn ? ovn->inventory() : inventory->current());
   proxy->name_instances([this](std::string_view port) { return instance_of(port); });
   drain.add(*proxy);
@@ -228,7 +234,8 @@ void Worker::Impl::meet_supervisor() {
           [this](UniqueFd listening, std::string name) {
             expose(std::move(listening), std::move(name));
           },
-          [this](const Error& error) { serve_on_without(error); }});
+          [this](const Error& error) { serve_on_without(error); },
+          [this](const channel::Packets& packets) { tell(trace, packets); }});
   const auto ask = [this](std::string path) { return data_plane->connect(std::move(path)); };
   settings.ovn.local.connect_for_us = ask;
   settings.ovn.southbound.connect_for_us = ask;
@@ -306,9 +313,7 @@ Status Worker::Impl::start() {
   if (ovn && options.agent) {
     ovn->report();
   }
-  if (api || proxy) {
-    keep_refreshing();
-  }
+  keep_refreshing();
   if (data_plane) {
     data_plane->serving(*proxy);
   } else {
@@ -326,6 +331,8 @@ void Worker::Impl::keep_refreshing() {
     if (api) {
       api->refresh();
     }
+    registry.keep_findings();
+    trace.look_away(admin::TraceLog::Clock::now());
     if (data_plane) {
       // A port's window begins when it comes, and not with its first request.
       data_plane->each_caller([this](const Origin& origin) { proxy->access().port_of(origin); });

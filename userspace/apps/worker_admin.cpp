@@ -6,8 +6,12 @@
 #include <vector>
 
 #include "admin/inventory_actions.hpp"
+#include "admin/port_actions.hpp"
+#include "admin/trace_action.hpp"
 #include "apps/config_drive_action.hpp"
+#include "apps/explain_action.hpp"
 #include "apps/measures.hpp"
+#include "apps/version.hpp"
 #include "apps/views.hpp"
 #include "apps/worker_impl.hpp"
 #include "base/log.hpp"
@@ -16,15 +20,22 @@ namespace metatap::apps {
 namespace asio = boost::asio;
 
 void Worker::Impl::show_all() {
-  admin::register_inventory(
-      registry, *inventory,
-      [this]() -> asio::awaitable<std::vector<std::string>> {
-        if (data_plane) {
-          co_return co_await data_plane->settled();
-        }
-        co_return std::vector<std::string>();
-      },
-      [this] { return ovn ? ovn->inventory() : inventory->current(); });
+  admin::register_inventory(registry, *inventory,
+                            [this]() -> asio::awaitable<std::vector<std::string>> {
+                              if (data_plane) {
+                                co_return co_await data_plane->settled();
+                              }
+                              co_return std::vector<std::string>();
+                            });
+  const auto ports = [this] { return ovn ? ovn->inventory() : inventory->current(); };
+  admin::register_ports(registry, *inventory, ports);
+  admin::register_trace(registry, control, trace, [this](std::chrono::milliseconds time) {
+    if (data_plane) {
+      data_plane->watch(time);
+    }
+  });
+  register_explain(registry, settings, *inventory, ports,
+                   {data_plane.get(), agent.get(), api.get()});
   admin::register_config(registry, *settings.config);
   show_build(registry);
   show_process(registry, supervised ? "worker" : "metatapd");
@@ -73,7 +84,8 @@ Status Worker::Impl::start_admin() {
   show_all();
   admin = std::make_unique<admin::AdminServer>(
       *workers, control.get_executor(), registry,
-      admin::AdminOptions{.socket = (settings.run_path / "admin.sock").string()});
+      admin::AdminOptions{.socket = (settings.run_path / "admin.sock").string(),
+                          .version = version_of("metatapd")});
   return admin->start();
 }
 

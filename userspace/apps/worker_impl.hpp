@@ -12,7 +12,9 @@
 
 #include "admin/metrics_server.hpp"
 #include "admin/registry.hpp"
+#include "admin/request_watch.hpp"
 #include "admin/server.hpp"
+#include "admin/trace_log.hpp"
 #include "agent/inventory_directory.hpp"
 #include "agent/neutron_directory.hpp"
 #include "agent/ovn_directory.hpp"
@@ -72,6 +74,7 @@ struct Worker::Impl {
   std::unique_ptr<ToSupervisor> data_plane;  ///< null without one
   std::optional<Orphan> orphan;              ///< once the supervisor has gone
 
+  admin::TraceLog trace;
   std::unique_ptr<api::ApiStage> api;
   std::unique_ptr<http::Metered> metered_api;
   std::unique_ptr<api::HealthCheck> health_check;  ///< in front of it, where it runs alone
@@ -84,6 +87,7 @@ struct Worker::Impl {
   std::unique_ptr<Directory> directory;  ///< one of the next three
   agent::InventoryDirectory* inventory_directory = nullptr;
   agent::NeutronDirectory* neutron_directory = nullptr;
+  std::unique_ptr<admin::RequestWatch> before_api, before_agent;
   std::unique_ptr<agent::AgentStage> agent;
   std::unique_ptr<http::Metered> metered_agent;
   std::unique_ptr<http::Upstream> to_agent;

@@ -81,7 +81,7 @@ static void fields(auto& archive, Is<AddressTable> auto& table) {
 namespace channel {
 
 static constexpr View last_of(View) {
-  return View::unready;
+  return View::explain;
 }
 
 static void fields(auto& archive, Is<Hello> auto& hello) {
@@ -96,7 +96,7 @@ static void fields(auto& archive, Is<Settle> auto& settle) {
   archive(settle.question);
 }
 static void fields(auto& archive, Is<Look> auto& look) {
-  archive(look.question, look.view);
+  archive(look.question, look.view, look.about);
 }
 static void fields(auto&, Is<Beat> auto&) {}
 static void fields(auto& archive, Is<Connect> auto& connect) {
@@ -111,6 +111,9 @@ static void fields(auto& archive, Is<NotConnected> auto& not_connected) {
 static void fields(auto&, Is<Kept> auto&) {}
 static void fields(auto& archive, Is<Handed> auto& handed) {
   archive(handed.count, handed.refused);
+}
+static void fields(auto& archive, Is<Watch> auto& watch) {
+  archive(watch.milliseconds);
 }
 static void fields(auto& archive, Is<Welcome> auto& welcome) {
   archive(welcome.slots, welcome.supervisor, welcome.restarts);
@@ -129,6 +132,12 @@ static void fields(auto& archive, Is<Settled> auto& settled) {
 }
 static void fields(auto& archive, Is<Seen> auto& seen) {
   archive(seen.question, seen.document);
+}
+static void fields(auto& archive, Is<Packets::One> auto& one) {
+  archive(one.when, one.port_id, one.device, one.reason, one.length, one.source);
+}
+static void fields(auto& archive, Is<Packets> auto& packets) {
+  archive(packets.all, packets.lost);
 }
 static void fields(auto& archive, Is<Drain> auto& drain) {
   archive(drain.arrival, drain.limit);
@@ -262,6 +271,7 @@ METATAP_MESSAGE(Connected);
 METATAP_MESSAGE(NotConnected);
 METATAP_MESSAGE(Kept);
 METATAP_MESSAGE(Handed);
+METATAP_MESSAGE(Watch);
 METATAP_MESSAGE(Welcome);
 METATAP_MESSAGE(Listen);
 METATAP_MESSAGE(Close);
@@ -271,6 +281,7 @@ METATAP_MESSAGE(Seen);
 METATAP_MESSAGE(Drain);
 METATAP_MESSAGE(Succeed);
 METATAP_MESSAGE(Expose);
+METATAP_MESSAGE(Packets);
 #undef METATAP_MESSAGE
 
 Status check(const InventoryNews& news) {

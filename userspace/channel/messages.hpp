@@ -24,6 +24,7 @@ enum class Type : std::uint16_t {
   kept,
   handed,
   connect,
+  watch,
   welcome = 101,
   listen,
   close,
@@ -34,7 +35,8 @@ enum class Type : std::uint16_t {
   succeed,
   connected,
   not_connected,
-  expose
+  expose,
+  packets
 };
 
 // ---- from the worker ----
@@ -75,13 +77,23 @@ struct Settle {
   std::uint64_t question = 0;
 };
 
-enum class View : std::uint8_t { status, metrics, findings, ports, problems, unready };
+enum class View : std::uint8_t {
+  status,
+  metrics,
+  findings,
+  ports,
+  problems,
+  unready,
+  port,
+  explain
+};
 
 /// What does the data plane look like?
 struct Look {
   static constexpr Type kType = Type::look;
   std::uint64_t question = 0;
   View view = View::status;
+  std::string about;  ///< port, explain: the port's id
 };
 
 /// Its control thread still turns. Every few seconds.
@@ -108,6 +120,12 @@ struct Handed {
   static constexpr Type kType = Type::handed;
   std::uint32_t count = 0;
   std::string refused;  ///< why it does not; it serves on
+};
+
+/// Somebody looks on: tell of packets for so long from now on.
+struct Watch {
+  static constexpr Type kType = Type::watch;
+  std::uint32_t milliseconds = 0;
 };
 
 // ---- from the supervisor ----
@@ -165,6 +183,20 @@ struct NotConnected {
   static constexpr Type kType = Type::not_connected;
   std::uint64_t question = 0;
   std::string why;
+};
+
+/// What programs did with packets, while somebody looks on.
+struct Packets {
+  static constexpr Type kType = Type::packets;
+  struct One {
+    std::int64_t when = 0;  ///< microseconds since 1970
+    std::string port_id, device;
+    std::uint32_t reason = 0;  ///< enum mt_reason
+    std::uint32_t length = 0;
+    std::string source;
+  };
+  std::vector<One> all;
+  std::uint64_t lost = 0;  ///< so many more there were
 };
 
 /// Accept no more, finish what is under way, and end.

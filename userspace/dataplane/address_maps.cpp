@@ -147,8 +147,8 @@ Status AddressMaps::change(SlotOwner owner, const PortAddresses& before,
   return status;
 }
 
-Status AddressMaps::forget_learned(SlotOwner owner,
-                                   const std::function<bool(const Address&)>& keep) const {
+Status AddressMaps::each_learned(
+    SlotOwner owner, const std::function<void(const mt_alias_key&, const mt_alias&)>& use) const {
   if (maps_ == nullptr) {
     return {};
   }
@@ -163,23 +163,41 @@ Status AddressMaps::forget_learned(SlotOwner owner,
       const auto place = alias_key(owner, static_cast<std::uint8_t>(family), MT_FIRST_LEARNED + i);
       const auto alias = maps_->aliases.get(place);
       failure(alias);
-      if (!alias || !*alias) {
-        continue;
+      if (alias && *alias) {
+        use(place, **alias);
       }
-      const auto address = to_address(place.family, (*alias)->address);
-      if (keep(address)) {
-        continue;
-      }
-      const auto key = address_key(owner, address);
-      const auto row = maps_->addresses.get(key);
-      failure(row);
-      if (row && *row && (*row)->index == place.index) {
-        failure(maps_->addresses.erase(key));
-      }
-      failure(maps_->aliases.erase(place));
     }
   }
   return failure.take();
+}
+
+Status AddressMaps::forget_learned(SlotOwner owner,
+                                   const std::function<bool(const Address&)>& keep) const {
+  First failure;
+  failure(each_learned(owner, [&](const mt_alias_key& place, const mt_alias& alias) {
+    const auto address = to_address(place.family, alias.address);
+    if (keep(address)) {
+      return;
+    }
+    const auto key = address_key(owner, address);
+    const auto row = maps_->addresses.get(key);
+    failure(row);
+    if (row && *row && (*row)->index == place.index) {
+      failure(maps_->addresses.erase(key));
+    }
+    failure(maps_->aliases.erase(place));
+  }));
+  return failure.take();
+}
+
+std::vector<std::pair<Address, MacAddress>> AddressMaps::learned(SlotOwner owner) const {
+  std::vector<std::pair<Address, MacAddress>> all;
+  (void)each_learned(owner, [&](const mt_alias_key& place, const mt_alias& alias) {
+    MacAddress mac{};
+    std::ranges::copy(alias.mac, mac.begin());
+    all.emplace_back(to_address(place.family, alias.address), mac);
+  });
+  return all;
 }
 
 std::optional<Address> AddressMaps::address_of(const Alias& alias, int family) const {

@@ -4,6 +4,8 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <utility>
+#include <vector>
 
 #include "dataplane/alias.hpp"
 #include "dataplane/maps.hpp"
@@ -31,12 +33,17 @@ class AddressMaps {
   /// Forgets the addresses that the programs have learned, but for those to keep.
   [[nodiscard]] Status forget_learned(SlotOwner owner,
                                       const std::function<bool(const Address&)>& keep) const;
+  /// Those that it has learned, each with the MAC that it was seen with.
+  [[nodiscard]] std::vector<std::pair<Address, MacAddress>> learned(SlotOwner owner) const;
   /// The address that `alias` stands for, as the programs have it. Any thread; one system call.
   [[nodiscard]] std::optional<Address> address_of(const Alias& alias, int family) const;
   /// The configured rows that are there now. Fixed or not, nobody knows any more.
   [[nodiscard]] Result<std::map<SlotOwner, PortAddresses>> read() const;
 
  private:
+  /// Calls `use` for each row of the learned ones.
+  [[nodiscard]] Status each_learned(
+      SlotOwner owner, const std::function<void(const mt_alias_key&, const mt_alias&)>& use) const;
   [[nodiscard]] Status give(SlotOwner owner, const PortAddresses::Own& own) const;
   [[nodiscard]] Status take(SlotOwner owner, const PortAddresses::Own& own) const;
   const Maps* maps_;

@@ -22,6 +22,18 @@ void Callers::each(const std::function<void(const Origin&)>& use) const {
   view_->each([&](const SlotEntry& entry) { use(*entry.origin); });
 }
 
+Caller Callers::caller_of(const CallerRule& rule, const Connection& connection) {
+  switch (rule.by) {
+    case CallerRule::By::alias:
+      return TapResolver(view_, learned_).caller_of(connection.peer, connection.mark);
+    case CallerRule::By::mark:
+      return MarkResolver(view_, rule.place).caller_of(connection.peer, connection.mark);
+    case CallerRule::By::address:
+      break;
+  }
+  return addresses_of(rule.place)->caller_at(connection.peer, connection.ifindex);
+}
+
 void Callers::publish(const PlaceName& place, AddressTable table) {
   std::erase_if(by_address_, [](const auto& one) { return one.second.expired(); });
   if (const auto found = by_address_.find({place.path, place.id}); found != by_address_.end()) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
@@ -36,6 +37,14 @@ class Callers {
   [[nodiscard]] std::shared_ptr<const CallerResolver> resolver(const CallerRule& rule);
   /// All there are now.
   void each(const std::function<void(const Origin&)>& use) const;
+  /// Who would the caller of a connection be, with that peer and mark, by that device? As the
+  /// resolver of a listener with that rule says it.
+  struct Connection {
+    Address peer;
+    std::uint32_t mark = 0;
+    unsigned ifindex = 0;
+  };
+  [[nodiscard]] Caller caller_of(const CallerRule& rule, const Connection& connection);
   /// @see GuestFrontend::publish
   void publish(const PlaceName& place, AddressTable table);
 

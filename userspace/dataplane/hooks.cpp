@@ -106,6 +106,16 @@ std::string Hooks::after_whom() const {
   return behind == attachments_.end() ? std::string() : behind->after_whom();
 }
 
+std::optional<Overtaking> Hooks::overtaken() const {
+  std::optional<Overtaking> last;
+  for (const auto& attachment : attachments_) {
+    if (const auto& one = attachment.overtaken(); one && (!last || last->when < one->when)) {
+      last = one;
+    }
+  }
+  return last;
+}
+
 std::string Hooks::problem() const {
   return make_from_ ? "somebody took our filter away; it is put back in a moment" : after_whom();
 }

@@ -37,6 +37,10 @@ class Reconciler {
   std::optional<sys::ExpeditedRcu> expedited_;  ///< until the queue is idle
 };
 
+/// Who deleted the qdisc may be about to make it anew (Open vSwitch, libvirt and Neutron do, to
+/// change a bandwidth limit), and would fail if ours were there already.
+inline constexpr std::chrono::milliseconds kQdiscIsTheirs{500};
+
 /// The programs on one device, first in their chains if others let them. Detaches when it goes.
 /// Move only; control thread, or one in the device's namespace that it waits for.
 class Hooks {
@@ -61,6 +65,8 @@ class Hooks {
   Standing look(std::string_view device, std::chrono::milliseconds patience = {});
   /// As of the last look: programs and filters of others that come before ours.
   [[nodiscard]] std::vector<std::string> before() const;
+  /// Whom we overtook last, and when.
+  [[nodiscard]] std::optional<Overtaking> overtaken() const;
   /// A sentence, where it may not be our programs that get the packets.
   [[nodiscard]] std::string problem() const;
   /// Leaves the programs to the next process.

@@ -25,7 +25,6 @@ namespace metatap::dataplane {
 namespace {
 
 constexpr std::string_view kInnerDevice = "metadata";
-constexpr MacAddress kInnerMac = {0xfe, 0x16, 0x3e, 0xa9, 0xfe, 0xaa};
 constexpr std::uint16_t kPort = MT_METADATA_PORT;
 /// Answers fit through whatever a tenant's overlay network adds, without path MTU discovery.
 constexpr unsigned kRouteMtu = 1400;

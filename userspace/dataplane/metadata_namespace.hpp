@@ -70,6 +70,8 @@ class MetadataNamespace {
 
   /// The MAC in answers to the guests, and as which the namespace's only neighbour is known.
   static constexpr MacAddress kMetadataMac = {0xfe, 0x16, 0x3e, 0xa9, 0xfe, 0xa9};
+  /// Of the inner end of the pair.
+  static constexpr MacAddress kInnerMac = {0xfe, 0x16, 0x3e, 0xa9, 0xfe, 0xaa};
   /// Name of the host end for a namespace's name: at most 15 characters, no two names alike.
   static std::string host_device_of(std::string_view name);
 

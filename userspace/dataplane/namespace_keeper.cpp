@@ -33,6 +33,12 @@ NamespaceKeeper::NamespaceKeeper(std::shared_ptr<Core> core, Reconciler& reconci
       frontend_(frontend),
       readable_(control),
       tick_(control),
+      probe_(core_, control,
+             [this] {
+               if (running_) {
+                 lane_.add(namespace_->name());
+               }
+             }),
       lane_(reconciler.queue, [this](const std::string&) { return look(); }, kTryAgain) {}
 
 NamespaceKeeper::~NamespaceKeeper() {
@@ -62,6 +68,7 @@ Status NamespaceKeeper::start() {
   readable_.assign(changes_->fd());
   wait_for_changes();
   wait_for_tick();
+  probe_.start(namespace_->has_v6(), [this] { return frontend_.listening(); });
   return {};
 }
 
@@ -178,6 +185,7 @@ void NamespaceKeeper::close_listeners() {
 
 void NamespaceKeeper::turn_away() {
   running_ = false;  // nothing is to be put right any more
+  probe_.stop();
   lane_.clear();
   auto config = core_->programs->config();
   if (!config) {
@@ -191,6 +199,7 @@ void NamespaceKeeper::turn_away() {
 
 void NamespaceKeeper::stop(bool keep) {
   running_ = false;
+  probe_.stop();
   tick_.cancel();
   lane_.clear();
   if (readable_.is_open()) {
@@ -243,6 +252,9 @@ Turn NamespaceKeeper::look() {
   auto upkeep = namespace_->keep();
   if (namespace_->host_ifindex() != before) {
     return_path_.reset();  // it was on the old pair
+  } else if (return_path_ && return_path_->look(namespace_->host_device(), kQdiscIsTheirs) ==
+                                 Hooks::Standing::gone) {
+    return_path_.reset();
   }
   keep_listeners(upkeep);
   const bool led = return_path_.has_value();
@@ -285,6 +297,7 @@ void NamespaceKeeper::keep_listeners(MetadataNamespace::Upkeep& upkeep) {
 void NamespaceKeeper::report(const MetadataNamespace::Upkeep& upkeep) {
   if (!upkeep.found.empty() && upkeep.left.empty()) {
     health_.last_repair = fmt::format("{}", fmt::join(upkeep.found, "; "));
+    health_.repaired = std::chrono::system_clock::now();
     health_.repairs += upkeep.found.size();
     log::warn("metadata namespace {}: {}: put right", namespace_->name(), health_.last_repair);
   }

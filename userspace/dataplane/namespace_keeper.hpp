@@ -4,6 +4,7 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -16,6 +17,7 @@
 #include "dataplane/core.hpp"
 #include "dataplane/hooks.hpp"
 #include "dataplane/metadata_namespace.hpp"
+#include "dataplane/self_probe.hpp"
 #include "dataplane/work_queue.hpp"
 #include "metatap/origin.hpp"
 #include "metatap/result.hpp"
@@ -28,6 +30,7 @@ struct NamespaceHealth {
   std::string problem;        ///< a sentence; empty: nothing is wrong
   std::uint64_t repairs = 0;  ///< things that others changed and that were put right
   std::string last_repair;
+  std::chrono::system_clock::time_point repaired;  ///< when that was
 };
 
 /// Makes the metadata namespace, or goes on with the one of the process before, if that has handed
@@ -65,6 +68,7 @@ class NamespaceKeeper {
   /// A device of the host went, or a program was taken off it.
   void device_gone(unsigned ifindex);
   [[nodiscard]] const NamespaceHealth& health() const { return health_; }
+  [[nodiscard]] const SelfProbe& probe() const { return probe_; }
 
  private:
   Status make();
@@ -86,6 +90,7 @@ class NamespaceKeeper {
   std::optional<Hooks> return_path_;
   std::map<int, std::vector<std::string>> listeners_;  ///< names, by family
   NamespaceHealth health_;
+  SelfProbe probe_;
   bool running_ = false;
   WorkQueue::Lane lane_;  ///< its one item: the namespace
 };

@@ -5,6 +5,7 @@
 #include <bpf/libbpf.h>
 #include <linux/capability.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 #include <array>
@@ -263,6 +264,18 @@ int Programs::map(std::string_view name) const {
   return bpf_object__find_map_fd_by_name(skeleton_->obj, std::string(name).c_str());
 }
 
+std::vector<std::string> Programs::missing_pins() const {
+  std::vector<std::string> missing;
+  const bpf_map* map = nullptr;
+  bpf_object__for_each_map(map, skeleton_->obj) {
+    std::error_code error;
+    if (const char* const pin = bpf_map__pin_path(map); pin != nullptr && !fs::exists(pin, error)) {
+      missing.emplace_back(bpf_map__name(map));
+    }
+  }
+  return missing;
+}
+
 Result<mt_config> Programs::config() const {
   const auto config = maps_->config.get(0);
   if (!config) {
@@ -273,6 +286,15 @@ Result<mt_config> Programs::config() const {
 
 Status Programs::set_config(const mt_config& config) {
   return maps_->config.put(0, config);
+}
+
+std::uint64_t Programs::events_lost() const {
+  return *const_cast<const volatile __u64*>(&skeleton_->bss->mt_events_lost);
+}
+
+std::uint16_t Programs::probe_answered(int family) const {
+  return *static_cast<const volatile std::uint16_t*>(
+      &skeleton_->bss->mt_probe_answered[family == AF_INET ? 0 : 1]);
 }
 
 std::vector<ReasonStatus> count_reasons(const Programs& programs) {

@@ -51,11 +51,17 @@ class Programs {
   [[nodiscard]] const std::filesystem::path& pin_path() const { return pin_path_; }
   /// The maps are those of an earlier process, with all that is in them.
   [[nodiscard]] bool inherited() const { return inherited_; }
+  /// Maps that somebody took off the filesystem.
+  [[nodiscard]] std::vector<std::string> missing_pins() const;
   /// Directory for pinned links.
   [[nodiscard]] std::filesystem::path links_path() const { return pin_path_ / "links"; }
 
   [[nodiscard]] Result<mt_config> config() const;
   Status set_config(const mt_config& config);
+  /// Events for which mt_events had no room.
+  [[nodiscard]] std::uint64_t events_lost() const;
+  /// To which port the last answer to a probe went, by family (bpf/probe.bpf.h).
+  [[nodiscard]] std::uint16_t probe_answered(int family) const;
 
   /// Links that nobody holds detach with their pins.
   void unpin_links();

@@ -19,6 +19,8 @@
 #include "dataplane/place_devices.hpp"
 #include "dataplane/place_monitor.hpp"
 #include "dataplane/place_settings.hpp"
+#include "dataplane/port_sight.hpp"
+#include "dataplane/rehearsal.hpp"
 #include "dataplane/router_place.hpp"
 #include "dataplane/router_plan.hpp"
 #include "dataplane/slot_status.hpp"
@@ -44,6 +46,8 @@ struct RouterDeviceStatus {
   std::string reason;
   std::size_t ports = 0;  ///< guests' ports behind it
 };
+
+[[nodiscard]] RouterDeviceStatus status_of(const PlaceDevice& device, std::string_view attach);
 
 /// A router's or DHCP namespace.
 struct PlaceStatus {
@@ -89,6 +93,13 @@ class RouterDataPlane {
   [[nodiscard]] Progress progress() const;
   [[nodiscard]] std::vector<PlaceStatus> places() const;
   [[nodiscard]] std::vector<SlotStatus> slots() const;
+  /// All ports that are served here, without traffic and addresses.
+  [[nodiscard]] std::vector<PortSight> ports() const;
+  /// One of them; of several places only after a mistake.
+  [[nodiscard]] std::vector<PortSight> sights(const std::string& port_id) const;
+  /// What would become of the packets that its guest sends first. Some 50 ms.
+  [[nodiscard]] Result<std::vector<Rehearsed>> rehearse(
+      const PortSight& port, const std::vector<Sighting>& strangers) const;
   /// A sentence while a namespace that should be served is not, as of its last turn.
   [[nodiscard]] std::string problem() const;
 

@@ -35,6 +35,10 @@ Caller MarkResolver::caller_of(int accepted_fd, const sockaddr_storage& peer) co
   if (::getsockopt(accepted_fd, SOL_SOCKET, SO_MARK, &mark, &size) != 0) {
     return {};
   }
+  return caller_of(address_of(peer), mark);
+}
+
+Caller MarkResolver::caller_of(Address address, std::uint32_t mark) const {
   const std::uint32_t slot = mark & MT_TAG_MASK;
   const auto entry = slot < MT_TAG_LOWEST ? nullptr : slots_->find(slot);
   if (!entry || entry->origin->path != place_.path) {
@@ -44,7 +48,6 @@ Caller MarkResolver::caller_of(int accepted_fd, const sockaddr_storage& peer) co
   if ((place_.path == Path::router ? origin->router_id : origin->network_id) != place_.id) {
     return {};
   }
-  auto address = address_of(peer);
   if (address.link_local() && address.family == AF_INET6 && !origin->port_id.empty()) {
     MacAddress mac{};
     std::copy_n(entry->row.mac, mac.size(), mac.begin());
@@ -60,7 +63,10 @@ Caller AddressResolver::caller_of(int, const sockaddr_storage& peer) const {
     std::memcpy(&v6, &peer, sizeof(v6));
     ifindex = v6.sin6_scope_id;
   }
-  const auto address = address_of(peer);
+  return caller_at(address_of(peer), ifindex);
+}
+
+Caller AddressResolver::caller_at(const Address& address, unsigned ifindex) const {
   const auto tenant = table_.get()->find(address, ifindex);
   const auto entry = slots_->find(tenant.slot);
   if (!entry || entry->origin->owner != tenant.owner) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <utility>
@@ -25,6 +26,8 @@ class MarkResolver : public CallerResolver {
   MarkResolver(std::shared_ptr<const CallerView> slots, PlaceName place)
       : slots_(std::move(slots)), place_(std::move(place)) {}
   [[nodiscard]] Caller caller_of(int accepted_fd, const sockaddr_storage& peer) const override;
+  /// Of a connection with that peer and mark.
+  [[nodiscard]] Caller caller_of(Address address, std::uint32_t mark) const;
 
  private:
   std::shared_ptr<const CallerView> slots_;
@@ -39,6 +42,8 @@ class AddressResolver : public CallerResolver {
       : slots_(std::move(slots)), table_(std::make_shared<const AddressTable>()) {}
   void publish(std::shared_ptr<const AddressTable> table) { table_.set(std::move(table)); }
   [[nodiscard]] Caller caller_of(int accepted_fd, const sockaddr_storage& peer) const override;
+  /// Of a connection with that peer, by that device.
+  [[nodiscard]] Caller caller_at(const Address& peer, unsigned ifindex) const;
 
  private:
   std::shared_ptr<const CallerView> slots_;

@@ -55,8 +55,6 @@ RouterDataPlane::Progress RouterDataPlane::progress() const {
   return progress;
 }
 
-namespace {
-
 RouterDeviceStatus status_of(const PlaceDevice& device, std::string_view attach) {
   RouterDeviceStatus status;
   status.name = device.plan.name;
@@ -81,8 +79,6 @@ RouterDeviceStatus status_of(const PlaceDevice& device, std::string_view attach)
   }
   return status;
 }
-
-}  // namespace
 
 std::vector<PlaceStatus> RouterDataPlane::places() const {
   std::vector<PlaceStatus> all;

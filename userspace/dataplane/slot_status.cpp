@@ -27,4 +27,15 @@ void read_counters(const Maps& maps, std::vector<SlotStatus>& slots) {
   }
 }
 
+void read_counters(const Maps& maps, SlotStatus& slot) {
+  if (const auto counter = maps.counters.get(slot.slot); counter && *counter) {
+    slot.counter = **counter;
+  }
+  for (std::uint32_t reason = 0; reason < reasons().size(); ++reason) {
+    if (const auto count = maps.slot_reasons.get({slot.slot, reason}); count && *count) {
+      slot.reasons.emplace(reasons()[reason].name, **count);
+    }
+  }
+}
+
 }  // namespace metatap::dataplane

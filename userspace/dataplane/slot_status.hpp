@@ -16,9 +16,13 @@ struct SlotStatus {
   std::string port_id, device;
   mt_counter counter{};
   std::map<std::string, std::uint64_t> reasons;
+  std::uint64_t owner = 0;  ///< Origin::owner
 };
 
 /// Fills in counters and reasons of those slots. What cannot be read stays zero.
 void read_counters(const Maps& maps, std::vector<SlotStatus>& slots);
+
+/// Of one slot.
+void read_counters(const Maps& maps, SlotStatus& slot);
 
 }  // namespace metatap::dataplane

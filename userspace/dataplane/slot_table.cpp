@@ -223,6 +223,25 @@ std::optional<Address> SlotTable::address_of(const Alias& alias, int family) con
   return addresses_.address_of(alias, family);
 }
 
+void SlotTable::look_at(PortSight& sight) const {
+  const auto entry = sight.slot == 0 ? nullptr : find(sight.slot);
+  if (!entry) {
+    return;
+  }
+  sight.owner = entry->origin->owner;
+  sight.traffic = {sight.slot, sight.port_id, sight.device, {}, {}};
+  for (const auto& own : entry->addresses.addresses) {
+    sight.addresses.push_back({own.address, own.mac, own.fixed, false});
+  }
+  if (maps_ == nullptr) {
+    return;
+  }
+  read_counters(*maps_, sight.traffic);
+  for (const auto& [address, mac] : addresses_.learned(owner_of(sight.slot, entry->row))) {
+    sight.addresses.push_back({address, mac, false, true});
+  }
+}
+
 Status SlotTable::write(std::uint32_t slot, const mt_slot& row) const {
   if (maps_ == nullptr) {
     return {};

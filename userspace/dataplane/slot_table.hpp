@@ -15,6 +15,7 @@
 #include "dataplane/address_maps.hpp"
 #include "dataplane/caller_table.hpp"
 #include "dataplane/port_addresses.hpp"
+#include "dataplane/port_sight.hpp"
 #include "dataplane/slot_allocator.hpp"
 #include "metatap/abi/abi.h"
 #include "metatap/origin.hpp"
@@ -55,6 +56,8 @@ class SlotTable {
   [[nodiscard]] Result<mt_slot> read(std::uint32_t slot) const;
   /// The address behind an alias of `family`, learned or not. Any thread; one system call.
   [[nodiscard]] std::optional<Address> address_of(const Alias& alias, int family) const;
+  /// Fills in what is known of the port that has `sight.slot`: owner, traffic and addresses.
+  void look_at(PortSight& sight) const;
   /// Of the rows that an earlier process left and nobody adopted: clears those for which `mine` is
   /// true. Their numbers stay taken, as by remove(): sockets may still bear them.
   [[nodiscard]] std::set<std::uint32_t> drop_orphans(

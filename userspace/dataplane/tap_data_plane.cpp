@@ -26,10 +26,6 @@ constexpr auto kFirstLookAgain = 5ms;
 /// Sockets that would not go are tried again after so long.
 constexpr auto kSweepAgain = 1s;
 
-/// Who deleted the qdisc may be about to make it anew (Open vSwitch, libvirt and Neutron do, to
-/// change a bandwidth limit), and would fail if ours were there already.
-constexpr auto kQdiscIsTheirs = 500ms;
-
 std::string pin_name(unsigned ifindex) {
   return fmt::format("tap_{}", ifindex);
 }
@@ -231,7 +227,15 @@ void TapDataPlane::look_again() {
   }
 }
 
+void TapDataPlane::look_now() {
+  constexpr auto kFresh = 900ms;
+  if (running_ && monitor_ && std::chrono::steady_clock::now() - looked_ > kFresh) {
+    look_again();
+  }
+}
+
 Status TapDataPlane::look_at_all_links() {
+  looked_ = std::chrono::steady_clock::now();
   const auto links = netlink_->links();
   if (!links) {
     return tl::make_unexpected(links.error());

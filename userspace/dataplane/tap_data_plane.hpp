@@ -4,12 +4,14 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <chrono>
 #include <cstdint>
 #include <map>
 #include <memory>
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "dataplane/binding.hpp"
@@ -18,6 +20,8 @@
 #include "dataplane/hooks.hpp"
 #include "dataplane/namespace_keeper.hpp"
 #include "dataplane/place.hpp"
+#include "dataplane/port_sight.hpp"
+#include "dataplane/rehearsal.hpp"
 #include "dataplane/slot_status.hpp"
 #include "dataplane/tap_plan.hpp"
 #include "metatap/model.hpp"
@@ -40,6 +44,9 @@ struct DeviceStatus {
   DeviceState state = DeviceState::absent;
   std::string reason;  ///< a sentence, where the state alone does not say it
 };
+
+/// The same, as of any port: without traffic and addresses.
+[[nodiscard]] PortSight sight_of(const DeviceStatus& status);
 
 /// A device where it may not be our program that gets the packets.
 struct ChainStatus {
@@ -73,10 +80,27 @@ class TapDataPlane {
   void turn_away();
   void stop(Leave leave = Leave::nothing);
 
+  /// That port, where its guest is plugged in. nullopt: it is no port with a tap.
+  [[nodiscard]] std::optional<PortSight> sight(const std::string& port_id) const;
+  /// What would become of the packets that its guest sends first. Some 50 ms.
+  [[nodiscard]] Result<std::vector<Rehearsed>> rehearse(
+      const PortSight& port, const std::vector<Sighting>& strangers) const;
+
   [[nodiscard]] std::vector<DeviceStatus> devices() const;
   [[nodiscard]] std::vector<SlotStatus> slots() const;
   [[nodiscard]] std::vector<ReasonStatus> reasons() const;
   [[nodiscard]] const NamespaceHealth& namespace_health() const { return keeper_.health(); }
+  [[nodiscard]] const SelfProbe& probe() const { return keeper_.probe(); }
+  /// @see Programs::missing_pins
+  [[nodiscard]] std::vector<std::string> missing_pins() const {
+    return core_->programs->missing_pins();
+  }
+  /// Looks at all devices and at who else is on them, unless that was done within a second.
+  void look_now();
+  /// Whom we overtook, by device, where nobody is ahead of us now; our own included.
+  [[nodiscard]] std::vector<std::pair<std::string, Overtaking>> overtakings() const;
+  /// Ports whose device is not here, but another one was given their MAC: its name.
+  [[nodiscard]] std::map<std::string, std::string> renamed() const;
   /// Our own device included.
   [[nodiscard]] std::vector<ChainStatus> disturbed_chains() const;
   /// Where things are, for the log and `metatap status`.
@@ -125,6 +149,7 @@ class TapDataPlane {
   boost::asio::posix::stream_descriptor readable_;
   boost::asio::steady_timer tick_;
   bool running_ = false;
+  std::chrono::steady_clock::time_point looked_;  ///< at all links
 
   std::optional<TapIndex> index_;
   std::map<std::string, unsigned> ifindex_of_;  ///< links by name, as of the last event

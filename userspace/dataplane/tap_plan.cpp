@@ -84,6 +84,11 @@ const std::set<std::string>& TapIndex::claims_of(const TapPoint& point) const {
   return found == claims_.end() ? kNobody : found->second;
 }
 
+const TapPoint* TapIndex::plugged(const std::string& port_id) const {
+  const auto found = point_of_.find(port_id);
+  return found == point_of_.end() ? nullptr : &found->second;
+}
+
 std::vector<TapPoint> TapIndex::points_of(std::string_view device) const {
   std::vector<TapPoint> points;
   for (auto at = claims_.lower_bound({std::string(device), 0});

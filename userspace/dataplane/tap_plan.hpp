@@ -48,6 +48,9 @@ class TapIndex {
   [[nodiscard]] const Claims& claims() const { return claims_; }
   /// Who claims that point; may be empty.
   [[nodiscard]] const std::set<std::string>& claims_of(const TapPoint& point) const;
+  /// Where that port's guest is plugged in; null: the port is none of the inventory's, or has no
+  /// tap.
+  [[nodiscard]] const TapPoint* plugged(const std::string& port_id) const;
   /// The points of one device that are claimed.
   [[nodiscard]] std::vector<TapPoint> points_of(std::string_view device) const;
 

@@ -13,6 +13,11 @@
 namespace metatap::dataplane {
 
 Caller TapResolver::caller_of(int accepted_fd, const sockaddr_storage& peer) const {
+  std::uint32_t mark = 0;
+  socklen_t size = sizeof(mark);
+  if (::getsockopt(accepted_fd, SOL_SOCKET, SO_MARK, &mark, &size) != 0) {
+    return {};
+  }
   Address address{peer.ss_family, {}};
   if (peer.ss_family == AF_INET) {
     sockaddr_in v4{};
@@ -25,21 +30,20 @@ Caller TapResolver::caller_of(int accepted_fd, const sockaddr_storage& peer) con
   } else {
     return {};
   }
-  const auto alias = Alias::of(address);
-  if (!alias) {
+  return caller_of(address, mark);
+}
+
+Caller TapResolver::caller_of(const Address& peer, std::uint32_t mark) const {
+  const auto alias = Alias::of(peer);
+  if (!alias || mark != alias->slot) {
     return {};
   }
   const auto entry = slots_->find(alias->slot);
   if (!entry || entry->row.kind != MT_KIND_TAP || entry->row.generation != alias->generation) {
     return {};
   }
-  std::uint32_t mark = 0;
-  socklen_t size = sizeof(mark);
-  if (::getsockopt(accepted_fd, SOL_SOCKET, SO_MARK, &mark, &size) != 0 || mark != alias->slot) {
-    return {};
-  }
   const auto& port = entry->addresses;
-  const auto* own = port.find(address.family, alias->index);
+  const auto* own = port.find(peer.family, alias->index);
   if (own != nullptr && own->fixed) {
     return {entry->origin, own->address.text()};
   }
@@ -47,13 +51,13 @@ Caller TapResolver::caller_of(int accepted_fd, const sockaddr_storage& peer) con
     return {entry->origin, port.first_fixed};
   }
   auto chosen = own != nullptr ? std::optional(own->address)
-                : learned_     ? learned_->address_of(*alias, address.family)
+                : learned_     ? learned_->address_of(*alias, peer.family)
                                : std::nullopt;
   if (!chosen) {
     return {};
   }
-  if (address.family == AF_INET6 && alias->index == MT_LINK_LOCAL) {
-    std::copy_n(&address.bytes[8], 8, &chosen->bytes[8]);
+  if (peer.family == AF_INET6 && alias->index == MT_LINK_LOCAL) {
+    std::copy_n(&peer.bytes[8], 8, &chosen->bytes[8]);
   }
   return {entry->origin, chosen->text(), true};
 }

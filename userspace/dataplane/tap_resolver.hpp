@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <utility>
 
@@ -21,6 +22,8 @@ class TapResolver : public CallerResolver {
   /// what a guest may choose (link-local, an address pair's, learned), unless the port has no fixed
   /// address at all.
   [[nodiscard]] Caller caller_of(int accepted_fd, const sockaddr_storage& peer) const override;
+  /// Of a connection with that peer and mark.
+  [[nodiscard]] Caller caller_of(const Address& peer, std::uint32_t mark) const;
 
  private:
   std::shared_ptr<const CallerView> slots_;

@@ -115,6 +115,7 @@ std::vector<SlotStatus> TapDataPlane::slots() const {
     status.slot = tap.binding.slot();
     status.port_id = tap.port_id;
     status.device = point.device;
+    status.owner = tap.binding.origin()->owner;
     all.push_back(std::move(status));
   }
   read_counters(core_->programs->maps(), all);
@@ -138,6 +139,51 @@ std::vector<ChainStatus> TapDataPlane::disturbed_chains() const {
   for (const auto& [ifindex, hooks] : hooks_) {
     if (const auto name = name_of_.find(ifindex); name != name_of_.end()) {
       add(name->second, hooks);
+    }
+  }
+  return all;
+}
+
+std::vector<std::pair<std::string, Overtaking>> TapDataPlane::overtakings() const {
+  std::vector<std::pair<std::string, Overtaking>> all;
+  const auto add = [&](const std::string& device, const Hooks& hooks) {
+    if (auto last = hooks.overtaken(); last && hooks.before().empty()) {
+      all.emplace_back(device, *std::move(last));
+    }
+  };
+  if (const auto* return_path = keeper_.return_path()) {
+    add(keeper_.space().host_device(), *return_path);
+  }
+  for (const auto& [ifindex, hooks] : hooks_) {
+    if (const auto name = name_of_.find(ifindex); name != name_of_.end()) {
+      add(name->second, hooks);
+    }
+  }
+  return all;
+}
+
+std::map<std::string, std::string> TapDataPlane::renamed() const {
+  // The first octet of what a device is given is not the guest's.
+  const auto tail = [](const MacAddress& mac) {
+    return std::vector<std::uint8_t>(mac.begin() + 1, mac.end());
+  };
+  std::map<std::vector<std::uint8_t>, std::string> by_mac;
+  for (const auto& [ifindex, name] : name_of_) {
+    if (const auto given = guest_macs_.given(ifindex)) {
+      by_mac.emplace(tail(*given), name);
+    }
+  }
+  std::map<std::string, std::string> all;
+  for (const auto& [point, ports] : index_->claims()) {
+    if (by_mac.empty() || point.vlan != 0 || ifindex_of_.contains(point.device)) {
+      continue;
+    }
+    for (const auto& id : ports) {
+      const auto mac = parse_mac(index_->inventory().ports.find(id)->second->mac_address);
+      const auto found = mac ? by_mac.find(tail(*mac)) : by_mac.end();
+      if (found != by_mac.end()) {
+        all.emplace(id, found->second);
+      }
     }
   }
   return all;

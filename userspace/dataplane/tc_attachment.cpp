@@ -126,6 +126,7 @@ TcAttachment::TcAttachment(TcAttachment&& other) noexcept
       priority_(other.priority_),
       handle_(other.handle_),
       overtakings_(other.overtakings_),
+      overtaken_(std::move(other.overtaken_)),
       may_overtake_(other.may_overtake_),
       before_(std::move(other.before_)),
       kept_(other.kept_) {}
@@ -141,6 +142,7 @@ TcAttachment& TcAttachment::operator=(TcAttachment&& other) noexcept {
     priority_ = other.priority_;
     handle_ = other.handle_;
     overtakings_ = other.overtakings_;
+    overtaken_ = std::move(other.overtaken_);
     may_overtake_ = other.may_overtake_;
     before_ = std::move(other.before_);
     kept_ = other.kept_;
@@ -198,6 +200,7 @@ TcAttachment::Standing TcAttachment::look(MakeQdisc make) {
     return standing;
   }
   standing = list_before();
+  overtaken_ = Overtaking{others, std::chrono::system_clock::now()};
   log::info("link {}: was {}; {}", ifindex_, others, before_.empty() ? "is first again" : "still");
   return standing;
 }

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -20,6 +22,12 @@ namespace metatap::dataplane {
 /// Takes away the filters that a process has left on a device which is no port's any more, and a
 /// qdisc of our making with them. TCX links go with their pins instead.
 void remove_left_filters(unsigned ifindex, TcSide side);
+
+/// Somebody had got ahead of us, and we ahead of him again.
+struct Overtaking {
+  std::string whom;  ///< as TcAttachment::after_whom()
+  std::chrono::system_clock::time_point when;
+};
 
 /// One program at TC ingress or egress of one device, ahead of all others there: TCX where the
 /// kernel has it (6.6), else a filter. TCX links are pinned, so that they outlive the process;
@@ -60,6 +68,9 @@ class TcAttachment {
   /// The same as a sentence without a verb for a status; empty: ours is the first.
   [[nodiscard]] std::string after_whom() const;
 
+  /// The last time.
+  [[nodiscard]] const std::optional<Overtaking>& overtaken() const { return overtaken_; }
+
   /// Leaves the program attached when this object goes: the next process takes it over.
   void keep() { kept_ = true; }
 
@@ -85,6 +96,7 @@ class TcAttachment {
   unsigned priority_ = 0;     ///< filter
   std::uint32_t handle_ = 0;  ///< filter
   unsigned overtakings_ = 0;  ///< in a row
+  std::optional<Overtaking> overtaken_;
   bool may_overtake_ = false;
   std::vector<std::string> before_;
   bool kept_ = false;

@@ -20,6 +20,7 @@
 #include "http/turned_away.hpp"
 #include "proxy/access_log.hpp"
 #include "proxy/doorkeeper.hpp"
+#include "proxy/rebuilt_request.hpp"
 
 namespace metatap::proxy {
 namespace {
@@ -29,11 +30,6 @@ static_assert(offsetof(sockaddr_in, sin_port) == offsetof(sockaddr_in6, sin6_por
 using Clock = http::Meter::Clock;
 
 const Peer kOurselves{.in_process = true, .address = {}};
-
-/// Printable ASCII, which a header value and a request target are made of.
-bool is_printable(std::string_view text) {
-  return std::ranges::all_of(text, [](char c) { return c >= ' ' && c < 0x7f; });
-}
 
 /// What haproxy answers 400 (a tunnel, bytes that no target has, a fragment), and percent signs
 /// that each of those behind us would read in its own way.
@@ -85,19 +81,8 @@ class ProxyStage::GuestSession final : public http::ClientHandler, Continuation 
         caller_(std::move(caller)),
         places_(std::move(places)),
         doorkeeper_(shared_->access, shared_->access.port_of(*caller_.origin), caller_.address,
-                    source_port) {
-    const Origin& origin = *caller_.origin;
-    add("Host", "169.254.169.254");
-    add("X-Forwarded-For", caller_.address);
-    if (origin.path == Path::router) {
-      add("X-Neutron-Router-ID", origin.router_id);
-    } else {
-      add("X-Neutron-Network-ID", origin.network_id);
-    }
-    if (!origin.port_id.empty() && !shared_->options.neutron_agent) {
-      add(kPortIdHeader, origin.port_id);
-      sign();
-    }
+                    source_port),
+        rebuilt_(caller_, shared_->options, shared_->key ? &*shared_->key : nullptr) {
     ++counters_.connections;
   }
   ~GuestSession() override {
@@ -185,8 +170,7 @@ class ProxyStage::GuestSession final : public http::ClientHandler, Continuation 
     if (auto answer = doorkeeper_.judge(request, noted)) {
       return answer;
     }
-    rebuild(request, noted);
-    return shared_->next.ask(outgoing_, here, *this);
+    return shared_->next.ask(rebuilt_.of(request, noted.accept), here, *this);
   }
 
   void write_access_log(const Request* request, const Response& response,
@@ -217,51 +201,12 @@ class ProxyStage::GuestSession final : public http::ClientHandler, Continuation 
     return http::error_page(request, 404);
   }
 
-  void add(std::string_view name, std::string_view value) { headers_[count_++] = {name, value}; }
-
-  /// What is signed is the connection's, so that its requests cost no signature.
-  void sign() {
-    if (shared_->key) {
-      const Origin& origin = *caller_.origin;
-      const bool router = origin.path == Path::router;
-      signature_ = shared_->key->sign({.port_id = origin.port_id,
-                                       .network_id = router ? "" : origin.network_id,
-                                       .router_id = router ? origin.router_id : "",
-                                       .address = caller_.address});
-      add(kPortSignatureHeader, {signature_.data(), signature_.size()});
-    }
-  }
-
-  /// Neutron's agent reads so much and decodes it as UTF-8: what would not do is left out.
-  [[nodiscard]] static bool fits_neutrons_agent(const Request& request, std::string_view accept) {
-    constexpr std::size_t kTheRest = 512;  // method, version and the headers of ours
-    return is_printable(accept) &&
-           request.target.size() + request.body.size() + accept.size() + kTheRest <= kNeutronReads;
-  }
-
-  void rebuild(const Request& request, const NotedHeaders& noted) {
-    std::size_t count = count_;
-    // It says in which form errors are answered.
-    if (noted.accept &&
-        (!shared_->options.neutron_agent || fits_neutrons_agent(request, *noted.accept))) {
-      headers_[count++] = {"Accept", *noted.accept};
-    }
-    outgoing_.method = request.method;
-    outgoing_.target = request.target;
-    outgoing_.headers = std::span(headers_).first(count);
-    outgoing_.body = request.body;
-    outgoing_.peer = &kOurselves;
-  }
-
   std::shared_ptr<Shared> shared_;
   WorkerCounters& counters_;
   Caller caller_;
   const Admitted places_;
   Doorkeeper doorkeeper_;
-  Signature signature_{};
-  std::array<Header, 6> headers_;
-  std::size_t count_ = 0;
-  Request outgoing_;
+  RebuiltRequest rebuilt_;
   Continuation* then_ = nullptr;
   Clock::time_point began_, answered_;
   PathClass path_ = PathClass::other;

@@ -237,8 +237,9 @@ struct mt_bucket {
 };
 
 enum mt_config_flags {
-	MT_CONFIG_GATE = 1 << 0, /* ask on each SYN whether somebody listens */
-	MT_CONFIG_AWAY = 1 << 1, /* as if nobody did: the daemon is about to end */
+	MT_CONFIG_GATE = 1 << 0,  /* ask on each SYN whether somebody listens */
+	MT_CONFIG_AWAY = 1 << 1,  /* as if nobody did: the daemon is about to end */
+	MT_CONFIG_TRACE = 1 << 2, /* somebody looks on: each packet of a slot goes to mt_events */
 };
 
 /* mt_config, one row. */
@@ -249,12 +250,15 @@ struct mt_config {
 	__s32 nsid;	       /* the metadata namespace, as seen from the taps' one */
 	__u64 syn_interval_ns; /* 1 s / rate; 0: no budget */
 	__u64 syn_burst_ns;    /* burst * interval */
-	__u32 sample;	       /* one in so many drops goes to mt_events; 0: none */
+	__u32 sample;	       /* one in so many drops goes to mt_events, untraced; 0: none */
 	__u8 mac[6];	       /* ours: answers to ARP and ND, source of answers */
 	__u16 pad;
 };
 
-/* mt_events, a ring buffer: a sample of what was dropped. */
+/*
+ * mt_events, a ring buffer: a sample of what was dropped, and all packets of slots while somebody
+ * looks on. The source is as the packet left: an alias where it was steered.
+ */
 struct mt_event {
 	__u64 time_ns; /* CLOCK_MONOTONIC */
 	__u32 slot;
@@ -264,9 +268,18 @@ struct mt_event {
 	__u16 vlan;
 	__u16 protocol;	  /* EtherType, host order */
 	__u8 l4_protocol; /* 0: not known */
-	__u8 pad[3];
+	__u8 pad;
+	__u8 source_mac[6];
+	__u8 pad2[4];
 	__u8 source[16]; /* v4 left-justified */
 };
+
+/* Where in skb->cb a dry run says why it left, plus one, and whose packet it was. */
+#define MT_DRY_RUN_REASON 0
+#define MT_DRY_RUN_SLOT	  1
+
+/* The daemon's own connections into the metadata namespace come from an alias of nobody's slot. */
+#define MT_PROBE_SLOT 0
 
 MT_STATIC_ASSERT((int)MT_REASONS <= MT_REASON_ROWS);
 MT_STATIC_ASSERT(MT_SLOTS <= MT_TAG_MASK + 1);
@@ -289,6 +302,6 @@ MT_STATIC_ASSERT(sizeof(struct mt_counter) == 64);
 MT_STATIC_ASSERT(sizeof(struct mt_slot_reason) == 8);
 MT_STATIC_ASSERT(sizeof(struct mt_bucket) == 8);
 MT_STATIC_ASSERT(sizeof(struct mt_config) == 48);
-MT_STATIC_ASSERT(sizeof(struct mt_event) == 48);
+MT_STATIC_ASSERT(sizeof(struct mt_event) == 56);
 
 #endif

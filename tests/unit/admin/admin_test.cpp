@@ -16,6 +16,7 @@
 #include "admin/client.hpp"
 #include "admin/inventory_actions.hpp"
 #include "admin/metrics.hpp"
+#include "admin/port_actions.hpp"
 #include "admin/server.hpp"
 #include "admin/table.hpp"
 #include "unit/inventory/samples.hpp"
@@ -44,13 +45,14 @@ class AdminTest : public testing::Test {
     register_inventory(
         registry_, *inventory_,
         [this]() -> asio::awaitable<std::vector<std::string>> { co_return failed_; });
+    register_ports(registry_, *inventory_);
     register_config(registry_, config_);
     registry_.add_status("proxy", [] {
       return Json{{"requests", 7},
                   {"listeners", {{{"name", "one"}, {"open", true}}}},
                   {"drops", {{"no_slot", 3}}}};
     });
-    registry_.set_elsewhere([this](Registry::View view) -> boost::asio::awaitable<Json> {
+    registry_.set_elsewhere([this](Registry::View view, const std::string&) -> boost::asio::awaitable<Json> {
       if (view == Registry::View::problems || view == Registry::View::unready) {
         co_return supervisor_answers_ ? Json("") : Json();
       }
@@ -175,6 +177,56 @@ TEST_F(AdminTest, ListsPortsWithWhatTheDataPlaneKnows) {
   EXPECT_EQ(rows.at(0)["device_id"], "i-1");
   EXPECT_EQ(rows.at(0)["instance"], "full");
   EXPECT_EQ(rows.at(0)["state"], "attached");
+}
+
+TEST_F(AdminTest, FindsAPortByWhateverIsKnownOfIt) {
+  ASSERT_EQ(metatap({"apply", "-"}, std::string(kSample)).code, 0);
+  for (const auto* wanted :
+       {"p-1", "tap0", "10.70.0.31", "FD00:70::1f", "fa-16-3e-00-00-1f", "full", "Full", "i-1"}) {
+    const auto ran = metatap({"--json", "port", wanted});
+    ASSERT_EQ(ran.code, 0) << wanted << ": " << ran.err;
+    EXPECT_EQ(Json::parse(ran.out)["port"]["id"], "p-1") << wanted;
+  }
+  EXPECT_EQ(metatap({"port", "p-"}).code, 3) << "too short for the beginning of an id";
+  EXPECT_EQ(metatap({"port", ""}).code, 2);
+}
+
+TEST_F(AdminTest, NamesThePortsThatFit) {
+  auto document = Json::parse(kSample);
+  for (auto& port : document["ports"]) {
+    port["device_id"] = "i-1";
+  }
+  ASSERT_EQ(metatap({"apply", "-"}, document.dump()).code, 0);
+  const auto ran = metatap({"port", "full"});
+  EXPECT_EQ(ran.code, 4);
+  EXPECT_THAT(ran.err, AllOf(HasSubstr("p-1"), HasSubstr("p-2"), HasSubstr("tap0")));
+}
+
+TEST_F(AdminTest, SaysSinceWhenAndWhatIsWorst) {
+  severity_ = Finding::Severity::warning;
+  EXPECT_EQ(metatap({"doctor"}).code, 10);
+  registry_.keep_findings();
+  const auto rows = Json::parse(metatap({"--json", "doctor"}).out);
+  const auto warned =
+      std::ranges::find(rows, "bpf", [](const Json& row) { return row["subject"]; });
+  ASSERT_NE(warned, rows.end());
+  EXPECT_GT((*warned)["since"], 1'700'000'000);
+  severity_ = Finding::Severity::note;
+  EXPECT_EQ(metatap({"doctor"}).code, 0);
+}
+
+TEST_F(AdminTest, IsHealthyWithNotes) {
+  registry_.add_notes([] { return std::vector<std::string>{"3 s ago: put right"}; });
+  EXPECT_EQ(get("/healthz"), "ok\nnote: 3 s ago: put right\n");
+  problem_ = "not loaded";
+  EXPECT_THAT(get("/healthz"), HasSubstr("503"));
+}
+
+TEST_F(AdminTest, KnowsADaemonOfAnotherVersion) {
+  const auto answer = AdminClient(socket_).call("GET", "/v1/what-comes-later");
+  ASSERT_FALSE(answer);
+  EXPECT_EQ(answer.error().code, ErrorCode::unsupported);
+  EXPECT_EQ(exit_for(answer.error()), Exit::other_version);
 }
 
 TEST_F(AdminTest, HandlesOneInstanceAtATime) {

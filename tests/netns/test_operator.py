@@ -1,0 +1,389 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an operator sees of guests: ports, port, explain, doctor, on a lab that runs."""
+
+import json
+import os
+import re
+import subprocess
+
+import bpfkit
+import mtlab
+import pytest
+import routerkit
+
+PATH = "/latest/meta-data/instance-id"
+DONE, FAILED, NOT_FOUND, CONFLICT, UNREACHABLE, DENIED, OTHER_VERSION, NOBODY_READS = 0, 1, 3, 4, 5, 7, 8, 9
+
+
+def command(text):
+    subprocess.run(text.split(), check=True, capture_output=True)
+
+
+@pytest.fixture(scope="module")
+def served(make_lab, deploy):
+    return deploy(make_lab())
+
+
+def metatap(deployment, *arguments):
+    return mtlab.metatap(deployment.admin_socket, *arguments, check=False)
+
+
+def shown(deployment, *arguments):
+    """Exit status, and what it said as JSON."""
+    done = metatap(deployment, "--json", *arguments)
+    return done.returncode, json.loads(done.stdout)
+
+
+def counters(deployment):
+    """All that is counted and read by people, but for the daemon's own look, and for what the kernel
+    in the metadata namespace says by itself at its start (nobody's: slot 0)."""
+    text = mtlab.admin_get(deployment.admin_socket, "/metrics")
+    rows = dict(line.rsplit(" ", 1) for line in text.splitlines() if line and line[0] != "#")
+    ours = re.compile(r"self_probe|(age|uptime|time|cpu|memory|probe)\w*_(seconds|bytes)|"
+                      r"^metatap_overload|^process_|return_foreign|mt_counters 0$")
+    for name in ("mt_counters", "mt_buckets", "mt_addresses", "mt_aliases", "mt_slot_reasons", "mt_elsewhere"):
+        for row in deployment.dump(name):
+            row = row.get("formatted", row)
+            rows[f"{name} {row['key']}"] = row["value"]
+    return {name: value for name, value in rows.items() if not ours.search(name)}
+
+
+def differences(before, after):
+    return {name: (before.get(name), after.get(name)) for name in before | after
+            if before.get(name) != after.get(name)}
+
+
+def at_rest(deployment):
+    """The counters, once what was under way has come to its end."""
+    last = [None]
+
+    def same():
+        before, last[0] = last[0], counters(deployment)
+        return before == last[0] and last[0]
+    return mtlab.wait_until(same, 10, "nothing is counted any more", pause=0.1)
+
+
+def stages(explanation, verdict):
+    return [stage["stage"] for stage in explanation["stages"] if stage["verdict"] == verdict]
+
+
+# ---- ports and port
+
+def test_one_row_a_port(served):
+    status, rows = shown(served, "ports")
+    assert status == DONE
+    by_id = {row["id"]: row for row in rows}
+    assert len(by_id) == len(rows)
+    red = served.lab["red1"]
+    assert by_id[red.port_id]["state"] == "steered" and by_id[red.port_id]["via"] == "tap"
+    assert by_id[red.port_id]["instance"] == "red1"
+
+
+@pytest.mark.parametrize("by", ["port_id", "host_device", "instance_id"])
+def test_a_port_by_whatever_is_known(served, by):
+    red = served.lab["red1"]
+    red.get(PATH)
+    status, port = shown(served, "port", getattr(red, by))
+    assert status == DONE and port["port"]["id"] == red.port_id
+    place, = port["places"]
+    assert place["served"]["where"] == red.host_device and place["traffic"]["connections"] > 0
+    assert {row["reason"] for row in place["packets"]} >= {"steered_v4", "return_v4"}
+    assert any(row["address"] == red.ip4 and row["from"] == "fixed" for row in place["addresses"])
+
+
+def test_an_address_of_several_is_said_so(served):
+    done = metatap(served, "port", served.lab["red1"].ip4)
+    assert done.returncode == CONFLICT and not done.stdout
+    for guest in ("red1", "blue1"):
+        assert served.lab[guest].port_id in done.stderr
+
+
+def test_exit_codes_tell_apart(served, tmp_path):
+    assert metatap(served, "port", "nobody").returncode == NOT_FOUND
+    assert mtlab.metatap(tmp_path / "none.sock", "ports", check=False).returncode == UNREACHABLE
+    denied = subprocess.run(["setpriv", "--reuid=1", "--clear-groups", str(mtlab.BIN / "metatap"),
+                             "--socket", str(served.admin_socket), "ports"], capture_output=True, text=True)
+    assert denied.returncode == DENIED, denied.stderr
+    with mtlab.socket.socket(mtlab.socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "old.sock"))
+        listener.listen()
+        asked = subprocess.Popen([mtlab.BIN / "metatap", "--socket", tmp_path / "old.sock", "ports"],
+                                 stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        body = b'{"error": {"code": "not_found", "message": "there is no /v1/ports"}}'
+        for _ in range(2):  # it looks first whether somebody listens
+            connection, _ = listener.accept()
+            with connection:
+                if connection.recv(4096):
+                    connection.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Type: application/json\r\n"
+                                       b"Content-Length: %d\r\nConnection: close\r\n\r\n" % len(body) + body)
+        out, err = asked.communicate(timeout=10)
+        assert asked.returncode == OTHER_VERSION and len(err.splitlines()) == 1, err
+    closed = subprocess.run(f"{mtlab.BIN}/metatap --socket {served.admin_socket} ports >&-", shell=True,
+                            capture_output=True)
+    assert closed.returncode == NOBODY_READS
+
+
+def test_examples_in_the_help():
+    for view in ("status", "ports", "port", "explain", "doctor"):
+        done = subprocess.run([mtlab.BIN / "metatap", view, "--help"], capture_output=True, text=True)
+        assert done.returncode == DONE and "Example: metatap" in done.stdout
+
+
+# ---- explain
+
+@pytest.fixture()
+def untouched(served):
+    """Nothing of what people read is different afterwards."""
+    served.lab["red1"].get(PATH)
+    before = at_rest(served)
+    yield
+    assert not differences(before, counters(served))
+
+
+def test_a_healthy_port(served, untouched):
+    status, told = shown(served, "explain", served.lab["red1"].port_id)
+    assert status == DONE and told["healthy"]
+    assert {"port", "device", "packet", "proxy", "agent", "api"} <= set(stages(told, "ok"))
+    text = " ".join(stage["what"] for stage in told["stages"])
+    for reason in ("arp_answered", "steered_v4", "nd_answered", "steered_v6"):
+        assert reason in text
+
+
+def test_without_an_instance(served, untouched):
+    ghost = served.lab["ghost"]
+    status, told = shown(served, "explain", ghost.port_id)
+    assert status == FAILED and stages(told, "bad") == ["api"]
+    assert ghost.instance_id in told["because"] and "instance add" in told["advice"]
+
+
+def test_a_tap_that_is_absent(served):
+    lab = served.lab
+    lab.unplug("onlink")
+    try:
+        mtlab.wait_until(lambda: shown(served, "explain", lab["onlink"].port_id)[1]["stages"][1]["verdict"] == "bad",
+                         5, "it is seen to be absent")
+        status, told = shown(served, "explain", lab["onlink"].port_id)
+        assert status == FAILED and told["because"].startswith("device: ")
+        assert lab["onlink"].host_device in told["because"] and "absent" in told["because"]
+    finally:
+        lab.replug("onlink")
+
+
+def test_a_wrong_address(make_lab, deploy):
+    """The guest uses an address that is not its port's: it is named, though nobody was told."""
+    lab = make_lab()
+    deployment = deploy(lab, config={"dataplane": {"drop_sample": "1"}})
+    red = lab["red2"]
+    address = ["10.0.0.99/24", "dev", red.spec.device]
+    subprocess.run(["ip", "-n", red.spec.netns, "addr", "add", *address], check=True)
+    assert red.run("attempt", "/", source="10.0.0.99") != 200
+    told = mtlab.wait_until(lambda: (answer := shown(deployment, "explain", red.port_id))[0] == FAILED and answer[1],
+                            5, "it is seen")
+    assert "10.0.0.99" in told["because"] and "spoofed_v4" in told["because"]
+    found = shown(deployment, "doctor")[1]
+    assert any("10.0.0.99" in finding["message"] and red.port_id in finding["message"] for finding in found)
+    place, = shown(deployment, "port", red.port_id)[1]["places"]
+    assert place["strangers"][0]["source"] == "10.0.0.99"
+
+
+def test_the_api_is_stopped(make_lab, deploy):
+    lab = make_lab()
+    api = deploy(lab, "api")
+    front = deploy(lab, "dataplane,proxy,agent")
+    red = lab["red1"]
+    assert shown(front, "explain", red.port_id)[0] == DONE
+    api.stop()
+    status, told = shown(front, "explain", red.port_id)
+    assert status == FAILED and stages(told, "bad") == ["api"]
+    assert f"127.0.0.1:{lab.plan.api_port()} cannot be reached" in told["because"]
+
+
+def test_while_the_inventory_changes(served):
+    """Whatever is there at each moment: an answer, or that there is no such port."""
+    lab, port = served.lab, served.lab["blue2"].port_id
+
+    def without(document):
+        document["ports"] = [row for row in document["ports"] if row["id"] != port]
+    good = lab.inventory_file.read_text()
+    try:
+        for _ in range(3):
+            lab.edit_inventory(without)
+            assert metatap(served, "explain", port).returncode in (DONE, FAILED, NOT_FOUND)
+            lab.write_inventory(good)
+            assert metatap(served, "explain", port).returncode in (DONE, FAILED, NOT_FOUND)
+    finally:
+        lab.write_inventory(good)
+    mtlab.wait_until(lambda: metatap(served, "explain", port).returncode == DONE, 10, "healthy again")
+
+
+def test_a_guest_behind_a_router(make_lab, deploy):
+    lab = make_lab("router", routers=1)
+    deployment = deploy(lab)
+    routerkit.wait_served(lab)
+    guest = next(iter(lab.guests))
+    lab[guest].get(PATH)
+    row = next(row for row in shown(deployment, "ports")[1] if row["id"] == lab[guest].port_id)
+    assert row["state"] == "steered" and row["where"].startswith("qrouter-")
+    before = at_rest(deployment)
+    status, told = shown(deployment, "explain", lab[guest].port_id)
+    assert status == DONE, told
+    assert "router_v4" in " ".join(stage["what"] for stage in told["stages"])
+    assert not differences(before, counters(deployment))
+
+
+# ---- doctor
+
+def findings(deployment, severity=None):
+    return [finding for finding in shown(deployment, "doctor")[1]
+            if severity is None or finding["severity"] == severity]
+
+
+def test_doctor_probes_each_family(served):
+    for family in ("IPv4", "IPv6"):
+        mtlab.wait_until(lambda: any(
+            finding["subject"] == f"self-probe {family}" and finding["severity"] == "ok"
+            for finding in findings(served)), 5, f"{family} is answered")
+
+
+@pytest.mark.parametrize("what,said", [
+    ("ip link del {host}", "{host} is gone"),
+    ("ip -n {space} addr flush dev lo", "169.254.169.254 is nobody's"),
+])
+def test_what_somebody_broke_is_named(served, what, said):
+    space = f"{served.lab.id}-metatap"
+    host = next(link["ifname"] for link in json.loads(subprocess.run(
+        ["ip", "-j", "link"], capture_output=True, text=True).stdout)
+        if link["ifname"].startswith("mt-" + served.lab.id[:6]))
+    command(what.format(host=host, space=space))
+    said = said.format(host=host)
+    mtlab.wait_until(lambda: said in mtlab.admin_get(served.admin_socket, "/healthz"), 2, "healthz names it")
+    assert any(said in finding["message"] for finding in findings(served, "warning") + findings(served, "error"))
+    assert mtlab.wait_until(lambda: served.lab["red1"].run("attempt", PATH, timeout=0.3) == 200, 2, "served")
+
+
+def test_a_program_that_eats_packets_is_named(served):
+    if not bpfkit.has_tcx():
+        pytest.skip("no TCX")
+    device = served.lab["red2"].host_device
+    link = bpfkit.tcx_attach(bpfkit.load("eater", bpfkit.DROP), device, first=True)
+    try:
+        mtlab.wait_until(lambda: "eater" in mtlab.admin_get(served.admin_socket, "/healthz"), 2, "healthz names it")
+        assert any("eater" in finding["message"] for finding in findings(served))
+    finally:
+        os.close(link)
+
+
+def test_doctor_names_a_port_without_instance_and_ends_with_its_severity(served):
+    done = metatap(served, "doctor")
+    assert done.returncode in (1, 10)
+    assert served.lab["ghost"].instance_id in done.stdout and "-> metatap instance add" in done.stdout
+
+
+def test_a_terminal_of_twenty_columns_without_colours(served):
+    done = subprocess.run(
+        ["script", "-qec", f"stty cols 20; TERM=dumb {mtlab.BIN}/metatap --socket {served.admin_socket} "
+         f"explain {served.lab['red1'].port_id}", "/dev/null"], capture_output=True, text=True, timeout=20)
+    assert done.returncode == 0 and "\x1b[" not in done.stdout and "is answered" in done.stdout
+
+
+# ---- trace and top
+
+def looking_on(deployment, *arguments):
+    """`metatap trace`, once it looks on."""
+    process = subprocess.Popen([mtlab.BIN / "metatap", "--socket", deployment.admin_socket, "--json", "trace",
+                                *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    flags = lambda: deployment.dump("mt_config")[0]["formatted"]["value"]["flags"]  # noqa: E731
+    mtlab.wait_until(lambda: flags() & 4, 5, "the programs tell")
+    return process
+
+
+def test_trace_shows_packets_and_requests_and_costs_nothing_afterwards(served):
+    red = served.lab["red1"]
+    process = looking_on(served, red.port_id)
+    try:
+        red.get(PATH)
+        served.lab["blue1"].get(PATH)
+        red.run("attempt", "/no/such/path")
+        lines = []
+        while not any(line.get("status") == 404 for line in lines):
+            lines.append(json.loads(process.stdout.readline()))
+    finally:
+        process.terminate()
+        process.communicate(timeout=10)
+    assert process.returncode == DONE
+    assert {line["port"] for line in lines} == {red.port_id}
+    packet = next(line for line in lines if line["kind"] == "packet" and line["reason"] == "steered_v4")
+    assert packet["source"] == red.ip4 and packet["outcome"] == "steer"
+    request = next(line for line in lines if line["kind"] == "request")
+    assert request["path"] == PATH and request["status"] == 200 and request["api_us"] <= request["total_us"]
+    mtlab.wait_until(lambda: not served.dump("mt_config")[0]["formatted"]["value"]["flags"] & 4, 10,
+                     "the programs tell nobody any more")
+
+
+def test_filters(served):
+    red = served.lab["red1"]
+    process = looking_on(served, "--status", "4xx", "-n", "1")
+    red.get(PATH)
+    red.run("attempt", "/no/such/path")
+    out, _ = process.communicate(timeout=20)
+    assert json.loads(out)["status"] == 404
+    assert metatap(served, "trace", "nobody").returncode == NOT_FOUND
+
+
+def test_a_slow_reader_slows_nobody(served):
+    """It reads nothing at all: guests are served as before."""
+    red = served.lab["red1"]
+    process = looking_on(served)
+    try:
+        for _ in range(200):
+            assert red.get(PATH).status == 200
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_top(served):
+    red = served.lab["red1"]
+    process = subprocess.Popen([mtlab.BIN / "metatap", "--socket", served.admin_socket, "--json", "top", "-n", "2"],
+                               stdout=subprocess.PIPE, text=True)
+    while process.poll() is None:
+        red.get(PATH)
+    tables = [json.loads(line) for line in process.stdout]
+    assert process.returncode == DONE and len(tables) == 2
+    busiest = tables[-1][0]
+    assert busiest["port"] == red.port_id and busiest["requests"] > 0 and busiest["bytes"] > 0
+    assert 0 < busiest["p50_us"] <= busiest["p99_us"]
+
+
+def test_top_on_a_small_terminal_ends_with_q(served):
+    done = subprocess.run(
+        ["script", "-qec", f"stty cols 20 rows 8; TERM=dumb {mtlab.BIN}/metatap --socket {served.admin_socket} top",
+         "/dev/null"], input="eq", capture_output=True, text=True, timeout=20)
+    assert done.returncode == 0
+
+
+# ---- the document
+
+DOCUMENT = mtlab.labkit.ROOT / "docs/troubleshooting.md"
+
+
+def test_each_command_of_the_document_works(served):
+    lab, done = served.lab, 0
+    for line in DOCUMENT.read_text().splitlines():
+        if not line.startswith("    metatap "):
+            continue
+        words = line.replace("PORT", lab["red1"].port_id).split()[1:]
+        process = subprocess.Popen([mtlab.BIN / "metatap", "--socket", served.admin_socket, *words],
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        address = ["10.0.0.98/24", "dev", lab["red1"].spec.device]
+        subprocess.run(["ip", "-n", lab["red1"].spec.netns, "addr", "add", *address], check=True)
+        try:
+            while process.poll() is None:  # what it may wait for
+                lab["red1"].run("attempt", "/no/such/path", timeout=0.3)
+                lab["red1"].run("attempt", "/", source="10.0.0.98", timeout=0.1)
+        finally:
+            subprocess.run(["ip", "-n", lab["red1"].spec.netns, "addr", "del", *address], check=True)
+        out, err = process.communicate()
+        assert process.returncode in (0, 1, 10) and out.strip(), f"{line}: {out}{err}"
+        done += 1
+    assert done >= 9
