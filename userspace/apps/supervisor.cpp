@@ -15,7 +15,6 @@
 
 #include "admin/registry.hpp"
 #include "apps/belongings.hpp"
-#include "apps/data_plane_findings.hpp"
 #include "apps/data_plane_views.hpp"
 #include "apps/effects.hpp"
 #include "apps/former_worker.hpp"
@@ -51,9 +50,8 @@ constexpr auto kDrained = 1s;    ///< how much longer than its requests a worker
 constexpr unsigned kStillborn = 3, kDeaths = 8;
 constexpr auto kShortTime = 10s;
 constexpr auto kLook = 5s;
-constexpr auto kMostStart = 120s;               ///< of one that reads its database
-constexpr auto kMostSilence = 30s;              ///< of a worker, which says something every five
-constexpr std::uint32_t kMostWatched = 60'000;  ///< milliseconds, until it is asked for again
+constexpr auto kMostStart = 120s;   ///< of one that reads its database
+constexpr auto kMostSilence = 30s;  ///< of a worker, which says something every five
 constexpr std::chrono::milliseconds kFirstPause = 1s, kLongestPause = 30s;
 
 std::string sentence(const sys::Child::End& end) {
@@ -132,7 +130,6 @@ struct Supervisor::Impl {
   Status take(Id id, const channel::Frame& frame);
   Status take_news(Id id, const channel::Frame& frame);
   void connect_for(WorkerProcess& worker, const channel::Connect& wanted);
-  void tell_packets(std::vector<dataplane::PacketSeen> seen, std::uint64_t lost);
   void keep_listening_to_workers();
   [[nodiscard]] channel::Drain drain(std::chrono::milliseconds arrival) const;
   void end_workers(std::chrono::milliseconds arrival);
@@ -174,10 +171,11 @@ Status Supervisor::Impl::start_dataplane() {
     if (auto started = tap->start(ports); !started) {
       return started;
     }
-    packets = std::make_unique<dataplane::PacketWatch>(
-        core, control, [this](std::vector<dataplane::PacketSeen> seen, std::uint64_t lost) {
-          tell_packets(std::move(seen), lost);
-        });
+    packets = std::make_unique<dataplane::PacketWatch>(core, control, [this](auto seen, auto lost) {
+      if (const auto worker = workers.find(serving); worker != workers.end()) {
+        worker->second->link().send(packets_of(std::move(seen), lost));
+      }
+    });
     if (auto started = packets->start(); !started) {
       return started;
     }
@@ -191,16 +189,7 @@ Status Supervisor::Impl::start_dataplane() {
   if (settings.with_ovn()) {
     show_ovn_agent(registry);
   }
-  registry.add_findings([] { return clock_findings(); });
   return {};
-}
-
-/// One that is slow loses some, and is told so: what waits for it is bounded by what the programs
-/// have room for in a look.
-void Supervisor::Impl::tell_packets(std::vector<dataplane::PacketSeen> seen, std::uint64_t lost) {
-  if (const auto worker = workers.find(serving); worker != workers.end()) {
-    worker->second->link().send(packets_of(std::move(seen), lost));
-  }
 }
 
 // ---- workers ----
@@ -349,16 +338,13 @@ Status Supervisor::Impl::take(Id id, const channel::Frame& frame) {
     case channel::Type::beat:
       return channel::message_of<channel::Beat>(frame).map([](const auto&) {});
     case channel::Type::watch:
-      return channel::message_of<channel::Watch>(frame).map([&](const auto& watch) {
-        if (packets) {
-          packets->look_on(steady_clock::now() +
-                           std::chrono::milliseconds(std::min(watch.milliseconds, kMostWatched)));
-        }
-      });
+      return channel::message_of<channel::Watch>(frame).map(
+          [&](const auto& watch) { look_on(packets.get(), watch); });
     case channel::Type::look:
       return channel::message_of<channel::Look>(frame).map([&](const auto& look) {
-        workers.at(id)->link().send(channel::Seen{
-            look.question, document_of(look, registry, {tap.get(), router.get(), packets.get()})});
+        const DataPlaneParts parts{tap.get(), router.get(), packets.get()};
+        workers.at(id)->link().send(
+            channel::Seen{look.question, document_of(look, registry, parts)});
       });
     case channel::Type::connect:
       return channel::message_of<channel::Connect>(frame).map(

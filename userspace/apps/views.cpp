@@ -239,6 +239,7 @@ void show(admin::Registry& registry, const dataplane::RouterDataPlane& router) {
   });
   registry.add_health("routers", [&router] { return router.problem(); });
   registry.add_findings([&router] { return router_findings(router); });
+  registry.add_findings(clock_findings);
   registry.add_findings([&router] { return old_path_findings(router); },
                         admin::Registry::Pace::slow);
   registry.add_metrics([&router](Metrics& metrics) {

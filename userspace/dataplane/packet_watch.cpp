@@ -16,6 +16,7 @@ using namespace std::chrono_literals;
 
 constexpr auto kBySample = 1s;    ///< between two looks, while nobody looks on
 constexpr auto kLookedOn = 50ms;  ///< while somebody does: the ring holds some 4000
+constexpr std::chrono::milliseconds kLongest = 60s;  ///< until it is to be asked for again
 /// Of one look: what comes faster than that is lost, and other things have their turn.
 constexpr std::size_t kMost = 4096;
 
@@ -62,7 +63,8 @@ Status PacketWatch::start() {
   return {};
 }
 
-void PacketWatch::look_on(Clock::time_point until) {
+void PacketWatch::look_on(std::chrono::milliseconds time) {
+  const auto until = Clock::now() + std::min(time, kLongest);
   const bool fresh = !until_;
   until_ = std::max(until, until_.value_or(until));
   if (fresh) {

@@ -42,8 +42,8 @@ class PacketWatch {
   PacketWatch& operator=(const PacketWatch&) = delete;
 
   Status start();
-  /// Somebody looks on, until then.
-  void look_on(std::chrono::steady_clock::time_point until);
+  /// Somebody looks on for so long, a minute at most.
+  void look_on(std::chrono::milliseconds time);
   [[nodiscard]] const Sightings& sightings() const { return sightings_; }
 
  private:
