@@ -273,6 +273,12 @@ std::string document_of(const channel::Look& look, const admin::Registry& regist
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
+void look_on(dataplane::PacketWatch* packets, const channel::Watch& watch) {
+  if (packets != nullptr) {
+    packets->look_on(std::chrono::milliseconds(watch.milliseconds));
+  }
+}
+
 void tell(admin::TraceLog& log, const channel::Packets& packets) {
   for (const auto& one : packets.all) {
     const bool known = one.reason < dataplane::reasons().size();

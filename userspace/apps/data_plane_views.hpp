@@ -39,6 +39,9 @@ struct DataPlaneParts {
 [[nodiscard]] std::string document_of(const channel::Look& look, const admin::Registry& registry,
                                       const DataPlaneParts& parts);
 
+/// Somebody looks on; null: there are no programs that could tell.
+void look_on(dataplane::PacketWatch* packets, const channel::Watch& watch);
+
 /// Packets that the other process has told of, line by line.
 void tell(admin::TraceLog& log, const channel::Packets& packets);
 

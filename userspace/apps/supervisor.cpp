@@ -346,15 +346,13 @@ Status Supervisor::Impl::take(Id id, const channel::Frame& frame) {
     case channel::Type::beat:
       return channel::message_of<channel::Beat>(frame).map([](const auto&) {});
     case channel::Type::watch:
-      return channel::message_of<channel::Watch>(frame).map([&](const auto& watch) {
-        if (packets) {
-          packets->look_on(std::chrono::milliseconds(watch.milliseconds));
-        }
-      });
+      return channel::message_of<channel::Watch>(frame).map(
+          [&](const auto& watch) { look_on(packets.get(), watch); });
     case channel::Type::look:
       return channel::message_of<channel::Look>(frame).map([&](const auto& look) {
-        workers.at(id)->link().send(channel::Seen{
-            look.question, document_of(look, registry, {tap.get(), router.get(), packets.get()})});
+        const DataPlaneParts parts{tap.get(), router.get(), packets.get()};
+        workers.at(id)->link().send(
+            channel::Seen{look.question, document_of(look, registry, parts)});
       });
     case channel::Type::connect:
       return channel::message_of<channel::Connect>(frame).map(

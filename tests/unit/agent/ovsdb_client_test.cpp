@@ -9,6 +9,7 @@
 #include <stdexcept>
 #include <thread>
 
+#include "agent/json_text.hpp"
 #include "agent/ovsdb_client.hpp"
 
 namespace metatap::agent {
