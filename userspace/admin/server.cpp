@@ -82,8 +82,8 @@ class AdminServer::Impl final : public http::CoroutineHandler {
     if (!call) {
       co_return error_response({ErrorCode::invalid, "the query is not percent-encoded"});
     }
-    auto response = co_await asio::co_spawn(control_, registry_.run(*std::move(call)),
-                                            asio::use_awaitable);
+    auto response =
+        co_await asio::co_spawn(control_, registry_.run(*std::move(call)), asio::use_awaitable);
     response.headers.emplace_back("Server", options_.version);
     co_return response;
   }

@@ -12,6 +12,7 @@
 #include "channel/door.hpp"
 #include "channel/link.hpp"
 #include "metatap/abi/abi.h"
+#include "sys/notify.hpp"
 
 namespace metatap::apps {
 namespace {
@@ -140,6 +141,25 @@ bool FormerWorker::ended() {
     peer_.kill();
   }
   return peer_.ended();
+}
+
+Result<dataplane::InheritedListeners> listeners_left(const std::filesystem::path& folder,
+                                                     uid_t user,
+                                                     std::unique_ptr<FormerWorker>& former) {
+  dataplane::InheritedListeners left;
+  for (auto& descriptor : sys::stored_descriptors()) {
+    left.add(std::move(descriptor));
+  }
+  const auto stored = left.size();
+  auto found = FormerWorker::find(folder, user, left);
+  if (!found) {
+    return tl::make_unexpected(std::move(found.error()));
+  }
+  former = *std::move(found);
+  if (stored != 0) {
+    log::info("systemd has kept {} listening sockets of the supervisor before us", stored);
+  }
+  return left;
 }
 
 }  // namespace metatap::apps

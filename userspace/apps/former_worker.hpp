@@ -41,4 +41,10 @@ class FormerWorker {
   std::optional<std::chrono::steady_clock::time_point> until_;
 };
 
+/// The listening sockets that the supervisor before us has left: those that the service manager has
+/// kept, and those of its worker, which is `former` then. Errors are FormerWorker::find's.
+Result<dataplane::InheritedListeners> listeners_left(const std::filesystem::path& folder,
+                                                     uid_t user,
+                                                     std::unique_ptr<FormerWorker>& former);
+
 }  // namespace metatap::apps

@@ -142,24 +142,15 @@ struct Supervisor::Impl {
 
 /// With what the supervisor before us has left, if it has.
 Status Supervisor::Impl::start_core(const sys::User& user) {
-  dataplane::InheritedListeners left;
-  for (auto& descriptor : sys::stored_descriptors()) {
-    left.add(std::move(descriptor));
-  }
-  const auto stored = left.size();
-  const auto its_user = ::geteuid() == 0 ? user.uid : ::geteuid();
-  auto found = FormerWorker::find(settings.run_path / dataplane::kOwnRecords, its_user, left);
-  if (!found) {
-    return tl::make_unexpected(std::move(found.error()));
-  }
-  former = *std::move(found);
-  if (stored != 0) {
-    log::info("systemd has kept {} listening sockets of the supervisor before us", stored);
+  auto left = listeners_left(settings.run_path / dataplane::kOwnRecords,
+                             ::geteuid() == 0 ? user.uid : ::geteuid(), former);
+  if (!left) {
+    return tl::make_unexpected(std::move(left.error()));
   }
   auto made =
       settings.options.steering == Steering::listen
-          ? dataplane::Core::without_bpf(settings.dataplane, std::move(left))
-          : dataplane::Core::with_bpf(settings.dataplane, std::move(left), former != nullptr);
+          ? dataplane::Core::without_bpf(settings.dataplane, *std::move(left))
+          : dataplane::Core::with_bpf(settings.dataplane, *std::move(left), former != nullptr);
   if (!made) {
     return tl::make_unexpected(std::move(made.error()));
   }
@@ -531,9 +522,7 @@ void Supervisor::Impl::reload_all() {
 }
 
 void Supervisor::Impl::pass_on_debug() {
-  for (const auto& [id, worker] : workers) {
-    ::kill(worker->pid(), SIGUSR1);
-  }
+  std::ranges::for_each(workers, [](const auto& worker) { ::kill(worker.second->pid(), SIGUSR1); });
 }
 
 /// Nothing changes for anybody: programs, maps, namespaces and sockets stay as they are.
@@ -593,9 +582,7 @@ Supervisor::~Supervisor() = default;
 
 Status Supervisor::run() {
   auto& impl = *impl_;
-  if (impl.settings.debug) {
-    log::set_debug(true);
-  }
+  log::set_debug(impl.settings.debug);
   impl.obey_signals();
   const auto began = steady_clock::now();
   const auto status = impl.start();

@@ -25,7 +25,8 @@ namespace metatap::apps {
 /// listeners that come of it, and asks it what the data plane looks like. Control thread.
 class ToSupervisor {
  public:
-  /// What becomes of the worker is not decided here. Drain, expose and lost are called at most once.
+  /// What becomes of the worker is not decided here. Drain, expose and lost are called at most
+  /// once.
   struct Orders {
     /// Until doors close, and for what runs then.
     std::function<void(std::chrono::milliseconds, std::chrono::milliseconds)> drain;
