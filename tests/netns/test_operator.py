@@ -35,12 +35,13 @@ def shown(deployment, *arguments):
 
 
 def counters(deployment):
-    """All that is counted and read by people, but for the daemon's own look, and for what the kernel
-    in the metadata namespace says by itself at its start (nobody's: slot 0)."""
+    """All that is counted and read by people, but for the daemon's own look, what the kernels of the
+    guests send to others, and what the one in the metadata namespace says by itself at its start
+    (nobody's: slot 0)."""
     text = mtlab.admin_get(deployment.admin_socket, "/metrics")
     rows = dict(line.rsplit(" ", 1) for line in text.splitlines() if line and line[0] != "#")
     ours = re.compile(r"self_probe|(age|uptime|time|cpu|memory|probe)\w*_(seconds|bytes)|"
-                      r"^metatap_overload|^process_|return_foreign|mt_counters 0$")
+                      r"^metatap_overload|^process_|return_foreign|not_metadata|mt_counters 0$")
     for name in ("mt_counters", "mt_buckets", "mt_addresses", "mt_aliases", "mt_slot_reasons", "mt_elsewhere"):
         for row in deployment.dump(name):
             row = row.get("formatted", row)
