@@ -2,7 +2,10 @@
 #include "sys/netlink_socket.hpp"
 
 #include <libmnl/libmnl.h>
+#include <sys/socket.h>
 
+#include <cerrno>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -61,12 +64,23 @@ Status NetlinkSocket::dump(nlmsghdr* message, std::string_view step,
     const int more = mnl_cb_run(buffer.data(), static_cast<std::size_t>(size), sequence_, port_,
                                 on_message, &context);
     if (more < 0) {
-      return fail_errno(errno, step);
+      const int error = errno;
+      discard(buffer);
+      return fail_errno(error, step);
     }
     if (more == MNL_CB_STOP) {
       return {};
     }
   }
+}
+
+/// The rest of an answer that broke off, as one does that a change has interrupted: the next
+/// question would take it for its own answer, and leave that one to the question after it.
+void NetlinkSocket::discard(std::span<char> buffer) {
+  ssize_t size = 0;
+  do {
+    size = ::recv(mnl_socket_get_fd(socket_.get()), buffer.data(), buffer.size(), MSG_DONTWAIT);
+  } while (size > 0 || (size < 0 && errno == EINTR));
 }
 
 Status NetlinkSocket::transact(nlmsghdr* message, std::string_view step) {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string_view>
 
 #include "metatap/result.hpp"
@@ -33,6 +34,7 @@ class NetlinkSocket {
     void operator()(mnl_socket* socket) const;
   };
   explicit NetlinkSocket(mnl_socket* socket);
+  void discard(std::span<char> buffer);
 
   std::unique_ptr<mnl_socket, Close> socket_;
   unsigned port_ = 0;
