@@ -34,7 +34,7 @@ while [ $# -gt 0 ]; do
 done
 
 if [ -n "$install" ]; then
-  scripts/install-deps.sh --for build,test,fuzz
+  scripts/install-deps.sh --for build,test
 fi
 if [ -n "$compile" ]; then
   echo "building ($preset)"
