@@ -338,11 +338,11 @@ class Deployment:
 
 
 @contextlib.contextmanager
-def serving(form="fused"):
+def serving(form="fused", config=None):
     """A lab with metatapd, for the time of a `with` block."""
     lab = TestLab()
     try:
-        deployment = Deployment(lab.up(), form)
+        deployment = Deployment(lab.up(), form, config)
         try:
             yield deployment.start()
         finally:

@@ -45,17 +45,8 @@ def port_row(deployment, guest):
     return next(row for row in rows if row["id"] == guest.port_id)
 
 
-@contextlib.contextmanager
 def served_with(**proxy):
-    lab = mtlab.TestLab()
-    try:
-        deployment = mtlab.Deployment(lab.up(), config={"proxy": proxy})
-        try:
-            yield deployment.start()
-        finally:
-            deployment.close()
-    finally:
-        lab.close()
+    return mtlab.serving(config={"proxy": proxy})
 
 
 @pytest.fixture(scope="module", params=["fused", "split"])
