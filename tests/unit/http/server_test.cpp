@@ -11,6 +11,7 @@
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <ctime>
+#include <future>
 #include <stdexcept>
 
 #include "unit/http/support.hpp"
@@ -407,13 +408,15 @@ TEST_P(ServerTest, CannotBeMadeToSplitAResponse) {
 }
 
 TEST_P(ServerTest, DrainsWhenStopped) {
-  start({}, [](const Request& request) {
+  std::promise<void> begun;
+  start({}, [&begun](const Request& request) {
+    begun.set_value();
     std::this_thread::sleep_for(200ms);
     return echo(request);
   });
   Client busy = client();
   busy.send("GET /busy HTTP/1.1\r\n\r\n");
-  std::this_thread::sleep_for(50ms);
+  ASSERT_EQ(begun.get_future().wait_for(10s), std::future_status::ready);
   server_->stop(2s);
   const auto response = busy.read_all();
   EXPECT_THAT(response, HasSubstr("GET /busy"));
