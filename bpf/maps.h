@@ -151,7 +151,10 @@ struct {
 	__type(value, struct mt_reason_name);
 } mt_reason_names SEC(".maps");
 
-/* Packets by slot and reason; what never happened has no row. */
+/*
+ * Packets by slot and reason, but for the ordinary ones, which are in mt_counters; what never
+ * happened has no row.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);

@@ -69,6 +69,7 @@ static __always_inline int return_v4(struct __sk_buff *skb)
 	struct mt_alias_key key;
 	struct mt_alias *back;
 	struct mt_slot *row;
+	const __u8 *mac;
 	__be32 guest;
 	__u32 slot, l4, inner = 0;
 	bool first;
@@ -85,10 +86,15 @@ static __always_inline int return_v4(struct __sk_buff *skb)
 	row = guest_of(&key);
 	if (!row)
 		return answer_to_nobody(skb, &key, l4);
-	back = bpf_map_lookup_elem(&mt_aliases, &key);
-	if (!back)
-		return DROP(skb, slot, return_stale);
-	__builtin_memcpy(&guest, back->address, sizeof(guest));
+	guest = key.index ? 0 : row->first_v4;
+	mac = row->mac;
+	if (!guest) {
+		back = bpf_map_lookup_elem(&mt_aliases, &key);
+		if (!back)
+			return DROP(skb, slot, return_stale);
+		__builtin_memcpy(&guest, back->address, sizeof(guest));
+		mac = back->mac;
+	}
 
 	if (ip.protocol == IPPROTO_ICMP && first) {
 		if (bpf_skb_load_bytes(skb, l4, &icmp, sizeof(icmp)))
@@ -117,7 +123,7 @@ static __always_inline int return_v4(struct __sk_buff *skb)
 				sizeof(guest)) ||
 	    bpf_skb_store_bytes(skb, l3 + __builtin_offsetof(struct iphdr, daddr), &guest,
 				sizeof(guest), 0) ||
-	    !address_to(skb, row, back->mac))
+	    !address_to(skb, row, mac))
 		return DROP(skb, slot, return_failed);
 	return answer(skb, slot, row->ifindex, inner, true);
 }

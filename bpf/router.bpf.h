@@ -98,14 +98,14 @@ static __noinline __u32 listening_place(struct __sk_buff *skb, const struct bpf_
 }
 
 /*
- * Would the packet's device send a new connection to `place`? One that was turned away before the
- * listener goes does not.
+ * Would the packet's device send a new connection to `place`, if that is one? A device that was
+ * turned away before the listener goes would not.
  */
 static __always_inline bool takes_new(const struct __sk_buff *skb, __u32 place)
 {
 	struct mt_device_key key = {.place = place, .ifindex = skb->ifindex};
 
-	return bpf_map_lookup_elem(&mt_devices, &key);
+	return place && bpf_map_lookup_elem(&mt_devices, &key);
 }
 
 /*
@@ -118,8 +118,8 @@ static __always_inline void find_owner(struct __sk_buff *skb, struct bpf_sock_tu
 {
 	struct bpf_sock *sk = bpf_skc_lookup_tcp(skb, tuple, size, BPF_F_CURRENT_NETNS, 0);
 	struct bpf_sock *full;
-	__u32 state, place;
 	bool valid = true;
+	__u32 state;
 
 	found->owner = MT_OWNER_OTHER;
 	if (!sk)
@@ -135,13 +135,11 @@ static __always_inline void find_owner(struct __sk_buff *skb, struct bpf_sock_tu
 	if (!valid)
 		return;
 	found->owner = MT_OWNER_CONNECTION;
-	if (state != MT_TCP_LISTEN && !is_closing(state))
-		return;
-	place = listening_place(skb, tuple, size);
 	if (state == MT_TCP_LISTEN) {
-		found->owner = place ? MT_OWNER_LISTENER : MT_OWNER_OTHER;
-		found->place = place;
-	} else if (!(place && takes_new(skb, place)) && went_elsewhere(skb, tuple, size, false)) {
+		found->place = listening_place(skb, tuple, size);
+		found->owner = found->place ? MT_OWNER_LISTENER : MT_OWNER_OTHER;
+	} else if (is_closing(state) && went_elsewhere(skb, tuple, size, false) &&
+		   !takes_new(skb, listening_place(skb, tuple, size))) {
 		found->owner = MT_OWNER_OTHER;
 	}
 }

@@ -45,11 +45,40 @@ static __always_inline void count_reason(__u32 reason)
 		*total += 1; /* this CPU's own */
 }
 
+/* Where a reason that nearly all packets have is counted; null: it has a row of its own. */
+static __always_inline __u64 *ordinary_count(struct mt_counter *counter, __u32 reason)
+{
+	switch (reason) {
+	case MT_steered_v4:
+	case MT_router_v4:
+		return &counter->steered_v4;
+	case MT_steered_v6:
+	case MT_router_v6:
+		return &counter->steered_v6;
+	case MT_return_v4:
+	case MT_router_answer_v4:
+		return &counter->answered_v4;
+	case MT_return_v6:
+	case MT_router_answer_v6:
+		return &counter->answered_v6;
+	default:
+		return 0;
+	}
+}
+
 static __always_inline void count_slot_reason(__u32 slot, __u32 reason)
 {
 	struct mt_slot_reason key = {.slot = slot, .reason = reason};
+	struct mt_counter *counter = counter_of(slot);
 	__u64 one = 1, *count;
 
+	if (!counter)
+		return;
+	count = ordinary_count(counter, reason);
+	if (count) {
+		__sync_fetch_and_add(count, 1);
+		return;
+	}
 	count = bpf_map_lookup_elem(&mt_slot_reasons, &key);
 	if (!count) {
 		if (!bpf_map_update_elem(&mt_slot_reasons, &key, &one, BPF_NOEXIST))

@@ -141,8 +141,9 @@ static __noinline int has_connection(struct __sk_buff *skb, __s32 nsid, const st
 	if (state == MT_TCP_LISTEN)
 		found = is_cookie_ack(sk, &ip, v4, tcp);
 	bpf_sk_release(sk);
-	if (is_closing(state) && !has_listener(skb, nsid))
-		found = !went_elsewhere(skb, &tuple, size, tcp->syn && !tcp->ack);
+	/* Hardly any went elsewhere, and to find that out costs less than to find the listener. */
+	if (is_closing(state) && went_elsewhere(skb, &tuple, size, tcp->syn && !tcp->ack))
+		found = has_listener(skb, nsid);
 	return found;
 }
 

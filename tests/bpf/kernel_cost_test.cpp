@@ -139,6 +139,7 @@ TEST_F(KernelCost, TheAbiHasOneLayoutOnBothSides) {
                                             METATAP_AT(mt_slot, generation),
                                             METATAP_AT(mt_slot, device_slot),
                                             METATAP_AT(mt_slot, mac),
+                                            METATAP_AT(mt_slot, first_v4),
                                             METATAP_AT(mt_slot, device),
                                             METATAP_AT(mt_slot, port_id),
                                             METATAP_AT(mt_slot, network_id),
@@ -162,6 +163,10 @@ TEST_F(KernelCost, TheAbiHasOneLayoutOnBothSides) {
                                                METATAP_AT(mt_counter, answer_bytes),
                                                METATAP_AT(mt_counter, learned_v4),
                                                METATAP_AT(mt_counter, learned_v6),
+                                               METATAP_AT(mt_counter, steered_v4),
+                                               METATAP_AT(mt_counter, steered_v6),
+                                               METATAP_AT(mt_counter, answered_v4),
+                                               METATAP_AT(mt_counter, answered_v6),
                                                {"sizeof", sizeof(mt_counter)}}));
   EXPECT_EQ(offsets_of("mt_port_key"), (Offsets{METATAP_AT(mt_port_key, ifindex),
                                                 METATAP_AT(mt_port_key, vlan),

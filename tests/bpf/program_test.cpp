@@ -163,7 +163,14 @@ class Kernel {
     const mt_slot_reason key{slot, number};
     std::uint64_t value = 0;
     ::bpf_map_lookup_elem(core_->programs->map("mt_slot_reasons"), &key, &value);
-    return value;
+    mt_counter counter{};
+    ::bpf_map_lookup_elem(core_->programs->map("mt_counters"), &slot, &counter);
+    const std::map<std::string, std::uint64_t> ordinary = {{"steered_v4", counter.steered_v4},
+                                                           {"steered_v6", counter.steered_v6},
+                                                           {"return_v4", counter.answered_v4},
+                                                           {"return_v6", counter.answered_v6}};
+    const auto found = ordinary.find(reason);
+    return value + (found == ordinary.end() ? 0 : found->second);
   }
   /// Rows as the table of slots above says.
   void reset_rows() {
@@ -237,6 +244,7 @@ class Kernel {
     const AddressMaps maps(&core_->programs->maps());
     const SlotOwner owner{slot, kGeneration};
     const auto addresses = addresses_of(slot);
+    row.first_v4 = flags & MT_SLOT_ANY_MAC ? 0 : addresses.first_v4();
     ASSERT_TRUE(maps.forget_learned(owner, [](const auto&) { return false; }));
     ASSERT_TRUE(maps.change(owner, addresses, {}));
     ASSERT_TRUE(maps.change(owner, {}, addresses));

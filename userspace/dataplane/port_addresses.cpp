@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <bitset>
+#include <cstring>
 
 namespace metatap::dataplane {
 namespace {
@@ -114,6 +115,15 @@ const PortAddresses::Own* PortAddresses::find(int family, std::uint32_t index) c
     return own.index == index && own.address.family == family;
   });
   return found == addresses.end() ? nullptr : &*found;
+}
+
+std::uint32_t PortAddresses::first_v4() const {
+  const auto* const own = any_mac || !further_macs.empty() ? nullptr : find(AF_INET, 0);
+  std::uint32_t address = 0;
+  if (own != nullptr) {
+    std::memcpy(&address, own->address.bytes.data(), sizeof(address));
+  }
+  return address;
 }
 
 bool PortAddresses::admits(const Address& address) const {

@@ -34,6 +34,8 @@ struct PortAddresses {
 
   [[nodiscard]] const Own* find(const Address& address) const;
   [[nodiscard]] const Own* find(int family, std::uint32_t index) const;
+  /// mt_slot::first_v4: of a port with one MAC, what asks from there needs no search.
+  [[nodiscard]] std::uint32_t first_v4() const;
   /// Within one of `networks`?
   [[nodiscard]] bool admits(const Address& address) const;
   /// Is `mac` one that the port's frames may come from? `own` is the port's first.

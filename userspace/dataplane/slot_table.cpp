@@ -73,6 +73,7 @@ Result<std::uint32_t> SlotTable::add(mt_slot row, std::shared_ptr<Origin> origin
     written = clear_counters(*slot);
   }
   addresses.number({});
+  row.first_v4 = addresses.first_v4();
   if (written) {
     written = addresses_.change(owner_of(*slot, row), {}, addresses);
   }
@@ -125,6 +126,7 @@ Status SlotTable::update(std::uint32_t slot, mt_slot row, PortAddresses addresse
   }
   row.generation = entry->row.generation;
   addresses.number(entry->addresses);
+  row.first_v4 = addresses.first_v4();
   if (std::memcmp(&row, &entry->row, sizeof(row)) == 0 && addresses == entry->addresses) {
     return {};
   }

@@ -17,7 +17,7 @@
 #endif
 
 /* Grows when a map's layout changes; a daemon refuses pinned maps of another version. */
-#define MT_ABI_VERSION 3
+#define MT_ABI_VERSION 4
 
 #define MT_ID_LEN     40 /* a UUID and its NUL, rounded up */
 #define MT_DEVICE_LEN 16 /* IFNAMSIZ */
@@ -106,7 +106,8 @@ enum mt_slot_flags {
 
 /*
  * One steered identity. The slot's number is the tag: it is in the alias and in skb->mark.
- * Written by the daemon alone. A row that is nobody's keeps its generation.
+ * Written by the daemon alone. A row that is nobody's keeps its generation. `first_v4` is in
+ * mt_addresses and mt_aliases, too: most packets need no search for it.
  */
 struct mt_slot {
 	__u32 kind;  /* enum mt_kind */
@@ -116,6 +117,7 @@ struct mt_slot {
 	__u16 generation;  /* grows by one, modulo 16, with each new owner of the number */
 	__u32 device_slot; /* MT_KIND_ROUTER_PORT: the slot of its device */
 	__u8 mac[8];	   /* the port's MAC and two zero bytes */
+	__be32 first_v4;   /* a tap's address with index 0, if all comes from `mac`; else 0 */
 	char device[MT_DEVICE_LEN];
 	char port_id[MT_ID_LEN];
 	char network_id[MT_ID_LEN];
@@ -214,6 +216,10 @@ struct mt_source_key {
 	__u8 address[16]; /* left-justified, rest zero */
 };
 
+/*
+ * mt_counters. Its four last fields are reasons: those that nearly all packets have, of taps and
+ * routers alike. Each packet would have to look for its row in mt_slot_reasons.
+ */
 struct mt_counter {
 	__u64 packets; /* steered, from the guest */
 	__u64 bytes;
@@ -223,9 +229,13 @@ struct mt_counter {
 	__u64 answer_bytes;
 	__u64 learned_v4; /* addresses learned; the last MT_LEARNED_MAX are remembered */
 	__u64 learned_v6;
+	__u64 steered_v4;  /* or router_v4 */
+	__u64 steered_v6;  /* or router_v6 */
+	__u64 answered_v4; /* return_v4 or router_answer_v4 */
+	__u64 answered_v6; /* return_v6 or router_answer_v6 */
 };
 
-/* mt_slot_reasons: the same reasons, per slot; a row appears with its first packet. */
+/* mt_slot_reasons: all other reasons, per slot; a row appears with its first packet. */
 struct mt_slot_reason {
 	__u32 slot;
 	__u32 reason;
@@ -285,7 +295,7 @@ MT_STATIC_ASSERT((int)MT_REASONS <= MT_REASON_ROWS);
 MT_STATIC_ASSERT(MT_SLOTS <= MT_TAG_MASK + 1);
 MT_STATIC_ASSERT(MT_TAG_MASK == MT_ALIAS_SLOT_MASK);
 MT_STATIC_ASSERT(MT_FIRST_LEARNED + MT_LEARNED_MAX == MT_ALIAS_INDEX_MASK + 1);
-MT_STATIC_ASSERT(sizeof(struct mt_slot) == 164);
+MT_STATIC_ASSERT(sizeof(struct mt_slot) == 168);
 MT_STATIC_ASSERT(sizeof(struct mt_slot_owner) == 72);
 MT_STATIC_ASSERT(sizeof(struct mt_reason_name) == 32);
 MT_STATIC_ASSERT(sizeof(struct mt_port_key) == 8);
@@ -298,7 +308,7 @@ MT_STATIC_ASSERT(sizeof(struct mt_address) == 12);
 MT_STATIC_ASSERT(sizeof(struct mt_alias_key) == 8);
 MT_STATIC_ASSERT(sizeof(struct mt_alias) == 24);
 MT_STATIC_ASSERT(sizeof(struct mt_prefix_key) == 28);
-MT_STATIC_ASSERT(sizeof(struct mt_counter) == 64);
+MT_STATIC_ASSERT(sizeof(struct mt_counter) == 96);
 MT_STATIC_ASSERT(sizeof(struct mt_slot_reason) == 8);
 MT_STATIC_ASSERT(sizeof(struct mt_bucket) == 8);
 MT_STATIC_ASSERT(sizeof(struct mt_config) == 48);

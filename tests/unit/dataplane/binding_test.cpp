@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dataplane/binding.hpp"
 
+#include <arpa/inet.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -152,6 +153,25 @@ TEST_F(BindingTest, AFullMapIsAnErrorAndLeavesNothing) {
   }
   EXPECT_EQ(fake_.rows("mt_ports").size(), 0U);
   EXPECT_EQ(retired_.size(), 1U);
+}
+
+TEST_F(BindingTest, TheRowHasTheFirstAddressAsLongAsThePortDoes) {
+  Port port;
+  port.mac_address = "fa:16:3e:00:00:01";
+  port.fixed_ips = {{"", "10.0.0.5"}, {"", "10.0.0.6"}};
+  auto binding =
+      Made::make(site_, row(), std::make_shared<Origin>(), PortAddresses::of(port)).value();
+  const auto first = [&] { return ntohl(fake_.maps.slots.get(binding.slot()).value()->first_v4); };
+  EXPECT_EQ(first(), 0x0a000005U);
+  port.fixed_ips.erase(port.fixed_ips.begin());
+  ASSERT_TRUE(binding.update(row(), PortAddresses::of(port)));
+  EXPECT_EQ(first(), 0U) << "the other one keeps its alias, which is another";
+  port.fixed_ips.push_back({"", "10.0.0.7"});
+  ASSERT_TRUE(binding.update(row(), PortAddresses::of(port)));
+  EXPECT_EQ(first(), 0x0a000007U);
+  port.mac_policy = MacPolicy::any;
+  ASSERT_TRUE(binding.update(row(), PortAddresses::of(port)));
+  EXPECT_EQ(first(), 0U);
 }
 
 TEST(SlotTable, DropsWhatNobodyAdopts) {

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 
+#include <cstring>
 #include <set>
 #include <string>
 
@@ -100,6 +101,25 @@ TEST(PortAddresses, HundredsOfAddressesHaveAnIndexEachAndTheRestIsCounted) {
     }
   }
   EXPECT_EQ(indices.size(), static_cast<std::size_t>(MT_FIRST_LEARNED));
+}
+
+TEST(PortAddresses, OnlyWhatCanComeFromNoOtherMacNeedsNoSearch) {
+  const auto first = [](const Port& port) {
+    const auto value = numbered(port).first_v4();
+    Address found{AF_INET, {}};
+    std::memcpy(found.bytes.data(), &value, sizeof(value));
+    return found.text();
+  };
+  auto port = port_with({"2001:db8::5", "10.0.0.5", "10.0.0.6"});
+  EXPECT_EQ(first(port), "10.0.0.5");
+  port.allowed_address_pairs = {{"10.0.0.9", "FA:16:3E:00:00:01"}};
+  EXPECT_EQ(first(port), "10.0.0.5") << "its own";
+  port.allowed_address_pairs = {{"10.0.0.9", "fa:16:3e:00:00:09"}};
+  EXPECT_EQ(first(port), "0.0.0.0");
+  port.allowed_address_pairs.clear();
+  port.mac_policy = MacPolicy::any;
+  EXPECT_EQ(first(port), "0.0.0.0");
+  EXPECT_EQ(first(port_with({"2001:db8::5"})), "0.0.0.0");
 }
 
 TEST(PortAddresses, AnyMacOnlyWhereThePortSaysSoOrHasNone) {
