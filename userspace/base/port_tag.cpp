@@ -44,7 +44,9 @@ Status PortTagKey::check(const PortTagOptions& options) {
 }
 
 Signature PortTagKey::sign(const DirectoryQuery& tag) const {
-  std::string text = "metatap-port/1";
+  std::string text;
+  text.reserve(256);  // ids are UUIDs: all of it
+  text = "metatap-port/1";
   for (const auto part : {tag.port_id, tag.network_id, tag.router_id, tag.address}) {
     text += '\n';  // the length in front says where each part ends, whatever is in it
     text += std::to_string(part.size());

@@ -25,15 +25,20 @@ constexpr auto kPlaces = [] {
 Meter::Meter(unsigned workers) : cells_(std::max(workers, 1U)) {}
 
 Meter::Cell& Meter::here() {
-  return cells_[Workers::here() % cells_.size()];
+  const std::size_t worker = Workers::here();
+  return cells_[worker < cells_.size() ? worker : 0];
+}
+
+void Meter::Cell::count(PathClass path, unsigned status) {
+  const auto place = kPlaces[status < kPlaces.size() ? status : 0];
+  ++answers[static_cast<std::size_t>(path)][place];
 }
 
 void Meter::answered(PathClass path, unsigned status) {
-  const auto place = kPlaces[status < kPlaces.size() ? status : 0];
-  ++here().answers[static_cast<std::size_t>(path)][place];
+  here().count(path, status);
 }
 
-void Meter::took(Clock::duration time) {
+void Meter::answered(PathClass path, unsigned status, Clock::duration time) {
   const auto nanoseconds = std::chrono::duration_cast<std::chrono::nanoseconds>(time).count();
   const auto microseconds = nanoseconds / 1000;
   std::size_t bucket = 0;  // most are among the first
@@ -41,6 +46,7 @@ void Meter::took(Clock::duration time) {
     ++bucket;
   }
   Cell& cell = here();
+  cell.count(path, status);
   ++cell.buckets[bucket];
   cell.nanoseconds += static_cast<std::uint64_t>(std::max<std::int64_t>(nanoseconds, 0));
 }
@@ -67,10 +73,7 @@ class Metered::Asked final : public Continuation, public Recycled {
   Asked(Meter& meter, std::string_view target, Continuation& then)
       : meter_(meter), path_(path_class_of(target)), then_(then) {}
 
-  void end(unsigned status) {
-    meter_.took(Meter::Clock::now() - began_);
-    meter_.answered(path_, status);
-  }
+  void end(unsigned status) { meter_.answered(path_, status, Meter::Clock::now() - began_); }
 
  private:
   void answered(Response response) noexcept override {

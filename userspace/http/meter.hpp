@@ -32,9 +32,9 @@ class Meter {
   /// Of what ran in `workers` threads.
   explicit Meter(unsigned workers);
 
-  /// On a worker's thread.
+  /// On a worker's thread: one more answer, after that time; or one that took none to speak of.
+  void answered(PathClass path, unsigned status, Clock::duration time);
   void answered(PathClass path, unsigned status);
-  void took(Clock::duration time);
 
   struct Sums {
     std::array<std::array<std::uint64_t, kStatuses.size()>, kPathClasses> answers{};
@@ -46,6 +46,7 @@ class Meter {
 
  private:
   struct alignas(64) Cell {
+    void count(PathClass path, unsigned status);
     std::array<std::array<Count, kStatuses.size()>, kPathClasses> answers;
     std::array<Count, kBounds.size() + 1> buckets;
     Count nanoseconds;

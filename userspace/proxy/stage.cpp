@@ -149,8 +149,7 @@ class ProxyStage::GuestSession final : public http::ClientHandler, Continuation 
 
   void measure(unsigned status) {
     answered_ = Clock::now();
-    shared_->meter.took(answered_ - began_);
-    shared_->meter.answered(path_, status);
+    shared_->meter.answered(path_, status, answered_ - began_);
   }
 
   [[nodiscard]] std::optional<Response> answer(const Request& request,

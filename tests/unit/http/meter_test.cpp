@@ -37,13 +37,13 @@ TEST(Meter, CountsAnswersByPathAndStatus) {
 
 TEST(Meter, PutsEachTimeIntoItsBucket) {
   Meter meter(1);
-  meter.took(0ns);
-  meter.took(9'999ns);
-  meter.took(10us);
-  meter.took(3ms);
-  meter.took(1h);
-  meter.took(-1s);  // a clock that is no good must not spoil the sum
+  // The last: a clock that is no good must not spoil the sum.
+  for (const Meter::Clock::duration time :
+       std::initializer_list<Meter::Clock::duration>{0ns, 9'999ns, 10us, 3ms, 1h, -1s}) {
+    meter.answered(PathClass::listing, 200, time);
+  }
   const auto sums = meter.sums();
+  EXPECT_EQ(count(sums, PathClass::listing, 200), 6U);
   EXPECT_EQ(sums.buckets.front(), 3U);
   EXPECT_EQ(sums.buckets[1], 1U);
   EXPECT_EQ(sums.buckets.back(), 1U);
