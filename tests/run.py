@@ -16,10 +16,10 @@ import time
 import xml.etree.ElementTree
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-# In this order. What stands in one group runs side by side, each lane one after another: faults are
-# mostly waited for. Some of netns looks at what the whole machine shares, so it is alone.
-GROUPS = [[["style"]], [["netns"]], [["unit", "fuzz", "bpf", "conformance", "packaging"], ["fault"]]]
-PARTS = [part for group in GROUPS for lane in group for part in lane]
+# What stands in one line runs one after another, the lines side by side: guests, faults and restarts
+# are mostly waited for. Before them come, by themselves, the files that say why they are ALONE.
+LANES = [["style", "unit", "fuzz", "bpf", "conformance", "packaging"], ["netns"], ["fault"]]
+PARTS = [part for lane in LANES for part in lane]
 GTEST_LABELS = {"unit", "fuzz", "bpf", "netns", "conformance", "fault"}
 MARK = "METATAP_TEST_RUN"
 
@@ -120,13 +120,19 @@ class Job:
             print("\n".join("      | " + line for line in lines[-80:]), flush=True)
 
 
-def jobs_of(part, build, results, env, only):
-    if part in GTEST_LABELS and not only:
+def is_alone(file):
+    return bool(re.search(r'^ALONE = "', file.read_text(), re.M))
+
+
+def jobs_of(part, build, results, env, only, alone):
+    if part in GTEST_LABELS and not only and not alone:
         for name, command, folder in gtest_programs(build, part):
             report = results / f"{part}-{name}.xml"
             yield Job(f"{part}: {name}", [*command, f"--gtest_output=xml:{report}"] if command else [""],
                       report, 600, env, folder)
     for file in sorted((ROOT / "tests" / part).glob("test_*.py")):
+        if is_alone(file) != alone:
+            continue
         report = results / f"{part}-{file.stem}.xml"
         argv = ["/usr/bin/python3", "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=short",
                 f"--junitxml={report}", str(file)]
@@ -209,10 +215,11 @@ def main():
            "PYTHONDONTWRITEBYTECODE": "1"}
     totals, before, started = Totals(), snapshot(), time.monotonic()
     try:
-        for group in GROUPS:
-            lanes = [[job for part in lane if part in parts
-                      for job in jobs_of(part, args.build, results, env, args.k)] for lane in group]
-            run_side_by_side(lanes, totals)
+        def jobs(lane, alone):
+            return [job for part in lane if part in parts
+                    for job in jobs_of(part, args.build, results, env, args.k, alone)]
+        run_side_by_side([[job for lane in LANES for job in jobs(lane, True)]], totals)
+        run_side_by_side([jobs(lane, False) for lane in LANES], totals)
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         totals.one("interrupted", False)

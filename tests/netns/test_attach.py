@@ -15,6 +15,8 @@ import pytest
 import routerkit
 from bpfkit import tc
 
+ALONE = "it looks at how the kernel of all is set (rcu_expedited)"
+
 HOSTNAME = "/latest/meta-data/hostname"
 MODES = bpfkit.WAYS
 

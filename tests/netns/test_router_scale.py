@@ -15,6 +15,8 @@ from labkit import neutron
 from labkit.process import pss_bytes
 from mtlab import wait_until
 
+ALONE = "it measures the memory of the whole machine"
+
 ROUTERS = int(os.environ.get("METATAP_TEST_ROUTERS", "200"))
 MEMORY_ROUTERS = int(os.environ.get("METATAP_MEMORY_ROUTERS", "1000"))
 CYCLES = int(os.environ.get("METATAP_RECREATE_CYCLES", "100"))
