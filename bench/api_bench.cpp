@@ -110,7 +110,7 @@ ApiStage& shared_stage() {
 
 /// All is answered at once here.
 struct Nobody final : Continuation {
-  void answered(Response) noexcept override {}
+  void answered(Response&&) noexcept override {}
 };
 
 void answer(benchmark::State& state, std::string_view path, unsigned status) {

@@ -30,6 +30,9 @@ struct Peer {
   std::string_view address;  ///< TCP: no port. The operator's UNIX socket: "uid 0, pid 77"
 };
 
+/// The previous stage where it is in this process.
+inline const Peer kOurselves{.in_process = true, .address = {}};
+
 /// Views into memory that the caller keeps until the response is there.
 struct Request {
   std::string_view method = "GET";
@@ -49,23 +52,17 @@ struct Request {
 class Body {
  public:
   Body() = default;
-  explicit Body(std::string bytes)
-      : shared_(std::make_shared<const std::string>(std::move(bytes))), split_(shared_->size()) {}
+  explicit Body(std::string bytes) : own_(std::move(bytes)) {}
   explicit Body(std::shared_ptr<const std::string> bytes)
       : shared_(std::move(bytes)), split_(shared_->size()) {}
   Body(std::shared_ptr<const std::string> bytes, std::size_t offset, std::string insertion)
-      : shared_(std::move(bytes)), split_(offset), insertion_(std::move(insertion)) {}
+      : shared_(std::move(bytes)), split_(offset), own_(std::move(insertion)) {}
 
-  [[nodiscard]] std::size_t size() const {
-    return (shared_ ? shared_->size() : 0) + insertion_.size();
-  }
+  [[nodiscard]] std::size_t size() const { return (shared_ ? shared_->size() : 0) + own_.size(); }
   /// In order; empty views where there is nothing. Valid while this Body lives and stays put.
   [[nodiscard]] std::array<std::string_view, 3> segments() const {
-    if (!shared_) {
-      return {};
-    }
-    const std::string_view all = *shared_;
-    return {all.substr(0, split_), insertion_, all.substr(split_)};
+    const std::string_view all = shared_ ? std::string_view(*shared_) : std::string_view();
+    return {all.substr(0, split_), own_, all.substr(split_)};
   }
   [[nodiscard]] std::string str() const {
     std::string all;
@@ -79,7 +76,7 @@ class Body {
  private:
   std::shared_ptr<const std::string> shared_;
   std::size_t split_ = 0;
-  std::string insertion_;
+  std::string own_;  ///< all of it, or what is inserted
 };
 
 struct Response {
@@ -99,7 +96,7 @@ struct Response {
 /// Who waits for a response.
 class Continuation {
  public:
-  virtual void answered(Response response) noexcept = 0;
+  virtual void answered(Response&& response) noexcept = 0;
 
  protected:
   ~Continuation() = default;

@@ -14,7 +14,7 @@ namespace metatap {
 
 /// Waits for a response without a coroutine, as a session of the server does.
 struct Waiting final : Continuation {
-  void answered(Response response) noexcept override {
+  void answered(Response&& response) noexcept override {
     ++times;
     result = std::move(response);
   }

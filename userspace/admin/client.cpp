@@ -92,7 +92,7 @@ Error error_in(const Response& response) {
 }
 
 struct Waiting final : Continuation {
-  void answered(Response result) noexcept override { response = std::move(result); }
+  void answered(Response&& result) noexcept override { response = std::move(result); }
   std::optional<Response> response;
 };
 

@@ -62,7 +62,7 @@ class RequestWatch::Watched final : public Continuation {
   }
 
  private:
-  void answered(Response response) noexcept override {
+  void answered(Response&& response) noexcept override {
     const std::unique_ptr<Watched> self(this);
     done(response);
     then_.answered(std::move(response));

@@ -14,7 +14,7 @@ namespace asio = boost::asio;
 using namespace std::chrono_literals;
 
 constexpr auto kLookOn = 3000ms;    ///< of one who has asked once
-constexpr auto kPatience = 1000ms;  ///< for a line to come
+constexpr auto kForALine = 1000ms;  ///< for a line to come
 constexpr auto kStep = 40ms;
 
 Result<std::uint64_t> number_in(const Call& call, std::uint64_t otherwise) {
@@ -38,7 +38,7 @@ asio::awaitable<Response> lines(asio::io_context& control, TraceLog& log, Call c
   }
   asio::steady_timer timer(control);
   auto chunk = log.since(*after);
-  const auto until = TraceLog::Clock::now() + kPatience;
+  const auto until = TraceLog::Clock::now() + kForALine;
   while (chunk.lines.empty() && chunk.lost == 0 && TraceLog::Clock::now() < until &&
          call.query.contains("after")) {
     timer.expires_after(kStep);

@@ -22,7 +22,6 @@ constexpr int kMostPages = 1000;
 constexpr std::size_t kMostPorts = 10'000;  ///< of one question; those that make sense have a few
 constexpr std::size_t kLargestAnswer = std::size_t{8} << 20U;
 constexpr auto kRenewBefore = 60s;
-const Peer kOurselves{.in_process = true};
 
 std::string find_header(const Response& response, std::string_view name) {
   for (const auto& [key, value] : response.headers) {

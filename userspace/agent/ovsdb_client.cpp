@@ -2,7 +2,6 @@
 #include "agent/ovsdb_client.hpp"
 
 #include <algorithm>
-#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
@@ -11,6 +10,7 @@
 
 #include "agent/ovsdb_connection.hpp"
 #include "base/log.hpp"
+#include "http/coroutine.hpp"
 #include "http/spawn.hpp"
 
 namespace metatap::agent {
@@ -19,7 +19,6 @@ namespace {
 namespace asio = boost::asio;
 using nlohmann::json;
 
-constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 constexpr std::string_view kMonitorId = "metatap";
 constexpr std::string_view kServerMonitorId = "metatap-server";
 constexpr std::string_view kUnknownMethod = "unknown method";  ///< as ovsdb-server says it
@@ -140,7 +139,7 @@ class OvsdbClient::Impl : public std::enable_shared_from_this<Impl> {
         back_off = std::min(back_off * 2, self->options_.longest_back_off);
       }
       self->pause_.expires_after(back_off);
-      co_await self->pause_.async_wait(kAwait);
+      co_await self->pause_.async_wait(http::kAsTuple);
     }
   }
 

@@ -2,7 +2,6 @@
 #include "agent/ovsdb_connection.hpp"
 
 #include <algorithm>
-#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/connect.hpp>
 #include <boost/asio/local/stream_protocol.hpp>
 #include <boost/asio/use_awaitable.hpp>
@@ -12,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "http/coroutine.hpp"
 #include "http/spawn.hpp"
 
 namespace metatap::agent {
@@ -21,7 +21,6 @@ namespace asio = boost::asio;
 using boost::system::error_code;
 using nlohmann::json;
 
-constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 constexpr std::size_t kLargestMessage = std::size_t{128} << 20U;
 
 tl::unexpected<Error> no_json_rpc() {
@@ -63,7 +62,7 @@ asio::awaitable<Status> OvsdbConnection::connect(const OvsdbRemote& remote) {
     }
     error_code ignored;
     socket_.close(ignored);
-    std::tie(last) = co_await socket_.async_connect(endpoint, kAwait);
+    std::tie(last) = co_await socket_.async_connect(endpoint, http::kAsTuple);
     if (!last) {
       break;
     }
@@ -79,7 +78,7 @@ asio::awaitable<Status> OvsdbConnection::connect(const OvsdbRemote& remote) {
   }
   if (remote.kind == OvsdbRemote::Kind::ssl) {
     tls_.emplace(socket_, *tls_context_);
-    std::tie(last) = co_await tls_->async_handshake(asio::ssl::stream_base::client, kAwait);
+    std::tie(last) = co_await tls_->async_handshake(asio::ssl::stream_base::client, http::kAsTuple);
     if (last) {
       co_return fail(ErrorCode::unavailable, "TLS handshake: " + last.message());
     }
@@ -175,10 +174,10 @@ asio::awaitable<void> OvsdbConnection::write(std::shared_ptr<OvsdbConnection> se
     std::size_t written = 0;
     if (self->tls_) {
       std::tie(error, written) =
-          co_await asio::async_write(*self->tls_, asio::buffer(text), kAwait);
+          co_await asio::async_write(*self->tls_, asio::buffer(text), http::kAsTuple);
     } else {
       std::tie(error, written) =
-          co_await asio::async_write(self->socket_, asio::buffer(text), kAwait);
+          co_await asio::async_write(self->socket_, asio::buffer(text), http::kAsTuple);
     }
     if (error) {
       self->close();  // the reader notices
@@ -192,9 +191,10 @@ asio::awaitable<Result<json>> OvsdbConnection::receive() {
     error_code error;
     std::size_t size = 0;
     if (tls_) {
-      std::tie(error, size) = co_await tls_->async_read_some(asio::buffer(chunk_), kAwait);
+      std::tie(error, size) = co_await tls_->async_read_some(asio::buffer(chunk_), http::kAsTuple);
     } else {
-      std::tie(error, size) = co_await socket_.async_read_some(asio::buffer(chunk_), kAwait);
+      std::tie(error, size) =
+          co_await socket_.async_read_some(asio::buffer(chunk_), http::kAsTuple);
     }
     if (error) {
       co_return fail(ErrorCode::unavailable, "connection lost: " + error.message());

@@ -111,7 +111,7 @@ class Question final : public Continuation {
   bool in_flight = false;  ///< counted as such
 
  private:
-  void answered(Response response) noexcept override {
+  void answered(Response&& response) noexcept override {
     const std::unique_ptr<Question> self(this);
     settle(std::move(response));
   }

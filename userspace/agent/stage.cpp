@@ -18,8 +18,6 @@ using http::error_page;
 
 namespace {
 
-const Peer kOurselves{.in_process = true};
-
 /// What a shield says of an old answer.
 bool tells_of_age(std::string_view name) {
   return name == "Age" || name == "Cache-Status";
@@ -113,7 +111,7 @@ class AgentStage::ApiCall final : public Continuation, public http::Recycled {
   }
 
  private:
-  void answered(Response response) noexcept override {
+  void answered(Response&& response) noexcept override {
     const std::unique_ptr<ApiCall> self(this);
     if (stage_.in_doubt(response)) {
       ask_again(std::move(response));

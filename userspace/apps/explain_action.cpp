@@ -26,7 +26,6 @@ using namespace std::chrono_literals;
 
 constexpr auto kPatience = 5s;  ///< with a stage in another process
 constexpr std::string_view kTarget = "/latest/meta-data/instance-id";
-const Peer kOurselves{.in_process = true, .address = {}};
 
 std::int64_t now() {
   return std::chrono::duration_cast<std::chrono::seconds>(

@@ -76,28 +76,28 @@ void show_process(admin::Registry& registry, std::string_view process) {
   });
 }
 
-void show_stage(admin::Registry& registry, std::string_view stage,
-                std::function<Meter::Sums()> sums) {
-  registry.add_metrics([stage = std::string(stage), sums = std::move(sums)](Metrics& metrics) {
-    const auto now = sums();
-    count_answers(metrics, stage, now);
-    add_histogram(metrics, "request_duration_seconds",
-                  "From the whole request to the answer of a stage and those behind it", stage,
-                  now);
-  });
+Measure measure_of(const http::Metered& metered) {
+  return [&metered] { return metered.sums(); };
 }
 
-void show_stage(admin::Registry& registry, std::string_view stage, const http::Metered& metered) {
-  show_stage(registry, stage, [&metered] { return metered.sums(); });
+void show_stage(admin::Registry& registry, std::string_view stage, Measure measure) {
+  registry.add_metrics(
+      [stage = std::string(stage), measure = std::move(measure)](Metrics& metrics) {
+        const auto now = measure();
+        count_answers(metrics, stage, now);
+        add_histogram(metrics, "request_duration_seconds",
+                      "From the whole request to the answer of a stage and those behind it", stage,
+                      now);
+      });
 }
 
-void show_upstream_times(admin::Registry& registry, std::string_view stage,
-                         const http::Metered& metered) {
-  registry.add_metrics([stage = std::string(stage), &metered](Metrics& metrics) {
-    add_histogram(metrics, "upstream_duration_seconds",
-                  "How long a stage in another process took, the way there included", stage,
-                  metered.sums());
-  });
+void show_upstream_times(admin::Registry& registry, std::string_view stage, Measure measure) {
+  registry.add_metrics(
+      [stage = std::string(stage), measure = std::move(measure)](Metrics& metrics) {
+        add_histogram(metrics, "upstream_duration_seconds",
+                      "How long a stage in another process took, the way there included", stage,
+                      measure());
+      });
 }
 
 void count_busiest(Metrics& metrics, const std::vector<dataplane::SlotStatus>& slots) {

@@ -17,13 +17,13 @@ namespace metatap::apps {
 void show_build(admin::Registry& registry);
 /// This process, under that name.
 void show_process(admin::Registry& registry, std::string_view process);
-/// The stage "proxy", "agent" or "api". `sums` are its meter's.
-void show_stage(admin::Registry& registry, std::string_view stage,
-                std::function<http::Meter::Sums()> sums);
-void show_stage(admin::Registry& registry, std::string_view stage, const http::Metered& metered);
+/// Reads a meter.
+using Measure = std::function<http::Meter::Sums()>;
+[[nodiscard]] Measure measure_of(const http::Metered& metered);
+/// The stage "proxy", "agent" or "api".
+void show_stage(admin::Registry& registry, std::string_view stage, Measure measure);
 /// How long a stage in another process took, seen from here.
-void show_upstream_times(admin::Registry& registry, std::string_view stage,
-                         const http::Metered& metered);
+void show_upstream_times(admin::Registry& registry, std::string_view stage, Measure measure);
 
 /// The reasons of connections that a guest opened for others.
 inline constexpr std::array kForwarded{"steered_forwarded", "forwarded_inside"};

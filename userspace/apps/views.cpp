@@ -381,7 +381,10 @@ void show(admin::Registry& registry, const proxy::ProxyStage& proxy) {
   });
   registry.add_metrics(
       [&proxy](Metrics& metrics) { count_most_active(metrics, proxy.access().all()); });
-  show_stage(registry, "proxy", [&proxy] { return proxy.measured(); });
+  show_stage(registry, "proxy", [&proxy] {
+    auto [own, passed] = proxy.measured();
+    return own += passed;
+  });
   registry.add_status("proxy", [&proxy] {
     const auto counters = proxy.counters();
     Json row;

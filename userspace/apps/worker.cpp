@@ -186,10 +186,10 @@ Status Worker::Impl::start_agent() {
     return tl::make_unexpected(std::move(stage.error()));
   }
   agent = std::move(*stage);
-  metered_agent = std::make_unique<http::Metered>(*agent, workers->size());
   if (options.proxy) {
     return {};
   }
+  metered_agent = std::make_unique<http::Metered>(*agent, workers->size());
   auto limits = http::limits_between_stages();
   limits.connections = settings.agent.max_connections;
   agent_server = std::make_unique<http::Server>(*workers, *metered_agent, limits);
@@ -198,15 +198,14 @@ Status Worker::Impl::start_agent() {
 }
 
 Status Worker::Impl::start_proxy() {
-  Handler* next = metered_agent.get();
+  Handler* next = agent.get();
   if (next == nullptr) {
     auto upstream = http::Upstream::create(settings.proxy.upstream());
     if (!upstream) {
       return tl::make_unexpected(std::move(upstream.error()));
     }
     to_agent = std::move(*upstream);
-    metered_to_agent = std::make_unique<http::Metered>(*to_agent, workers->size());
-    next = metered_to_agent.get();
+    next = to_agent.get();
   }
   auto key = settings.port_tag_key();
   if (!key) {

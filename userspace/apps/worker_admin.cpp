@@ -52,13 +52,15 @@ void Worker::Impl::show_all() {
   if (neutron_directory != nullptr) {
     show(registry, *neutron_directory);
   }
+  // What the proxy passes on is what the agent is asked: measured once.
+  const auto passed_on = [this] { return proxy->measured().passed; };
   if (agent) {
     show(registry, *agent);
-    show_stage(registry, "agent", *metered_agent);
+    show_stage(registry, "agent", proxy ? Measure(passed_on) : measure_of(*metered_agent));
   }
   if (to_agent) {
     show(registry, *to_agent, "agent");
-    show_upstream_times(registry, "agent", *metered_to_agent);
+    show_upstream_times(registry, "agent", passed_on);
   }
   if (agent_server) {
     show(registry, *agent_server, "agent");
@@ -68,14 +70,14 @@ void Worker::Impl::show_all() {
     if (shield) {
       show(registry, *shield);
     }
-    show_upstream_times(registry, "api", *metered_to_api);
+    show_upstream_times(registry, "api", measure_of(*metered_to_api));
   }
   if (api_server) {
     show(registry, *api_server, "api");
   }
   if (api) {
     show(registry, *api);
-    show_stage(registry, "api", *metered_api);
+    show_stage(registry, "api", measure_of(*metered_api));
     register_config_drive(registry, *api, *inventory);
   }
 }

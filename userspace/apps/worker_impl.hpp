@@ -89,9 +89,8 @@ struct Worker::Impl {
   agent::NeutronDirectory* neutron_directory = nullptr;
   std::unique_ptr<admin::RequestWatch> before_api, before_agent;
   std::unique_ptr<agent::AgentStage> agent;
-  std::unique_ptr<http::Metered> metered_agent;
+  std::unique_ptr<http::Metered> metered_agent;  ///< where it has no proxy of ours before it
   std::unique_ptr<http::Upstream> to_agent;
-  std::unique_ptr<http::Metered> metered_to_agent;
   std::unique_ptr<proxy::ProxyStage> proxy;
   std::unique_ptr<http::Server> api_server, agent_server;
   admin::Registry registry;

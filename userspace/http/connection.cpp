@@ -4,11 +4,12 @@
 #include <poll.h>
 #include <sys/socket.h>
 
-#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <cerrno>
 #include <exception>
+
+#include "http/coroutine.hpp"
 
 namespace metatap::http {
 namespace {
@@ -16,8 +17,6 @@ namespace {
 namespace asio = boost::asio;
 using boost::system::error_code;
 using State = ResponseReader::State;
-
-constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 
 /// Tells the observer exactly once: that the exchange failed, if nobody says otherwise.
 class Telling {
@@ -150,7 +149,7 @@ asio::awaitable<bool> TlsConnection::handshake(const std::string& host, bool ver
     stream_.set_verify_callback(asio::ssl::host_name_verification(host));
   }
   SSL_set_tlsext_host_name(stream_.native_handle(), host.c_str());
-  const auto [error] = co_await stream_.async_handshake(asio::ssl::stream_base::client, kAwait);
+  const auto [error] = co_await stream_.async_handshake(asio::ssl::stream_base::client, kAsTuple);
   co_return !error;
 }
 
@@ -170,7 +169,7 @@ asio::awaitable<Outcome> TlsConnection::talk(std::string_view request, bool reus
   Outcome outcome;
   while (!request.empty()) {
     const auto [error, sent] = co_await stream_.async_write_some(
-        asio::const_buffer(request.data(), request.size()), kAwait);
+        asio::const_buffer(request.data(), request.size()), kAsTuple);
     if (error) {
       break;
     }
@@ -183,7 +182,7 @@ asio::awaitable<Outcome> TlsConnection::talk(std::string_view request, bool reus
   while (outcome.state == State::need_more) {
     const auto space = reader.space();
     const auto [error, bytes] =
-        co_await stream_.async_read_some(asio::buffer(space.data(), space.size()), kAwait);
+        co_await stream_.async_read_some(asio::buffer(space.data(), space.size()), kAsTuple);
     if (!error) {
       outcome.state = reader.received(bytes);
     } else if (!timed_out() &&

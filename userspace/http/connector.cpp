@@ -7,7 +7,6 @@
 #include <sys/un.h>
 
 #include <algorithm>
-#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/posix/basic_stream_descriptor.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
@@ -15,6 +14,7 @@
 #include <vector>
 
 #include "base/log.hpp"
+#include "http/coroutine.hpp"
 #include "http/names.hpp"
 
 namespace metatap::http {
@@ -24,7 +24,6 @@ namespace asio = boost::asio;
 using asio::awaitable;
 using boost::system::error_code;
 
-constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 constexpr std::chrono::milliseconds kBacklogPause{1};
 constexpr std::chrono::milliseconds kLongestBacklogPause{16};
 
@@ -38,7 +37,7 @@ class Connecting final : public Deadlines::Entry {
   ~Connecting() override { descriptor_.release(); }  // the descriptor is another's
 
   awaitable<bool> connected() {
-    co_await descriptor_.async_wait(asio::posix::descriptor_base::wait_write, kAwait);
+    co_await descriptor_.async_wait(asio::posix::descriptor_base::wait_write, kAsTuple);
     int error = 0;
     socklen_t size = sizeof error;
     ::getsockopt(descriptor_.native_handle(), SOL_SOCKET, SO_ERROR, &error, &size);
@@ -79,7 +78,7 @@ awaitable<UniqueFd> connect_unix(asio::io_context& context, const UnixEndpoint& 
     }
     fd.reset();
     asio::steady_timer timer(context, pause);
-    co_await timer.async_wait(kAwait);
+    co_await timer.async_wait(kAsTuple);
     pause = std::min(pause * 2, kLongestBacklogPause);
   }
 }

@@ -23,7 +23,7 @@ class Waiter final : public Continuation {
   Waiter(asio::io_context& here, Completion completion)
       : here_(here), completion_(std::move(completion)) {}
 
-  void answered(Response response) noexcept override {
+  void answered(Response&& response) noexcept override {
     // Never from within: the coroutine may not be suspended yet.
     asio::post(here_,
                [completion = std::move(completion_), result = std::move(response)]() mutable {

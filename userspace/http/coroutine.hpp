@@ -1,14 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/use_awaitable.hpp>
 #include <optional>
 
 #include "metatap/exchange.hpp"
 
 /// Between stages and Asio's coroutines.
 namespace metatap::http {
+
+/// co_await gives a tuple that begins with the error.
+inline constexpr auto kAsTuple = boost::asio::as_tuple(boost::asio::use_awaitable);
 
 /// Asks a stage from a coroutine, which runs on an io_context. The stage outlives the answer.
 [[nodiscard]] boost::asio::awaitable<Response> co_ask(Handler& handler, const Request& request);

@@ -2,6 +2,7 @@
 #include "http/meter.hpp"
 
 #include <algorithm>
+#include <functional>
 #include <memory>
 #include <utility>
 
@@ -51,18 +52,29 @@ void Meter::answered(PathClass path, unsigned status, Clock::duration time) {
   cell.nanoseconds += static_cast<std::uint64_t>(std::max<std::int64_t>(nanoseconds, 0));
 }
 
+Meter::Sums Meter::Cell::read() const {
+  Sums sums;
+  for (std::size_t path = 0; path < kPathClasses; ++path) {
+    std::ranges::copy(answers[path], sums.answers[path].begin());
+  }
+  std::ranges::copy(buckets, sums.buckets.begin());
+  sums.seconds = static_cast<double>(nanoseconds) / 1e9;
+  return sums;
+}
+
+Meter::Sums& Meter::Sums::operator+=(const Sums& other) {
+  for (std::size_t path = 0; path < kPathClasses; ++path) {
+    std::ranges::transform(answers[path], other.answers[path], answers[path].begin(), std::plus());
+  }
+  std::ranges::transform(buckets, other.buckets, buckets.begin(), std::plus());
+  seconds += other.seconds;
+  return *this;
+}
+
 Meter::Sums Meter::sums() const {
   Sums sums;
   for (const Cell& cell : cells_) {
-    for (std::size_t path = 0; path < kPathClasses; ++path) {
-      for (std::size_t status = 0; status < kStatuses.size(); ++status) {
-        sums.answers[path][status] += cell.answers[path][status];
-      }
-    }
-    for (std::size_t bucket = 0; bucket < sums.buckets.size(); ++bucket) {
-      sums.buckets[bucket] += cell.buckets[bucket];
-    }
-    sums.seconds += static_cast<double>(cell.nanoseconds) / 1e9;
+    sums += cell.read();
   }
   return sums;
 }
@@ -76,7 +88,7 @@ class Metered::Asked final : public Continuation, public Recycled {
   void end(unsigned status) { meter_.answered(path_, status, Meter::Clock::now() - began_); }
 
  private:
-  void answered(Response response) noexcept override {
+  void answered(Response&& response) noexcept override {
     const std::unique_ptr<Asked> self(this);
     end(response.status);
     then_.answered(std::move(response));

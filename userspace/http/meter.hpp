@@ -40,6 +40,7 @@ class Meter {
     std::array<std::array<std::uint64_t, kStatuses.size()>, kPathClasses> answers{};
     std::array<std::uint64_t, kBounds.size() + 1> buckets{};  ///< each by itself
     double seconds = 0;                                       ///< all of them together
+    Sums& operator+=(const Sums& other);
   };
   /// Any thread.
   [[nodiscard]] Sums sums() const;
@@ -47,6 +48,7 @@ class Meter {
  private:
   struct alignas(64) Cell {
     void count(PathClass path, unsigned status);
+    [[nodiscard]] Sums read() const;
     std::array<std::array<Count, kStatuses.size()>, kPathClasses> answers;
     std::array<Count, kBounds.size() + 1> buckets;
     Count nanoseconds;

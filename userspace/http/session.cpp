@@ -248,7 +248,7 @@ bool Session::Asking::await_suspend(std::coroutine_handle<> coroutine) noexcept 
   return !session_.response_;
 }
 
-void Session::Asking::answered(Response response) noexcept {
+void Session::Asking::answered(Response&& response) noexcept {
   session_.response_ = std::move(response);
   if (waiter_) {  // else we are still in await_suspend()
     waiter_.resume();

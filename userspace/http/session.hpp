@@ -101,7 +101,7 @@ class Session final : public SessionHook, Deadlines::Entry {
     void await_resume() const noexcept {}
 
    private:
-    void answered(Response response) noexcept override;
+    void answered(Response&& response) noexcept override;
     Session& session_;
     std::coroutine_handle<> waiter_;
   };

@@ -7,8 +7,6 @@
 namespace metatap::proxy {
 namespace {
 
-const Peer kOurselves{.in_process = true, .address = {}};
-
 /// Neutron's agent reads so much and decodes it as UTF-8: what would not do is left out.
 bool fits_neutrons_agent(const Request& request, std::string_view accept) {
   constexpr std::size_t kTheRest = 512;  // method, version and the headers of ours

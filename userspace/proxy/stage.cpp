@@ -29,8 +29,6 @@ static_assert(offsetof(sockaddr_in, sin_port) == offsetof(sockaddr_in6, sin6_por
 
 using Clock = http::Meter::Clock;
 
-const Peer kOurselves{.in_process = true, .address = {}};
-
 /// What haproxy answers 400 (a tunnel, bytes that no target has, a fragment), and percent signs
 /// that each of those behind us would read in its own way.
 bool can_be_a_request(const Request& request) {
@@ -109,7 +107,7 @@ class ProxyStage::GuestSession final : public http::ClientHandler, Continuation 
         ++counters_.upstream_errors;
       }
     } else {  // the server's own answer
-      shared_->meter.answered(
+      shared_->own.answered(
           request != nullptr ? path_class_of(request->target) : PathClass::malformed,
           response.status);
     }
@@ -134,26 +132,30 @@ class ProxyStage::GuestSession final : public http::ClientHandler, Continuation 
     in_flight_ = true;
     path_ = path_class_of(request.target);
     began_ = Clock::now();
+    if (auto response = refuse(request)) {
+      measure(shared_->own, response->status);
+      return response;
+    }
     then_ = &then;
-    auto response = answer(request, here);
+    auto response = shared_->next.ask(rebuilt_.of(request, accept_), here, *this);
     if (response) {
-      measure(response->status);
+      measure(shared_->passed, response->status);
     }
     return response;
   }
 
-  void answered(Response response) noexcept override {
-    measure(response.status);
+  void answered(Response&& response) noexcept override {
+    measure(shared_->passed, response.status);
     std::exchange(then_, nullptr)->answered(std::move(response));
   }
 
-  void measure(unsigned status) {
+  void measure(http::Meter& meter, unsigned status) {
     answered_ = Clock::now();
-    shared_->meter.answered(path_, status, answered_ - began_);
+    meter.answered(path_, status, answered_ - began_);
   }
 
-  [[nodiscard]] std::optional<Response> answer(const Request& request,
-                                               boost::asio::io_context& here) {
+  /// What is not for the next stage; nullopt: it goes on.
+  [[nodiscard]] std::optional<Response> refuse(const Request& request) {
     if (!can_be_a_request(request)) {
       return malformed("malformed request");
     }
@@ -166,10 +168,8 @@ class ProxyStage::GuestSession final : public http::ClientHandler, Continuation 
       return http::plain_response(429);
     }
     const auto noted = NotedHeaders::of(request);
-    if (auto answer = doorkeeper_.judge(request, noted)) {
-      return answer;
-    }
-    return shared_->next.ask(rebuilt_.of(request, noted.accept), here, *this);
+    accept_ = noted.accept;
+    return doorkeeper_.judge(request, noted);
   }
 
   void write_access_log(const Request* request, const Response& response,
@@ -206,6 +206,7 @@ class ProxyStage::GuestSession final : public http::ClientHandler, Continuation 
   const Admitted places_;
   Doorkeeper doorkeeper_;
   RebuiltRequest rebuilt_;
+  std::optional<std::string_view> accept_;  ///< of the request that is under way
   Continuation* then_ = nullptr;
   Clock::time_point began_, answered_;
   PathClass path_ = PathClass::other;
@@ -287,7 +288,8 @@ ProxyStage::Shared::Shared(Handler& its_next, ProxyOptions its_options,
       admission(options, workers.overload()),
       access(options.access),
       counters(workers.size()),
-      meter(workers.size()) {}
+      own(workers.size()),
+      passed(workers.size()) {}
 
 ProxyStage::ProxyStage(http::Workers& workers, Handler& next, ProxyOptions options,
                        std::optional<PortTagKey> key)
@@ -307,8 +309,8 @@ void ProxyStage::name_instances(std::function<std::string(std::string_view)> ins
   shared_->instance_of = std::move(instance_of);
 }
 
-http::Meter::Sums ProxyStage::measured() const {
-  return shared_->meter.sums();
+ProxyStage::Measured ProxyStage::measured() const {
+  return {shared_->own.sums(), shared_->passed.sums()};
 }
 
 void ProxyStage::close(const std::string& name) {

@@ -63,7 +63,11 @@ class ProxyStage {
   /// Session tokens, boot windows and sealed paths.
   [[nodiscard]] AccessControl& access() { return shared_->access; }
   [[nodiscard]] const AccessControl& access() const { return shared_->access; }
-  [[nodiscard]] http::Meter::Sums measured() const;
+  struct Measured {
+    http::Meter::Sums own;     ///< what the proxy answered itself
+    http::Meter::Sums passed;  ///< what went on to the next stage, and back
+  };
+  [[nodiscard]] Measured measured() const;
 
  private:
   class GuestSession;
@@ -79,7 +83,7 @@ class ProxyStage {
     Admission admission;
     AccessControl access;
     std::vector<WorkerCounters> counters;
-    http::Meter meter;
+    http::Meter own, passed;
     std::function<std::string(std::string_view)> instance_of;
     log::Limit without_address, refused, unanswered;
   };

@@ -73,7 +73,7 @@ struct Between final : Handler {
 };
 
 struct Waiting final : Continuation {
-  void answered(Response response) noexcept override { status = response.status; }
+  void answered(Response&& response) noexcept override { status = response.status; }
   unsigned status = 0;
 };
 

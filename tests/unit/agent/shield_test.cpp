@@ -50,7 +50,7 @@ class Asker final : public Continuation {
       answered(std::move(*response));
     }
   }
-  void answered(Response response) noexcept override {
+  void answered(Response&& response) noexcept override {
     EXPECT_FALSE(answer) << "answered twice";
     answer = std::move(response);
   }

@@ -69,7 +69,7 @@ class Stage final : public Handler {
 
 class Waiting final : public Continuation {
  public:
-  void answered(Response response) noexcept override { status = response.status; }
+  void answered(Response&& response) noexcept override { status = response.status; }
   unsigned status = 0;
 };
 
@@ -89,7 +89,7 @@ TEST(Metered, SeesAnswersThatAreThereAtOnceAndLaterOnes) {
   EXPECT_EQ(count(metered.sums(), PathClass::user_data, 404), 1U);
   Response late;
   late.status = 200;
-  stage.then->answered(late);
+  stage.then->answered(Response(late));
   EXPECT_EQ(waiting.status, 200U);
   EXPECT_EQ(count(metered.sums(), PathClass::user_data, 200), 1U);
   const auto buckets = metered.sums().buckets;
