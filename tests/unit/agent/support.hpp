@@ -15,10 +15,9 @@
 
 namespace metatap::agent::testing_support {
 
-/// Runs a coroutine to its end on a loop of its own.
+/// Runs a coroutine to its end.
 template <class T>
-T run(boost::asio::awaitable<T> task) {
-  boost::asio::io_context loop;
+T run(boost::asio::io_context& loop, boost::asio::awaitable<T> task) {
   std::optional<T> result;
   boost::asio::co_spawn(loop, std::move(task), [&](std::exception_ptr error, T value) {
     if (error) {
@@ -30,6 +29,12 @@ T run(boost::asio::awaitable<T> task) {
   while (!result && loop.run_one() > 0) {
   }
   return std::move(*result);
+}
+/// On a loop of its own, which nobody else may still be waking at the end.
+template <class T>
+T run(boost::asio::awaitable<T> task) {
+  boost::asio::io_context loop;
+  return run(loop, std::move(task));
 }
 
 /// An API that remembers what it was asked and answers as told.
