@@ -16,6 +16,7 @@
 #include "http/deadlines.hpp"
 #include "http/endpoint.hpp"
 #include "http/error_page.hpp"
+#include "http/joined.hpp"
 #include "http/response_writer.hpp"
 #include "http/turned_away.hpp"
 #include "proxy/access_log.hpp"
@@ -169,7 +170,11 @@ class ProxyStage::GuestSession final : public http::ClientHandler, Continuation 
     if (auto answer = doorkeeper_.judge(request, noted)) {
       return answer;
     }
-    return shared_->next.ask(rebuilt_.of(request, noted.accept), here, *this);
+    if (noted.accepts > 1) {
+      accept_ = http::joined(request, "Accept");
+    }
+    const auto accept = noted.accepts > 1 ? std::optional<std::string_view>(accept_) : noted.accept;
+    return shared_->next.ask(rebuilt_.of(request, accept), here, *this);
   }
 
   void write_access_log(const Request* request, const Response& response,
@@ -206,6 +211,7 @@ class ProxyStage::GuestSession final : public http::ClientHandler, Continuation 
   const Admitted places_;
   Doorkeeper doorkeeper_;
   RebuiltRequest rebuilt_;
+  std::string accept_;  ///< where a request says it more than once
   Continuation* then_ = nullptr;
   Clock::time_point began_, answered_;
   PathClass path_ = PathClass::other;
