@@ -2,6 +2,7 @@
 #pragma once
 
 #include "admin/registry.hpp"
+#include "admin/trace_log.hpp"
 #include "agent/neutron_directory.hpp"
 #include "agent/ovn_feed.hpp"
 #include "agent/stage.hpp"
@@ -10,6 +11,7 @@
 #include "dataplane/packet_watch.hpp"
 #include "dataplane/router_data_plane.hpp"
 #include "dataplane/tap_data_plane.hpp"
+#include "http/meter.hpp"
 #include "http/overload.hpp"
 #include "http/server.hpp"
 #include "http/upstream.hpp"
@@ -34,9 +36,12 @@ void show(admin::Registry& registry, const proxy::ProxyStage& proxy);
 void show(admin::Registry& registry, const agent::AgentStage& agent);
 void show(admin::Registry& registry, const agent::Shield& shield);
 void show(admin::Registry& registry, const api::ApiStage& api);
+/// While somebody looks on: a line of an answer that the proxy gave itself. Any thread.
+void tell(admin::TraceLog& log, const proxy::AccessEntry& answer);
 /// A server that another process speaks to; `stage` is "agent" or "api".
 void show(admin::Registry& registry, const http::Server& server, std::string_view stage);
-/// The way to a stage in another process.
-void show(admin::Registry& registry, const http::Upstream& upstream, std::string_view stage);
+/// The way to a stage in another process; `metered`: how those in front of it see it.
+void show(admin::Registry& registry, const http::Upstream& upstream, const http::Metered& metered,
+          std::string_view stage);
 
 }  // namespace metatap::apps

@@ -28,6 +28,9 @@ static constexpr MacPolicy last_of(MacPolicy) {
 static constexpr ForwardedInside last_of(ForwardedInside) {
   return ForwardedInside::allow;
 }
+static constexpr View last_of(View) {
+  return View::explain;
+}
 static constexpr CallerRule::By last_of(CallerRule::By) {
   return CallerRule::By::address;
 }
@@ -79,10 +82,6 @@ static void fields(auto& archive, Is<AddressTable> auto& table) {
 }
 
 namespace channel {
-
-static constexpr View last_of(View) {
-  return View::explain;
-}
 
 static void fields(auto& archive, Is<Hello> auto& hello) {
   archive(hello.program);
