@@ -212,6 +212,7 @@ def main():
     results = args.build / "test-results"
     results.mkdir(parents=True, exist_ok=True)
     env = {**os.environ, MARK: run, "METATAP_BIN": str(args.build / "bin"),
+           "METATAP_ARTIFACTS": str(results.resolve()),
            "PYTHONDONTWRITEBYTECODE": "1"}
     totals, before, started = Totals(), snapshot(), time.monotonic()
     try:

@@ -1,10 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an operator sees of guests: ports, port, explain, doctor, on a lab that runs."""
 
+import contextlib
+import fcntl
 import json
 import os
+import pathlib
+import pty
 import re
+import select
+import struct
 import subprocess
+import termios
+import time
 
 import bpfkit
 import mtlab
@@ -12,7 +20,7 @@ import pytest
 import routerkit
 
 PATH = "/latest/meta-data/instance-id"
-DONE, FAILED, NOT_FOUND, CONFLICT, UNREACHABLE, DENIED, OTHER_VERSION, NOBODY_READS = 0, 1, 3, 4, 5, 7, 8, 9
+DONE, FAILED, NOT_FOUND, CONFLICT, UNREACHABLE, DENIED, OTHER_VERSION, NOBODY_READS, WARNED = 0, 1, 3, 4, 5, 7, 8, 9, 10
 
 
 def command(text):
@@ -124,12 +132,6 @@ def test_exit_codes_tell_apart(served, tmp_path):
     assert closed.returncode == NOBODY_READS
 
 
-def test_examples_in_the_help():
-    for view in ("status", "ports", "port", "explain", "doctor"):
-        done = subprocess.run([mtlab.BIN / "metatap", view, "--help"], capture_output=True, text=True)
-        assert done.returncode == DONE and "Example: metatap" in done.stdout
-
-
 # ---- explain
 
 @pytest.fixture()
@@ -185,6 +187,14 @@ def test_a_wrong_address(make_lab, deploy):
     assert any("10.0.0.99" in finding["message"] and red.port_id in finding["message"] for finding in found)
     place, = shown(deployment, "port", red.port_id)[1]["places"]
     assert place["strangers"][0]["source"] == "10.0.0.99"
+    # And in the log, once, however often it tries.
+    lines = lambda: re.findall(r".*packets refused: .*", deployment.data_plane.log.read_text())  # noqa: E731
+    line, = mtlab.wait_until(lines, 10, "the log says so")
+    assert " W " in line and f"port {red.port_id}, {red.host_device}: " in line
+    assert "not an address of the port (spoofed_v4); its guest uses 10.0.0.99, MAC" in line
+    red.run("attempt", "/", source="10.0.0.99", timeout=0.3)
+    time.sleep(3)
+    assert lines() == [line]
 
 
 def test_the_api_is_stopped(make_lab, deploy):
@@ -287,13 +297,113 @@ def test_a_terminal_of_twenty_columns_without_colours(served):
     assert done.returncode == 0 and "\x1b[" not in done.stdout and "is answered" in done.stdout
 
 
+# ---- status
+
+def test_status_says_first_how_it_is_and_then_who_it_is(served):
+    status, told = shown(served, "status")
+    assert status == DONE and next(iter(told)) == "health"
+    assert told["health"] == {"guests_are_served": True, "problems": [], "notes": told["health"]["notes"]}
+    daemon = told["daemon"]
+    assert daemon["stages"] == ["dataplane", "proxy", "agent", "api"] and daemon["steering"] == "bpf"
+    version = subprocess.run([mtlab.BIN / "metatapd", "--version"], capture_output=True, text=True).stdout
+    assert version == f"metatapd {daemon['version']}, commit {daemon['commit']}, ABI {daemon['abi']}\n"
+    for process in ("supervisor", "worker"):
+        ticks = int(pathlib.Path(f"/proc/{told[process]['pid']}/stat").read_text().rpartition(")")[2].split()[19])
+        age = float(pathlib.Path("/proc/uptime").read_text().split()[0]) - ticks / os.sysconf("SC_CLK_TCK")
+        assert abs(told[process]["uptime_s"] - age) < 5
+    text = mtlab.wait_until(lambda: "self probe" in (said := metatap(served, "status").stdout) and said, 5, "its first look")
+    assert text.startswith("guests are served\n")
+    for words in (r"stages +dataplane, proxy, agent, api", r"uptime +\d+ (s|min|h)", r"age +\d+ s",
+                  r"file applied +\d+ (s|min) ago", r"IPv4 +yes +\d+ s ago", r"pid +\d+"):
+        assert re.search(words, text), words
+
+
+def test_status_tells_how_the_stages_elsewhere_are(make_lab, deploy):
+    lab = make_lab()
+    api = deploy(lab, "api")
+    front = deploy(lab, "dataplane,proxy,agent")
+    red = lab["red1"]
+    assert shown(front, "status")[1]["to api"]["answered_at"] == 0
+    red.get(PATH)
+    mtlab.wait_until(lambda: shown(front, "status")[1]["to api"]["answered_at"], 10, "it was seen to answer")
+    api.stop()
+    assert red.run("attempt", PATH) == 503
+    said = mtlab.wait_until(lambda: "guests are NOT served" in (text := metatap(front, "status").stdout) and text, 10,
+                            "it is seen")
+    assert "to api: it has not answered for" in said
+    assert "to api: it has not answered for" in mtlab.admin_get(front.admin_socket, "/readyz")
+
+
+# ---- again and again
+
+@contextlib.contextmanager
+def on_a_terminal(deployment, *arguments, columns=80, rows=24):
+    """`metatap` on a terminal of its own: the process, the terminal's other end, its settings before."""
+    ours, its = pty.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+    before = termios.tcgetattr(its)
+    process = subprocess.Popen(["setsid", "--ctty", mtlab.BIN / "metatap", "--socket", deployment.admin_socket, *arguments],
+                               stdin=its, stdout=its, stderr=its, env={**os.environ, "TERM": "xterm"})
+    try:
+        yield process, ours
+        assert termios.tcgetattr(its) == before, "the terminal is as it was"
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+        os.close(its)
+
+
+CLEAR = b"\x1b[H\x1b[2J"
+
+
+def read_until(terminal, seen, seconds=10):
+    """What came until seen(all of it)."""
+    told, until = b"", time.monotonic() + seconds
+    while not seen(told):
+        assert select.select([terminal], [], [], max(0, until - time.monotonic()))[0], told
+        told += os.read(terminal, 1 << 16)
+    return told
+
+
+@pytest.mark.parametrize("view", ["status", "ports", "port", "explain", "doctor"])
+def test_watched_on_a_narrow_terminal_until_ctrl_c(served, view):
+    port = [served.lab["red1"].port_id] if view in ("port", "explain") else []
+    with on_a_terminal(served, view, *port, "--watch", "0.1", columns=20, rows=12) as (process, terminal):
+        told = read_until(terminal, lambda text: text.count(CLEAR) == 4)
+        for picture in told.split(CLEAR)[1:-1]:
+            lines = re.sub(r"\x1b\[[0-9;]*m", "", picture.decode()).split("\r\n")
+            assert lines[0] and sum(max(1, -(-len(line) // 20)) for line in lines) <= 12, picture
+        os.write(terminal, b"\x03")
+        assert process.wait(5) in (DONE, FAILED, WARNED)
+
+
+@pytest.mark.parametrize("view", ["trace", "top"])
+def test_what_goes_on_ends_with_ctrl_c(served, view):
+    with on_a_terminal(served, view) as (process, terminal):
+        served.lab["red1"].get(PATH)
+        read_until(terminal, bool)
+        os.write(terminal, b"\x03")
+        assert process.wait(5) == DONE
+
+
+@pytest.mark.parametrize("view", ["status --watch 0.1", "ports --watch 0.1", "trace", "top"])
+def test_a_pipe_that_closes(served, view):
+    served.lab["red1"].run("start_polling", PATH)
+    done = subprocess.run(["bash", "-c", f"timeout 20 {mtlab.BIN}/metatap --socket {served.admin_socket} {view} | head -1; "
+                           "echo ${PIPESTATUS[0]} >&2"], capture_output=True, text=True)
+    served.lab["red1"].run("stop_polling")
+    assert done.stderr.split() == [str(NOBODY_READS)] and done.stdout
+
+
 # ---- trace and top
 
 def looking_on(deployment, *arguments):
     """`metatap trace`, once it looks on."""
+    flags = lambda: deployment.dump("mt_config")[0]["formatted"]["value"]["flags"]  # noqa: E731
+    mtlab.wait_until(lambda: not flags() & 4, 10, "nobody else looks on")
     process = subprocess.Popen([mtlab.BIN / "metatap", "--socket", deployment.admin_socket, "--json", "trace",
                                 *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    flags = lambda: deployment.dump("mt_config")[0]["formatted"]["value"]["flags"]  # noqa: E731
     mtlab.wait_until(lambda: flags() & 4, 5, "the programs tell")
     return process
 

@@ -207,6 +207,45 @@ def configure(host):
     host.run("chgrp", "metatap", "/etc/metatap/inventory.json")
 
 
+def test_units_never_give_up(installed):
+    """However often a daemon ends, guests wait for the next one."""
+    for name in ("metatapd.service", "metatapd@.service", "metatap-agent.service", "metatap-api.service"):
+        text = installed.path(f"/usr/lib/systemd/system/{name}").read_text()
+        for line in ("StartLimitIntervalSec=0", "Restart=always", "Type=notify", "WatchdogSec=30"):
+            assert f"\n{line}\n" in text, name
+
+
+TEMPLATE = """[DEFAULT]
+run_path = /run/metatap/second
+state_path = /var/lib/metatap/second
+[dataplane]
+namespace = metatap-second
+pin_path = /sys/fs/bpf/metatap-second
+[proxy]
+workers = 1
+[inventory]
+file = /etc/metatap/second.json
+"""
+
+
+def test_a_daemon_of_the_template(installed):
+    """With names of its own, as the manual page says."""
+    host = installed
+    configure(host)
+    host.path("/etc/metatap/second.conf").write_text(TEMPLATE)
+    host.path("/etc/metatap/inventory.json").rename(host.path("/etc/metatap/second.json"))
+    host.run("chgrp", "metatap", "/etc/metatap/second.json", "/etc/metatap/second.conf")
+    host.run("systemctl", "start", "metatapd@second.service")
+    try:
+        assert host.answers() == host.all_served, host.journal("metatapd@second.service")
+        assert "metatap-second" in host.run("metatap", "--socket", "/run/metatap/second/admin.sock", "status")
+        page = host.run("man", "-l", "/usr/share/man/man8/metatapd.8.gz", check=False)
+        assert not page or all(line in page for line in TEMPLATE.replace("second", "NAME").split("[proxy]")[0].split())
+    finally:
+        host.run("systemctl", "stop", "metatapd@second.service")
+    assert nothing_of_the_data_plane(host)
+
+
 def nothing_of_the_data_plane(host):
     """No pin, no namespace, no device, no program."""
     pins = [path for path in host.path("/sys/fs/bpf").iterdir() if path.is_dir()]

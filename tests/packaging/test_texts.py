@@ -62,6 +62,27 @@ def test_manual_page_of_the_configuration():
         assert words in shown
 
 
+def commands(*so_far):
+    """All there are, each with what it belongs to."""
+    yield so_far
+    for name in listed("Subcommands", help_of(*so_far)):
+        yield from commands(*so_far, name)
+
+
+def test_every_help_has_an_example():
+    """One, that begins with the command it is of, and has no option that is not there."""
+    every = [*commands("metatap"), ("metatapd",)]
+    assert len(every) > 15
+    for command in every:
+        text = help_of(*command)
+        (example,) = re.findall(r"^Example: (.*)", text, re.M)
+        words = example.split(" | ")[0].split(" >")[0].split()
+        plain = [word for word in words if not word.startswith("-")]
+        assert plain[:len(command)] == list(command), example
+        known = listed("Options", text) + listed("Options", help_of(command[0]))
+        assert {word for word in words if word.startswith("-")} <= set(known), example
+
+
 def test_completion_parses():
     done = subprocess.run(["bash", "-n", str(COMPLETION)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

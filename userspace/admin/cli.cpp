@@ -15,6 +15,7 @@
 #include "admin/drive_image.hpp"
 #include "admin/guest_options.hpp"
 #include "admin/port_commands.hpp"
+#include "admin/status_command.hpp"
 #include "admin/table.hpp"
 #include "admin/terminal.hpp"
 #include "admin/top_command.hpp"
@@ -26,7 +27,9 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr auto kExitCodes = R"(Exit codes:
+constexpr auto kFooter = R"(Example: metatap explain 10.0.0.10
+
+Exit codes:
   0 done   1 refused or failed; doctor, explain: something is wrong
   2 wrong command line   3 no such object   4 conflict, or said of several
   5 no metatapd behind the socket, or its database is away
@@ -129,7 +132,7 @@ class Commands {
 
   void add_views(CLI::App& app) {
     auto* status = add(app, "status", "what runs here and how it is", "metatap status --watch");
-    status->callback([this] { exit_ = terminal_.ask("/v1/status", sections_of); });
+    status->callback([this] { exit_ = show_status(terminal_); });
     auto* ports = add(app, "ports", "the ports of this host and how each is served",
                       "metatap --json ports | jq '.[] | select(.state != \"steered\")'");
     ports->callback([this] { exit_ = show_ports(terminal_); });
@@ -152,9 +155,10 @@ class Commands {
     for (auto* view : {status, ports, port, explain, doctor}) {
       can_be_watched(*view);
     }
-    auto* config = app.add_subcommand("config", "the daemon's configuration");
+    auto* config = add(app, "config", "the daemon's configuration", "metatap config show");
     config->require_subcommand(1);
-    config->add_subcommand("show", "every option: its value, and the file and line it is from")
+    add(*config, "show", "every option: its value, and the file and line it is from",
+        "metatap config show | grep -v default")
         ->callback([this] {
           exit_ = terminal_.ask("/v1/config", [](const Json& rows) { return table_of(rows); });
         });
@@ -181,13 +185,16 @@ class Commands {
   }
 
   void add_inventory(CLI::App& app) {
-    auto* apply = app.add_subcommand("apply", "make the inventory what a document says");
+    auto* apply = add(app, "apply", "make the inventory what a document says",
+                      "metatap apply --dry-run inventory.json");
     apply->add_option("FILE", file_, "a metatap-inventory/1 document, - for standard input")
         ->required();
     apply->add_flag("--dry-run", dry_run_, "only say what would change");
     apply->callback(
         [this] { send_file("PUT", dry_run_ ? "/v1/inventory?dry_run=1" : "/v1/inventory"); });
-    app.add_subcommand("export", "the inventory as a document that apply takes")->callback([this] {
+    auto* whole = add(app, "export", "the inventory as a document that apply takes",
+                      "metatap export >inventory.json");
+    whole->callback([this] {
       const auto answer = AdminClient(terminal_.socket).call("GET", "/v1/inventory");
       if (answer) {
         terminal_.write(*answer);
@@ -198,20 +205,22 @@ class Commands {
   }
 
   void add_instance(CLI::App& app) {
-    auto* instance = app.add_subcommand("instance", "one instance at a time");
+    auto* instance = add(app, "instance", "one instance at a time", "metatap instance show web-1");
     instance->require_subcommand(1);
-    instance->add_subcommand("list", "all instances")->callback([this] {
+    add(*instance, "list", "all instances", "metatap --json instance list")->callback([this] {
       exit_ = terminal_.ask("/v1/instances", [](const Json& rows) {
         return table_of(rows, {"uuid", "name", "hostname", "addresses", "ec2_id", "password"});
       });
     });
-    auto* show = instance->add_subcommand("show", "all that is stored of one instance");
+    auto* show =
+        add(*instance, "show", "all that is stored of one instance", "metatap instance show web-1");
     takes_name(*show);
     show->callback([this] { exit_ = terminal_.ask(instance_path(name_), show_object); });
     for (const auto& [verb, method, help] :
          {std::tuple("add", "POST", "put in what is not there yet"),
           std::tuple("set", "PUT", "put in, replacing what is there")}) {
-      auto* put = instance->add_subcommand(verb, help);
+      auto* put =
+          add(*instance, verb, help, "metatap instance " + std::string(verb) + " web-1.json");
       put->add_option("NAME|FILE", file_,
                       "JSON of an instance or a guest, or a document; - for standard input. With "
                       "any of the options: the guest's name")
@@ -219,18 +228,21 @@ class Commands {
       guest_.add_to(*put);
       put->callback([this, method = method] { put_instance(method); });
     }
-    auto* remove = instance->add_subcommand("remove", "take out an instance and its ports");
+    auto* remove = add(*instance, "remove", "take out an instance and its ports",
+                       "metatap instance remove web-1");
     takes_name(*remove);
     remove->callback([this] { exit_ = change(terminal_, "DELETE", instance_path(name_)); });
-    auto* password =
-        instance->add_subcommand("password", "the password the guest has posted, as it came");
+    auto* password = add(*instance, "password", "the password the guest has posted, as it came",
+                         "metatap instance password web-1 | base64 -d | "
+                         "openssl pkeyutl -decrypt -inkey key.pem");
     takes_name(*password);
     password->add_flag("--clear", clear_, "forget it, so that the guest may post again");
     password->callback([this] { show_or_clear_password(); });
   }
 
   void add_config_drive(CLI::App& app) {
-    auto* drive = app.add_subcommand("config-drive", "write an instance's config drive to a file");
+    auto* drive = add(app, "config-drive", "write an instance's config drive to a file",
+                      "metatap config-drive web-1 -o web-1.iso");
     takes_name(*drive);
     drive->add_option("--format", format_, "how the image is made")
         ->check(CLI::IsMember({"iso9660", "vfat"}))
@@ -256,9 +268,10 @@ class Commands {
   [[nodiscard]] Exit exit() const { return exit_; }
 
  private:
-  static CLI::App* add(CLI::App& app, const char* name, const char* what, const char* example) {
+  static CLI::App* add(CLI::App& app, const char* name, const char* what,
+                       const std::string& example) {
     auto* command = app.add_subcommand(name, what);
-    command->footer(std::string("Example: ") + example);
+    command->footer("Example: " + example);
     return command;
   }
 
@@ -374,7 +387,7 @@ int run_cli(std::vector<std::string> arguments, std::istream& in, std::ostream& 
             std::ostream& err, const std::string& version, const Preflight& preflight) {
   Terminal terminal(in, out, err);
   CLI::App app("Shows and changes what a running metatapd does.", "metatap");
-  app.footer(kExitCodes);
+  app.footer(kFooter);
   app.require_subcommand(1);
   app.fallthrough();
   app.set_version_flag("--version", version);

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <array>
-#include <chrono>
 #include <cstdint>
 #include <string_view>
 
@@ -67,9 +66,7 @@ std::string findings_text(const Terminal& terminal, const Json& findings, std::i
 
 Exit examine(const Terminal& terminal) {
   const auto show = [&](const Json& findings) {
-    const auto now = std::chrono::duration_cast<std::chrono::seconds>(
-        std::chrono::system_clock::now().time_since_epoch());
-    return findings_text(terminal, findings, now.count());
+    return findings_text(terminal, findings, seconds_now());
   };
   if (terminal.again) {
     return terminal.ask("/v1/doctor", show, judge);

@@ -114,7 +114,7 @@ Json details_of(const Port& port, const Inventory& served, const Inventory& know
 
 asio::awaitable<Response> show_ports(const Registry& registry, InventoryService& inventory,
                                      std::shared_ptr<const Inventory> served) {
-  const Json elsewhere = co_await registry.elsewhere(Registry::View::ports);
+  const Json elsewhere = co_await registry.elsewhere(View::ports);
   const auto known = inventory.current();
   if (!served) {
     served = known;
@@ -140,7 +140,7 @@ asio::awaitable<Response> show_port(const Registry& registry, Result<PortInQuest
   if (!asked) {
     co_return error_response(asked.error());
   }
-  const Json places = co_await registry.elsewhere(Registry::View::port, asked->port->id);
+  const Json places = co_await registry.elsewhere(View::port, asked->port->id);
   Json answer{{"port", details_of(*asked->port, *asked->served, *asked->known)}};
   answer["port"].update(registry.port_facts(*asked->port));
   answer["places"] = places.is_array() ? places : Json::array();

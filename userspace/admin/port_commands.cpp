@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <array>
-#include <chrono>
 #include <string_view>
 
 #include "admin/table.hpp"
@@ -14,12 +13,6 @@ namespace metatap::admin {
 namespace {
 
 using Json = Terminal::Json;
-
-std::int64_t seconds_now() {
-  return std::chrono::duration_cast<std::chrono::seconds>(
-             std::chrono::system_clock::now().time_since_epoch())
-      .count();
-}
 
 std::string path_of(const std::string& wanted) {
   return "/v1/ports/" + percent_encoded(wanted);

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "base/duration_text.hpp"
 #include "base/text.hpp"
 
 namespace metatap::admin {
@@ -61,15 +62,20 @@ std::string without_figures(std::string text) {
   return text;
 }
 
+std::vector<std::string_view> lines_of(std::string_view text) {
+  std::vector<std::string_view> lines;
+  while (!text.empty()) {
+    const auto end = std::min(text.find('\n'), text.size());
+    lines.push_back(text.substr(0, end));
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  return lines;
+}
+
 /// Notes alone are no problem.
 bool is_healthy(std::string_view problems) {
-  while (!problems.empty()) {
-    if (!problems.starts_with(Registry::kNote)) {
-      return false;
-    }
-    problems.remove_prefix(std::min(problems.find('\n'), problems.size() - 1) + 1);
-  }
-  return true;
+  return std::ranges::all_of(
+      lines_of(problems), [](std::string_view line) { return line.starts_with(Registry::kNote); });
 }
 
 }  // namespace
@@ -97,6 +103,10 @@ void Registry::set_elsewhere(Elsewhere elsewhere) {
 
 void Registry::add_findings(std::function<std::vector<Finding>()> look, Pace pace) {
   findings_.emplace_back(std::move(look), pace);
+}
+
+void Registry::add_watch(std::function<void()> look) {
+  watches_.push_back(std::move(look));
 }
 
 void Registry::add_notes(std::function<std::vector<std::string>()> notes) {
@@ -130,14 +140,39 @@ boost::asio::awaitable<Json> Registry::elsewhere(View view, std::string about) c
 }
 
 Json Registry::status(const Json& elsewhere) const {
-  Json all = Json::object();
+  Json all{{"health", health(elsewhere.is_object() ? elsewhere.value("health", Json()) : Json())}};
   for (const auto& [name, show] : status_) {
-    all[name] = show();
+    all[name].update(show());
   }
   if (elsewhere.is_object()) {
-    all.update(elsewhere);
+    for (const auto& [name, section] : elsewhere.items()) {
+      if (name != "health" && section.is_object()) {
+        all[name].update(section);
+      }
+    }
   }
   return all;
+}
+
+/// `elsewhere`: the other process' health. It has been asked for all of its status, and not for
+/// what it says under the other two views.
+Json Registry::health(const Json& elsewhere) const {
+  const bool answered = elsewhere.is_object();
+  const auto its = answered ? Json("") : Json();
+  Json health{{"guests_are_served", is_healthy(problems_for(View::unready, its)) &&
+                                        (!answered || elsewhere.value("guests_are_served", false))},
+              {"problems", Json::array()},
+              {"notes", Json::array()}};
+  if (answered) {
+    health["problems"] = elsewhere.value("problems", Json::array());
+    health["notes"] = elsewhere.value("notes", Json::array());
+  }
+  const auto said = problems_for(View::problems, its);
+  for (const auto line : lines_of(said)) {
+    const bool note = line.starts_with(kNote);
+    health[note ? "notes" : "problems"].push_back(line.substr(note ? kNote.size() : 0));
+  }
+  return health;
 }
 
 std::string Registry::metrics(const Json& elsewhere) const {
@@ -184,6 +219,9 @@ std::vector<Finding> Registry::find_all(bool slow) const {
 }
 
 void Registry::keep_findings() {
+  for (const auto& look : watches_) {
+    look();
+  }
   constexpr std::chrono::seconds kEvery{30};
   const auto now = std::chrono::steady_clock::now();
   if (now - kept_ >= kEvery) {
@@ -200,9 +238,7 @@ Json Registry::findings(const Json& elsewhere) const {
                                       {"message", finding.message},
                                       {"advice", finding.advice}});
     if (finding.severity > Finding::Severity::note) {
-      row["since"] =
-          std::chrono::duration_cast<std::chrono::seconds>(finding.since.time_since_epoch())
-              .count();
+      row["since"] = seconds_of(finding.since);
     }
   }
   return all;

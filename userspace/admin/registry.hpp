@@ -17,6 +17,7 @@
 #include "metatap/exchange.hpp"
 #include "metatap/model.hpp"
 #include "metatap/result.hpp"
+#include "metatap/view.hpp"
 
 namespace metatap::admin {
 
@@ -53,7 +54,9 @@ struct Finding {
 /// every function is called on the control thread and must not block for long.
 class Registry {
  public:
-  /// A section of `metatap status`: an object of values, lists of objects become tables.
+  /// A section of `metatap status`: an object of values, lists of objects become tables. What is
+  /// added under one name, here or elsewhere, is one section. Names that end in _s are spans in
+  /// seconds, those in _at seconds since 1970.
   void add_status(std::string name, std::function<Json()> show);
   void add_metrics(std::function<void(Metrics&)> collect);
   /// What is known of a port beyond the inventory, merged into its row in `metatap ports`.
@@ -61,6 +64,8 @@ class Registry {
   enum class Pace : bool { quick, slow };
   /// `slow`: takes so long that it is looked at only when somebody asks.
   void add_findings(std::function<std::vector<Finding>()> look, Pace pace = Pace::quick);
+  /// Called each time that keep_findings() is.
+  void add_watch(std::function<void()> look);
   /// To be called every few seconds: looks now and then, so that it is known since when something
   /// is so.
   void keep_findings();
@@ -76,20 +81,8 @@ class Registry {
   /// What /healthz says besides, though guests are served.
   void add_notes(std::function<std::vector<std::string>()> notes);
 
-  enum class View : std::uint8_t {
-    status,
-    metrics,
-    findings,
-    ports,
-    problems,
-    unready,
-    port,
-    explain
-  };
-  /// What another process has to add to a view: sections of the status, metrics as text, a list of
-  /// findings, a list of rows with the id of a "port" (merged into its row in `metatap ports`),
-  /// problems as text, and those of them that make guests go unserved; of one port, by its id in
-  /// `about`, all that is known, and what would become of its guest's packets.
+  /// What another process has to add to a view; `about`: the id of the port that it is of. Its rows
+  /// of ports are merged into those of `metatap ports`.
   using Elsewhere = std::function<boost::asio::awaitable<Json>(View, std::string about)>;
   void set_elsewhere(Elsewhere elsewhere);
 
@@ -102,6 +95,7 @@ class Registry {
 
   /// Null where there is no other process, or it does not answer.
   [[nodiscard]] boost::asio::awaitable<Json> elsewhere(View view, std::string about = {}) const;
+  /// The sections, and "health": what /healthz and /readyz say of it.
   [[nodiscard]] Json status(const Json& elsewhere = {}) const;
   [[nodiscard]] std::string metrics(const Json& elsewhere = {}) const;
   [[nodiscard]] Json port_facts(const Port& port) const;
@@ -126,6 +120,7 @@ class Registry {
     Guests guests;
   };
   [[nodiscard]] std::string problems_for(View view, const Json& elsewhere) const;
+  [[nodiscard]] Json health(const Json& elsewhere) const;
   [[nodiscard]] boost::asio::awaitable<std::optional<Response>> look(std::string path) const;
   [[nodiscard]] boost::asio::awaitable<Response> act(Call call) const;
   std::vector<std::pair<std::string, std::function<Json()>>> status_;
@@ -137,6 +132,7 @@ class Registry {
   [[nodiscard]] std::vector<Finding> find_all(bool slow) const;
   mutable std::map<Pace, Since> since_;
   std::chrono::steady_clock::time_point kept_;
+  std::vector<std::function<void()>> watches_;
   std::vector<Health> health_;
   std::vector<std::function<std::vector<std::string>()>> notes_;
   std::vector<Route> routes_;

@@ -10,8 +10,7 @@ using Json = nlohmann::ordered_json;
 
 /// Characters, not bytes: enough for names; wide ones are rare here.
 std::size_t width_of(const std::string& text) {
-  return static_cast<std::size_t>(std::ranges::count_if(
-      text, [](char c) { return (static_cast<unsigned char>(c) & 0xc0U) != 0x80U; }));
+  return static_cast<std::size_t>(std::ranges::count_if(text, begins_character));
 }
 
 void pad(std::string& line, const std::string& text, std::size_t width) {

@@ -19,6 +19,11 @@ std::string table_of(const nlohmann::ordered_json& rows, std::vector<std::string
 /// An object of sections: values in line under each heading, lists of objects as tables.
 std::string sections_of(const nlohmann::ordered_json& sections);
 
+/// Of UTF-8: false of the bytes that go on with one.
+[[nodiscard]] inline bool begins_character(char byte) {
+  return (static_cast<unsigned char>(byte) & 0xc0U) != 0x80U;
+}
+
 /// A value in one cell: texts bare, lists with commas, null as nothing. Control characters are
 /// shown as `?`, so that no text reaches the terminal as a command.
 std::string cell_of(const nlohmann::ordered_json& value);

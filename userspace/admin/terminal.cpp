@@ -14,6 +14,8 @@
 #include <thread>
 
 #include "admin/client.hpp"
+#include "admin/table.hpp"
+#include "base/duration_text.hpp"
 
 namespace metatap::admin {
 namespace {
@@ -35,6 +37,10 @@ void watch_signals() {
 
 std::string text_of(const Terminal::Json& value) {
   return value.dump(2, ' ', false, Terminal::Json::error_handler_t::replace) + "\n";
+}
+
+bool is_letter(char c) {
+  return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
 }
 
 std::string_view code_of(Colour colour) {
@@ -66,6 +72,34 @@ Screen Screen::of_stdout() {
     screen.rows = size.ws_row;
   }
   return screen;
+}
+
+std::int64_t seconds_now() {
+  return seconds_of(std::chrono::system_clock::now());
+}
+
+std::string Screen::first_of(std::string_view text) const {
+  if (rows < 2 || columns == 0) {
+    return std::string(text);
+  }
+  unsigned row = 1, column = 0;
+  bool code = false;  // which ends with a letter and takes no room
+  for (std::size_t at = 0; at < text.size(); ++at) {
+    const char c = text[at];
+    if (c == '\n') {
+      ++row;
+      column = 0;
+    } else if (c == '\x1b' || code) {
+      code = c == '\x1b' || !is_letter(c);
+    } else if (begins_character(c) && ++column > columns) {
+      ++row;
+      column = 1;
+    }
+    if (row >= rows) {
+      return std::string(text.substr(0, c == '\n' ? at + 1 : at));
+    }
+  }
+  return std::string(text);
 }
 
 bool told_to_end() {
@@ -115,8 +149,11 @@ Exit Terminal::ask(const std::string& target, const Show& show,
     if (!answer) {
       return failed(answer.error());
     }
-    const bool redraw = again && Screen::of_stdout().terminal && !json;
-    if ((redraw && !write(kClear)) || !print(*answer, show)) {
+    const auto screen = Screen::of_stdout();
+    const bool redraw = again && screen.terminal && !json;
+    const bool shown =
+        redraw ? write(std::string(kClear) + screen.first_of(show(*answer))) : print(*answer, show);
+    if (!shown) {
       return Exit::nobody_reads;
     }
     if (!again || !pause_for(*again)) {

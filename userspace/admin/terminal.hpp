@@ -23,6 +23,9 @@ struct Screen {
   unsigned columns = 0, rows = 0;  ///< 0: no bound
   /// As it is now; a window may change.
   static Screen of_stdout();
+  /// As much of the text as is seen at once, so that its beginning stays in sight. Lines that are
+  /// too long go on in the next one.
+  [[nodiscard]] std::string first_of(std::string_view text) const;
 };
 
 enum class Colour : std::uint8_t { plain, green, yellow, red, bold };
@@ -69,6 +72,9 @@ class Terminal {
   std::ostream& out_;
   std::ostream& err_;
 };
+
+/// Seconds since 1970.
+[[nodiscard]] std::int64_t seconds_now();
 
 /// Whether somebody wants the program to end (SIGINT, SIGTERM), from the first call on.
 [[nodiscard]] bool told_to_end();

@@ -56,9 +56,13 @@ std::string trace_text(const Json& line) {
                        text("reason"), port, text("source"), line.value("length", 0),
                        text("device"));
   }
-  auto all = fmt::format("{} request {:5} {} {} {} {} {} B, {} us", begin, line.value("status", 0),
-                         port, text("source"), text("method"), text("path"), line.value("bytes", 0),
-                         line.value("total_us", 0));
+  const auto asked = line.contains("path") ? text("method") + " " + text("path") : "<BADREQ>";
+  auto all =
+      fmt::format("{} request {:5} {} {} {} {} B, {} us", begin, line.value("status", 0), port,
+                  text("source"), asked, line.value("bytes", 0), line.value("total_us", 0));
+  if (line.contains("reason")) {
+    all += ": by the proxy itself, " + text("reason");
+  }
   if (line.contains("api_us")) {
     all +=
         fmt::format(": agent {} us, api {} us", line.value("agent_us", 0), line.value("api_us", 0));

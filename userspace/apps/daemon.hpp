@@ -28,6 +28,8 @@ struct DaemonOptions {
   /// "dataplane,proxy": which stages run in this process. ErrorCode::invalid names the word that
   /// is no stage, or the combination that cannot work.
   Status set_stages(std::string_view list);
+  /// The names of those that run here.
+  [[nodiscard]] std::vector<std::string> stages() const;
 };
 
 /// Any subset of the stages. With a data plane it is two processes: one that has the rights and

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "apps/measures.hpp"
+#include "base/duration_text.hpp"
 
 namespace metatap::apps {
 namespace {
@@ -31,10 +32,6 @@ std::string_view name_of(Path path) {
 /// Of a device in a namespace both: "qrouter-…/qr-…".
 std::string where(const PortSight& port) {
   return port.place.empty() ? port.device : port.place + "/" + port.device;
-}
-
-std::int64_t seconds_of(std::chrono::system_clock::time_point time) {
-  return std::chrono::duration_cast<std::chrono::seconds>(time.time_since_epoch()).count();
 }
 
 std::uint64_t forwarded_of(const dataplane::SlotStatus& slot) {
@@ -245,28 +242,28 @@ std::string document_of(const channel::Look& look, const admin::Registry& regist
   }
   Json json;
   switch (look.view) {
-    case channel::View::status:
+    case View::status:
       json = registry.status();
       break;
-    case channel::View::metrics:
+    case View::metrics:
       json = registry.metrics();
       break;
-    case channel::View::findings:
+    case View::findings:
       json = registry.findings();
       break;
-    case channel::View::ports:
+    case View::ports:
       json = port_rows(parts);
       break;
-    case channel::View::problems:
+    case View::problems:
       json = registry.problems();
       break;
-    case channel::View::unready:
+    case View::unready:
       json = registry.unready();
       break;
-    case channel::View::port:
+    case View::port:
       json = port_details(parts, look.about);
       break;
-    case channel::View::explain:
+    case View::explain:
       json = explain_packets(parts, look.about);
       break;
   }

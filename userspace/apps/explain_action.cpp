@@ -234,7 +234,7 @@ asio::awaitable<Response> explain(const admin::Registry& registry, const Setting
   if (!asked) {
     co_return admin::error_response(asked.error());
   }
-  const Json places = co_await registry.elsewhere(admin::Registry::View::explain, asked->port->id);
+  const Json places = co_await registry.elsewhere(View::explain, asked->port->id);
   Explaining explaining(settings, stages, *std::move(asked));
   const Json told = co_await explaining.run(places);
   co_return admin::json_response(told);

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "apps/measures.hpp"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <map>
 #include <set>
 #include <string>
@@ -49,7 +52,18 @@ void add_histogram(Metrics& metrics, std::string_view name, std::string_view hel
 
 }  // namespace
 
-void show_build(admin::Registry& registry) {
+void show_daemon(admin::Registry& registry, const DaemonOptions& options) {
+  registry.add_status("daemon", [&options] {
+    const auto build = build_of_this();
+    admin::Json row{{"version", build.version},
+                    {"commit", build.commit},
+                    {"abi", build.abi},
+                    {"stages", options.stages()}};
+    if (options.dataplane) {
+      row["steering"] = options.steering == Steering::bpf ? "bpf" : "listen";
+    }
+    return row;
+  });
   registry.add_metrics([](Metrics& metrics) {
     const auto build = build_of_this();
     metrics.gauge("build_info", "What is running; always 1",
@@ -58,6 +72,13 @@ void show_build(admin::Registry& registry) {
 }
 
 void show_process(admin::Registry& registry, std::string_view process) {
+  registry.add_status(std::string(process), [] {
+    const auto up = std::chrono::system_clock::now().time_since_epoch() -
+                    std::chrono::duration<double>(sys::process_usage().started);
+    return admin::Json{{"pid", ::getpid()},
+                       {"commit", build_of_this().commit},
+                       {"uptime_s", std::chrono::duration_cast<std::chrono::seconds>(up).count()}};
+  });
   registry.add_metrics([process = std::string(process)](Metrics& metrics) {
     const auto usage = sys::process_usage();
     const Metrics::Labels labels{{"process", process}};

@@ -7,14 +7,15 @@
 #include <vector>
 
 #include "admin/registry.hpp"
+#include "apps/daemon.hpp"
 #include "dataplane/slot_status.hpp"
 #include "http/meter.hpp"
 
 /// What is measured and not counted: processes, stages' answers and times, the busiest ports.
 namespace metatap::apps {
 
-/// What is running: version, commit and ABI.
-void show_build(admin::Registry& registry);
+/// What is running: version, commit and ABI, and which stages.
+void show_daemon(admin::Registry& registry, const DaemonOptions& options);
 /// This process, under that name.
 void show_process(admin::Registry& registry, std::string_view process);
 /// Reads a meter.

@@ -29,6 +29,7 @@ int main(int argc, char** argv) {
   CLI::App app{
       "Serves instance metadata to the guests of this host.\n"
       "Without --config-file, /etc/metatap/metatapd.conf is read if it exists."};
+  app.footer("Example: metatapd --check --config-dir /etc/metatap/metatapd.conf.d");
   DaemonOptions options;
   std::vector<std::string> files;
   std::string directory;

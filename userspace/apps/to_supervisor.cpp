@@ -23,29 +23,6 @@ constexpr auto kBeat = 5s;
 constexpr auto kLookPatience = 10s;
 constexpr auto kSettlePatience = 3600s;  ///< a thousand routers may be before us
 
-channel::View view_of(admin::Registry::View view) {
-  using enum admin::Registry::View;
-  switch (view) {
-    case status:
-      return channel::View::status;
-    case metrics:
-      return channel::View::metrics;
-    case findings:
-      return channel::View::findings;
-    case ports:
-      return channel::View::ports;
-    case port:
-      return channel::View::port;
-    case explain:
-      return channel::View::explain;
-    case problems:
-      return channel::View::problems;
-    case unready:
-      break;
-  }
-  return channel::View::unready;
-}
-
 /// Has `use` take the message that the frame is said to be.
 template <class Message, class F>
 Status with(const channel::Frame& frame, F&& use) {
@@ -258,12 +235,12 @@ asio::awaitable<Result<UniqueFd>> ToSupervisor::connect(std::string path) {
   co_return std::move(answered->descriptor);
 }
 
-asio::awaitable<admin::Json> ToSupervisor::look(admin::Registry::View view, std::string about) {
+asio::awaitable<admin::Json> ToSupervisor::look(View view, std::string about) {
   if (lost_) {
     co_return admin::Json();
   }
   const auto number = ++questions_;
-  link_.send(channel::Look{number, view_of(view), std::move(about)});
+  link_.send(channel::Look{number, view, std::move(about)});
   const auto answered = co_await wait_for(number, kLookPatience);
   auto json = admin::Json::parse(answered->document, nullptr, false);
   co_return json.is_discarded() ? admin::Json() : json;

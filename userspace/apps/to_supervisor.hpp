@@ -17,6 +17,7 @@
 #include "channel/link.hpp"
 #include "dataplane/callers.hpp"
 #include "metatap/model.hpp"
+#include "metatap/view.hpp"
 #include "proxy/stage.hpp"
 
 namespace metatap::apps {
@@ -57,7 +58,7 @@ class ToSupervisor {
   /// A connection to a UNIX socket that the configuration names, as the supervisor may have it.
   boost::asio::awaitable<Result<UniqueFd>> connect(std::string path);
   /// @see admin::Registry::Elsewhere; null if there is no answer in ten seconds.
-  boost::asio::awaitable<admin::Json> look(admin::Registry::View view, std::string about = {});
+  boost::asio::awaitable<admin::Json> look(View view, std::string about = {});
 
   /// Who is who, as the listeners' resolvers have it; null before the supervisor has said.
   [[nodiscard]] dataplane::Callers* callers() const { return callers_.get(); }

@@ -2,14 +2,19 @@
 #include "apps/views.hpp"
 
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include <array>
+#include <chrono>
+#include <cstdint>
 #include <map>
+#include <memory>
+#include <numeric>
 #include <string>
 
+#include "admin/upstream_health.hpp"
 #include "apps/data_plane_findings.hpp"
 #include "apps/measures.hpp"
+#include "base/duration_text.hpp"
 
 namespace metatap::apps {
 namespace {
@@ -28,6 +33,10 @@ Json device_row(const dataplane::DeviceStatus& device) {
     row["before"] = device.before;
   }
   return row;
+}
+
+std::string_view name_of_family(int family) {
+  return family == AF_INET ? "IPv4" : "IPv6";
 }
 
 /// All of a list of counters.def, as fields of `row`.
@@ -123,11 +132,23 @@ std::vector<admin::Finding> api_findings(const api::ApiStage& api) {
   return findings;
 }
 
+std::uint64_t failures_of(const UpstreamCounts<>& counts) {
+  return counts.unavailable + counts.timeouts + counts.invalid;
+}
+
+/// Those that the way there gave itself, because it had none, among them.
+std::uint64_t answers_of(const http::Meter::Sums& sums) {
+  std::uint64_t all = 0;
+  for (const auto& path : sums.answers) {
+    all = std::accumulate(path.begin(), path.end(), all);
+  }
+  return all;
+}
+
 std::vector<admin::Finding> upstream_findings(const http::Upstream& upstream,
                                               const std::string& stage) {
   const auto counts = upstream.counters();
-  const std::uint64_t failed = counts.unavailable + counts.timeouts + counts.invalid;
-  if (failed == 0) {
+  if (failures_of(counts) == 0) {
     return {};
   }
   return {{admin::Finding::Severity::warning, "to " + stage,
@@ -181,14 +202,20 @@ void show(admin::Registry& registry, const dataplane::TapDataPlane& tap,
       }
     }
     const auto& space = tap.namespace_health();
-    Json probe = Json::object();
+    Json probe = Json::array();
     for (const auto& [family, answer] : tap.probe().answers()) {
-      probe[family == AF_INET ? "IPv4" : "IPv6"] = answer.good ? "answered" : "not answered";
+      probe.push_back({{"family", name_of_family(family)},
+                       {"answered", answer.good},
+                       {"last_answer_at", seconds_of(answer.answered)}});
     }
-    return Json{{"where", tap.where()},     {"problem", space.problem},
-                {"repairs", space.repairs}, {"last_repair", space.last_repair},
-                {"self_probe", probe},      {"devices", devices},
-                {"reasons", reasons}};
+    Json row{{"where", tap.where()},     {"problem", space.problem},
+             {"repairs", space.repairs}, {"last_repair", space.last_repair},
+             {"self_probe", probe},      {"devices", devices},
+             {"reasons", reasons}};
+    if (space.repairs != 0) {
+      row["repaired_at"] = seconds_of(space.repaired);
+    }
+    return row;
   });
   registry.add_health("taps", [&tap] { return tap.namespace_health().problem; });
   registry.add_health("self-probe", [&tap] { return tap.probe().problem(); });
@@ -204,6 +231,15 @@ void show(admin::Registry& registry, const dataplane::TapDataPlane& tap,
                     {}, static_cast<double>(tap.namespace_health().repairs));
     metrics.gauge("devices_behind_others", "Taps where somebody's program may take packets first",
                   {}, static_cast<double>(tap.disturbed_chains().size()));
+    for (const auto& [family, answer] : tap.probe().answers()) {
+      const Metrics::Labels labels{{"family", name_of_family(family)}};
+      metrics.gauge("self_probe_answered",
+                    "1 while our own connections into the metadata namespace are answered", labels,
+                    answer.good ? 1 : 0);
+      metrics.gauge("self_probe_last_answer_timestamp_seconds",
+                    "When the last of them was, since the epoch; 0: never", labels,
+                    static_cast<double>(seconds_of(answer.answered)));
+    }
     count_busiest(metrics, tap.slots());
   });
 }
@@ -254,14 +290,13 @@ void show(admin::Registry& registry, const dataplane::RouterDataPlane& router) {
 }
 
 void show(admin::Registry& registry, ToSupervisor& supervisor) {
-  registry.set_elsewhere([&supervisor](admin::Registry::View view, std::string about) {
+  registry.set_elsewhere([&supervisor](View view, std::string about) {
     return supervisor.look(view, std::move(about));
   });
   registry.add_status("supervisor",
                       [&supervisor] { return Json{{"pid", supervisor.supervisor()}}; });
-  registry.add_status("worker", [&supervisor] {
-    return Json{{"pid", ::getpid()}, {"restarts", supervisor.restarts()}};
-  });
+  registry.add_status("worker",
+                      [&supervisor] { return Json{{"restarts", supervisor.restarts()}}; });
   registry.add_metrics([&supervisor](Metrics& metrics) {
     metrics.counter("worker_restarts_total", "Workers that died and were replaced", {},
                     static_cast<double>(supervisor.restarts()));
@@ -460,6 +495,27 @@ void show(admin::Registry& registry, const proxy::ProxyStage& proxy) {
   });
 }
 
+void tell(admin::TraceLog& log, const proxy::AccessEntry& answer) {
+  if (!log.wanted()) {
+    return;
+  }
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  Json line{{"kind", "request"},
+            {"time", std::chrono::duration_cast<std::chrono::microseconds>(now).count()},
+            {"port", answer.caller.origin->port_id},
+            {"source", answer.caller.address}};
+  if (answer.request != nullptr) {
+    constexpr std::size_t kLongest = 256;
+    line["method"] = answer.request->method;
+    line["path"] = answer.request->target.substr(0, kLongest);
+  }
+  line["status"] = answer.status;
+  line["bytes"] = answer.bytes;
+  line["total_us"] = answer.stages.count();
+  line["reason"] = answer.reason;
+  log.add(std::move(line));
+}
+
 void show(admin::Registry& registry, const agent::AgentStage& agent) {
   registry.add_status("agent", [&agent] {
     Json row;
@@ -517,9 +573,18 @@ void show(admin::Registry& registry, const http::Server& server, std::string_vie
   });
 }
 
-void show(admin::Registry& registry, const http::Upstream& upstream, std::string_view stage) {
-  registry.add_status("to " + std::string(stage), [&upstream] {
-    Json row;
+void show(admin::Registry& registry, const http::Upstream& upstream, Measure measure,
+          std::string_view stage) {
+  const auto name = "to " + std::string(stage);
+  const auto health = std::make_shared<admin::UpstreamHealth>();
+  registry.add_watch([&upstream, measure, health] {
+    const auto failed = failures_of(upstream.counters());
+    health->look(answers_of(measure()) - failed, failed, std::chrono::system_clock::now());
+  });
+  registry.add_health(name, [health] { return health->problem(std::chrono::system_clock::now()); });
+  registry.add_status(name, [&upstream, health] {
+    Json row{{"answered_at", seconds_of(health->answered_at())},
+             {"failed_at", seconds_of(health->failed_at())}};
     show_counts(row, upstream.counters());
     return row;
   });
@@ -528,6 +593,7 @@ void show(admin::Registry& registry, const http::Upstream& upstream, std::string
   registry.add_metrics([&upstream, stage = std::string(stage)](Metrics& metrics) {
     metrics.all("upstream", upstream.counters(), {{"stage", stage}});
   });
+  show_upstream_times(registry, stage, std::move(measure));
 }
 
 }  // namespace metatap::apps

@@ -2,14 +2,17 @@
 #pragma once
 
 #include "admin/registry.hpp"
+#include "admin/trace_log.hpp"
 #include "agent/neutron_directory.hpp"
 #include "agent/ovn_feed.hpp"
 #include "agent/stage.hpp"
 #include "api/stage.hpp"
 #include "apps/to_supervisor.hpp"
+#include "apps/measures.hpp"
 #include "dataplane/packet_watch.hpp"
 #include "dataplane/router_data_plane.hpp"
 #include "dataplane/tap_data_plane.hpp"
+#include "http/meter.hpp"
 #include "http/overload.hpp"
 #include "http/server.hpp"
 #include "http/upstream.hpp"
@@ -36,9 +39,12 @@ void show(admin::Registry& registry, const proxy::ProxyStage& proxy);
 void show(admin::Registry& registry, const agent::AgentStage& agent);
 void show(admin::Registry& registry, const agent::Shield& shield);
 void show(admin::Registry& registry, const api::ApiStage& api);
+/// While somebody looks on: a line of an answer that the proxy gave itself. Any thread.
+void tell(admin::TraceLog& log, const proxy::AccessEntry& answer);
 /// A server that another process speaks to; `stage` is "agent" or "api".
 void show(admin::Registry& registry, const http::Server& server, std::string_view stage);
-/// The way to a stage in another process.
-void show(admin::Registry& registry, const http::Upstream& upstream, std::string_view stage);
+/// The way to a stage in another process; `measure`: how those in front of it see it.
+void show(admin::Registry& registry, const http::Upstream& upstream, Measure measure,
+          std::string_view stage);
 
 }  // namespace metatap::apps

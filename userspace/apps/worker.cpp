@@ -29,6 +29,7 @@
 #include "apps/run_directory.hpp"
 #include "apps/signals.hpp"
 #include "apps/to_supervisor.hpp"
+#include "apps/views.hpp"
 #include "apps/watchdog.hpp"
 #include "apps/worker_impl.hpp"
 #include "base/log.hpp"
@@ -234,6 +235,7 @@ Status Worker::Impl::start_proxy() {
       std::make_unique<proxy::ProxyStage>(*workers, *before_agent, settings.proxy, std::move(*key));
   proxy->access().follow(ovn ? ovn->inventory() : inventory->current());
   proxy->name_instances([this](std::string_view port) { return instance_of(port); });
+  proxy->tell_own_answers([this](const proxy::AccessEntry& answer) { tell(trace, answer); });
   drain.add(*proxy);
   return {};
 }

@@ -20,6 +20,11 @@ namespace metatap::apps {
 namespace asio = boost::asio;
 
 void Worker::Impl::show_all() {
+  show_daemon(registry, options);
+  if (data_plane) {
+    show(registry, *data_plane);
+  }
+  show_process(registry, supervised ? "worker" : "metatapd");
   admin::register_inventory(registry, *inventory,
                             [this]() -> asio::awaitable<std::vector<std::string>> {
                               if (data_plane) {
@@ -37,12 +42,7 @@ void Worker::Impl::show_all() {
   register_explain(registry, settings, *inventory, ports,
                    {data_plane.get(), agent.get(), api.get()});
   admin::register_config(registry, *settings.config);
-  show_build(registry);
-  show_process(registry, supervised ? "worker" : "metatapd");
   show(registry, *workers->overload());
-  if (data_plane) {
-    show(registry, *data_plane);
-  }
   if (proxy) {
     show(registry, *proxy);
   }
@@ -62,18 +62,16 @@ void Worker::Impl::show_all() {
     show_stage(registry, "agent", proxy ? Measure(passed_on) : measure_of(*metered_agent));
   }
   if (to_agent) {
-    show(registry, *to_agent, "agent");
-    show_upstream_times(registry, "agent", passed_on);
+    show(registry, *to_agent, passed_on, "agent");
   }
   if (agent_server) {
     show(registry, *agent_server, "agent");
   }
   if (to_api) {
-    show(registry, *to_api, "api");
+    show(registry, *to_api, measure_of(*metered_to_api), "api");
     if (shield) {
       show(registry, *shield);
     }
-    show_upstream_times(registry, "api", measure_of(*metered_to_api));
   }
   if (api_server) {
     show(registry, *api_server, "api");

@@ -31,6 +31,9 @@ static constexpr ForwardedInside last_of(ForwardedInside) {
 static constexpr WhenDown last_of(WhenDown) {
   return WhenDown::refuse;
 }
+static constexpr View last_of(View) {
+  return View::explain;
+}
 static constexpr CallerRule::By last_of(CallerRule::By) {
   return CallerRule::By::address;
 }
@@ -85,10 +88,6 @@ static void fields(auto& archive, Is<AddressTable> auto& table) {
 }
 
 namespace channel {
-
-static constexpr View last_of(View) {
-  return View::explain;
-}
 
 static void fields(auto& archive, Is<Hello> auto& hello) {
   archive(hello.program);

@@ -9,6 +9,7 @@
 #include "metatap/model.hpp"
 #include "metatap/origin.hpp"
 #include "metatap/result.hpp"
+#include "metatap/view.hpp"
 
 /// All that supervisor and worker say to each other. The supervisor has the rights and believes the
 /// worker, which reads what guests send, in nothing but which ports there are.
@@ -75,17 +76,6 @@ struct Serving {
 struct Settle {
   static constexpr Type kType = Type::settle;
   std::uint64_t question = 0;
-};
-
-enum class View : std::uint8_t {
-  status,
-  metrics,
-  findings,
-  ports,
-  problems,
-  unready,
-  port,
-  explain
 };
 
 /// What does the data plane look like?

@@ -16,6 +16,7 @@ using namespace std::chrono_literals;
 
 constexpr auto kBySample = 1s;    ///< between two looks, while nobody looks on
 constexpr auto kLookedOn = 50ms;  ///< while somebody does: the ring holds some 4000
+constexpr auto kTold = 2s;        ///< between two looks at whose packets are refused
 constexpr std::chrono::milliseconds kLongest = 60s;  ///< until it is to be asked for again
 /// Of one look: what comes faster than that is lost, and other things have their turn.
 constexpr std::size_t kMost = 4096;
@@ -44,7 +45,7 @@ std::optional<Address> source_of(const mt_event& event) {
 }  // namespace
 
 PacketWatch::PacketWatch(std::shared_ptr<Core> core, boost::asio::io_context& control, Tell tell)
-    : core_(std::move(core)), tick_(control), tell_(std::move(tell)) {}
+    : core_(std::move(core)), tick_(control), tell_(std::move(tell)), refusals_(core_) {}
 
 PacketWatch::~PacketWatch() {
   tick_.cancel();
@@ -59,6 +60,7 @@ Status PacketWatch::start() {
     return tl::make_unexpected(std::move(events.error()));
   }
   events_.emplace(*std::move(events));
+  refusals_.begin();
   wait();
   return {};
 }
@@ -82,6 +84,10 @@ void PacketWatch::wait() {
       return;
     }
     read();
+    if (const auto now = Clock::now(); now - told_ >= kTold) {
+      told_ = now;
+      refusals_.look(sightings_);
+    }
     if (until_ && Clock::now() > *until_) {
       until_.reset();
       trace(false);

@@ -14,6 +14,7 @@
 #include "dataplane/alias.hpp"
 #include "dataplane/core.hpp"
 #include "dataplane/packet_events.hpp"
+#include "dataplane/refusals.hpp"
 #include "dataplane/sightings.hpp"
 #include "metatap/result.hpp"
 
@@ -28,9 +29,9 @@ struct PacketSeen {
   std::string source;           ///< the guest's own address, not its alias
 };
 
-/// What the programs tell of packets. Always a sample of the drops: who claims to be another. While
-/// somebody looks on, each packet of a slot; that is switched on in mt_config for as long as he
-/// does, and costs nothing otherwise. Control thread.
+/// What the programs tell of packets. Always a sample of the drops: who claims to be another; and,
+/// for the log, whose packets are refused. While somebody looks on, each packet of a slot; that is
+/// switched on in mt_config for as long as he does, and costs nothing otherwise. Control thread.
 class PacketWatch {
  public:
   /// `lost`: so many more there were since the last call, which nobody had room for.
@@ -59,6 +60,8 @@ class PacketWatch {
   Tell tell_;
   std::optional<PacketEvents> events_;
   Sightings sightings_;
+  RefusalLog refusals_;
+  Clock::time_point told_;                  ///< of refusals, the last time
   std::optional<Clock::time_point> until_;  ///< somebody looks on
   std::uint64_t lost_ = 0;                  ///< as of the last look
 };

@@ -31,12 +31,12 @@ std::string line_of(const AccessEntry& entry) {
           : std::string("<BADREQ>");
   return fmt::format(
       "access port={} instance={} network={} router={} device={} address={} status={} bytes={} "
-      "read={} stages={:.3f} write={:.3f} \"{}\"",
+      "read={} stages={:.3f} write={:.3f} reason={} \"{}\"",
       or_none(origin.port_id), or_none(entry.instance), or_none(origin.network_id),
       or_none(origin.router_id), or_none(origin.device), or_none(entry.caller.address),
       entry.status, entry.bytes, entry.read.count(),
       static_cast<double>(entry.stages.count()) / 1000,
-      static_cast<double>(entry.write.count()) / 1000, request);
+      static_cast<double>(entry.write.count()) / 1000, or_none(entry.reason), request);
 }
 
 }  // namespace metatap::proxy

@@ -21,6 +21,8 @@ struct AccessEntry {
   std::chrono::milliseconds read{0};    ///< from the request's first bytes to its last
   std::chrono::microseconds stages{0};  ///< until the stages behind had the answer
   std::chrono::microseconds write{0};   ///< until the kernel had taken it
+  /// In one word, why the proxy answered without asking the stages behind; empty: they did.
+  std::string_view reason;
 };
 
 /// A line without its end. Nothing in it is a secret: no header and no body; what a guest chose is

@@ -6,6 +6,7 @@
 #include <charconv>
 #include <chrono>
 #include <string>
+#include <utility>
 
 #include "base/ascii.hpp"
 #include "base/boot_time.hpp"
@@ -114,7 +115,7 @@ NotedHeaders NotedHeaders::of(const Request& request) {
   return noted;
 }
 
-std::optional<Response> Doorkeeper::judge(const Request& request, const NotedHeaders& noted) {
+std::optional<OwnAnswer> Doorkeeper::judge(const Request& request, const NotedHeaders& noted) {
   const Access access = port_.access();
   if (access.tokens == TokenMode::off) {
     return judge_plain(request, access);
@@ -128,20 +129,22 @@ std::optional<Response> Doorkeeper::judge(const Request& request, const NotedHea
   const auto now = boot_time();
   if (noted.tokens > 1 || !control_.keys()->opens(noted.token, port_.holder(address_), now)) {
     ++port_.counts().invalid;
-    return http::plain_response(401, "the token is not good, or not any more");
+    return OwnAnswer{http::plain_response(401, "the token is not good, or not any more"),
+                     "token_invalid"};
   }
   ++port_.counts().valid;
   port_.token_shown(now);
   return std::nullopt;
 }
 
-std::optional<Response> Doorkeeper::judge_plain(const Request& request, const Access& access) {
+std::optional<OwnAnswer> Doorkeeper::judge_plain(const Request& request, const Access& access) {
   auto& counts = port_.counts();
   counts.plain.fetch_add(1, std::memory_order_relaxed);
   const bool by_mode = access.tokens == TokenMode::required || access.tokens == TokenMode::ratchet;
   if (by_mode && port_.requires_token(access, boot_time())) {
     ++counts.plain_refused;
-    return http::plain_response(401, "it takes a session token: " + std::string(kHowTo));
+    return OwnAnswer{http::plain_response(401, "it takes a session token: " + std::string(kHowTo)),
+                     "token_required"};
   }
   if (access.sealed && !control_.sealed().none() && source_port_ >= kFirstOfAnybody &&
       control_.sealed().cover(request.target) && !port_.in_boot_window(access, boot_time())) {
@@ -150,12 +153,12 @@ std::optional<Response> Doorkeeper::judge_plain(const Request& request, const Ac
     if (access.tokens != TokenMode::off) {
       how += ", or with a session token: " + std::string(kHowTo);
     }
-    return http::plain_response(403, how);
+    return OwnAnswer{http::plain_response(403, how), "sealed"};
   }
   return std::nullopt;
 }
 
-Response Doorkeeper::hand_out(const Request& request) {
+OwnAnswer Doorkeeper::hand_out(const Request& request) {
   const auto asked = read_token_request(request);
   if (!asked) {
     ++port_.counts().denied;
@@ -163,14 +166,14 @@ Response Doorkeeper::hand_out(const Request& request) {
     if (response.status == 405) {
       response.headers.emplace_back("Allow", "PUT");
     }
-    return response;
+    return {std::move(response), "token_denied"};
   }
   const auto now = boot_time();
   const auto expires = now + std::chrono::milliseconds(asked->of).count();
   auto token = control_.keys()->seal(port_.holder(address_), expires, now);
   if (!token) {
     log::error("{}", token.error().message);
-    return http::plain_response(500);
+    return {http::plain_response(500), "token_denied"};
   }
   ++port_.counts().issued;
   Response response;
@@ -178,7 +181,7 @@ Response Doorkeeper::hand_out(const Request& request) {
   response.headers.emplace_back(asked->name, std::to_string(asked->of.count()));
   response.body = Body(*std::move(token));
   response.hop_limit = control_.options().token_hop_limit;
-  return response;
+  return {std::move(response), "token_issued"};
 }
 
 }  // namespace metatap::proxy

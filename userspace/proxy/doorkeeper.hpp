@@ -20,6 +20,12 @@ struct NotedHeaders {
   static NotedHeaders of(const Request& request);
 };
 
+/// An answer of the proxy's own, and in one word, for logs, why the stages behind are not asked.
+struct OwnAnswer {
+  Response response;
+  std::string_view reason;
+};
+
 /// Whether a request of one connection may go on: tokens are handed out and looked at here, and
 /// sealed paths kept. Its answers are those of the EC2 service (IMDSv2): clients that know tokens
 /// fetch another one after a 401.
@@ -36,11 +42,11 @@ class Doorkeeper {
       : control_(control), port_(port), address_(address), source_port_(source_port) {}
 
   /// nullopt: it goes on.
-  [[nodiscard]] std::optional<Response> judge(const Request& request, const NotedHeaders& noted);
+  [[nodiscard]] std::optional<OwnAnswer> judge(const Request& request, const NotedHeaders& noted);
 
  private:
-  [[nodiscard]] std::optional<Response> judge_plain(const Request& request, const Access& access);
-  [[nodiscard]] Response hand_out(const Request& request);
+  [[nodiscard]] std::optional<OwnAnswer> judge_plain(const Request& request, const Access& access);
+  [[nodiscard]] OwnAnswer hand_out(const Request& request);
 
   AccessControl& control_;
   PortAccess& port_;

@@ -19,7 +19,6 @@
 #include "http/joined.hpp"
 #include "http/response_writer.hpp"
 #include "http/turned_away.hpp"
-#include "proxy/access_log.hpp"
 #include "proxy/doorkeeper.hpp"
 #include "proxy/rebuilt_request.hpp"
 
@@ -52,20 +51,37 @@ std::uint16_t source_port_of(const sockaddr_storage& peer) {
   return known ? ntohs(either.sin_port) : UINT16_MAX;
 }
 
-/// As the log has it, of a connection that is refused.
-std::string_view name_of(Refusal refusal) {
+/// What a connection is refused for: as it is counted, in a word, and in the log.
+struct RefusalInfo {
+  http::Count WorkerCounters::* counter;
+  std::string_view word, sentence;
+};
+
+RefusalInfo info_of(Refusal refusal) {
   switch (refusal) {
     case Refusal::port:
-      return "it has as many as a port may have";
+      return {&WorkerCounters::over_port_cap, "over_port_cap", "it has as many as a port may have"};
     case Refusal::unknown:
-      return "addresses that are no port's have as many as they may";
+      return {&WorkerCounters::over_unknown_cap, "over_unknown_cap",
+              "addresses that are no port's have as many as they may"};
     case Refusal::network:
-      return "its network has as many as it may";
+      return {&WorkerCounters::over_network_cap, "over_network_cap",
+              "its network has as many as it may"};
     case Refusal::crowded:
     case Refusal::none:
       break;
   }
-  return "it has its share";
+  return {&WorkerCounters::over_fair_share, "over_fair_share", "it has its share"};
+}
+
+/// Of an answer that the server gave before the proxy was asked: what came is no request, was not
+/// whole in time, or there is too much to do.
+std::string_view reason_of(const Request* request, const Response& response) {
+  constexpr unsigned kTimeout = 408, kBusy = 503;
+  if (response.status == kTimeout) {
+    return "timeout";
+  }
+  return request != nullptr || response.status == kBusy ? "overload" : "malformed";
 }
 
 }  // namespace
@@ -119,9 +135,8 @@ class ProxyStage::GuestSession final : public http::ClientHandler, Continuation 
       shared_->unanswered.warn("port {}: its guest at {} was answered {}", caller_.origin->port_id,
                                caller_.address, response.status);
     }
-    const auto sample = shared_->options.access_log_sample;
-    if (sample != 0 && ++asked_ % sample == 0) {
-      write_access_log(request, response, read, asked);
+    if (!asked || !reason_.empty() || shared_->options.access_log_sample != 0) {
+      note(request, response, read, asked);
     }
   }
 
@@ -132,10 +147,12 @@ class ProxyStage::GuestSession final : public http::ClientHandler, Continuation 
     ++counters_.in_flight;
     in_flight_ = true;
     path_ = path_class_of(request.target);
+    reason_ = {};
     began_ = Clock::now();
-    if (auto response = refuse(request)) {
-      measure(shared_->own, response->status);
-      return response;
+    if (auto own = own_answer(request)) {
+      reason_ = own->reason;
+      measure(shared_->own, own->response.status);
+      return std::move(own->response);
     }
     then_ = &then;
     auto response = shared_->next.ask(rebuilt_.of(request, accept_), here, *this);
@@ -155,18 +172,18 @@ class ProxyStage::GuestSession final : public http::ClientHandler, Continuation 
     meter.answered(path_, status, answered_ - began_);
   }
 
-  /// What is not for the next stage; nullopt: it goes on.
-  [[nodiscard]] std::optional<Response> refuse(const Request& request) {
+  /// Where the stages behind are not asked; nullopt: it goes on.
+  [[nodiscard]] std::optional<OwnAnswer> own_answer(const Request& request) {
     if (!can_be_a_request(request)) {
-      return malformed("malformed request");
+      return OwnAnswer{malformed("malformed request"), "malformed"};
     }
     if (caller_.address_is_guests_choice && shared_->options.neutron_agent) {
-      return refuse_address(request);
+      return OwnAnswer{refuse_address(request), "no_fixed_address"};
     }
     const RateLimit& limit = shared_->options.rate_limit;
     if (limit.enabled && !places_.port.load().rate.allow(limit, http::Deadlines::now())) {
       ++counters_.rate_limited;
-      return http::plain_response(429);
+      return OwnAnswer{http::plain_response(429), "rate_limited"};
     }
     const auto noted = NotedHeaders::of(request);
     accept_ = noted.accept;
@@ -177,24 +194,22 @@ class ProxyStage::GuestSession final : public http::ClientHandler, Continuation 
     return doorkeeper_.judge(request, noted);
   }
 
-  void write_access_log(const Request* request, const Response& response,
-                        std::chrono::milliseconds read, bool asked) const {
+  void note(const Request* request, const Response& response, std::chrono::milliseconds read,
+            bool asked) const {
     const auto microseconds = [](Clock::duration time) {
       return std::chrono::duration_cast<std::chrono::microseconds>(time);
     };
-    const auto instance =
-        shared_->instance_of ? shared_->instance_of(caller_.origin->port_id) : std::string();
     AccessEntry entry{.caller = caller_,
-                      .instance = instance,
                       .request = request,
                       .status = response.status,
                       .bytes = response.body.size(),
-                      .read = read};
+                      .read = read,
+                      .reason = asked ? reason_ : reason_of(request, response)};
     if (asked) {
       entry.stages = microseconds(answered_ - began_);
       entry.write = microseconds(Clock::now() - answered_);
     }
-    log::info("{}", line_of(entry));
+    shared_->note(entry);
   }
 
   /// Neutron's agent goes by the address alone, and one that a guest chose may be another's.
@@ -216,25 +231,34 @@ class ProxyStage::GuestSession final : public http::ClientHandler, Continuation 
   Continuation* then_ = nullptr;
   Clock::time_point began_, answered_;
   PathClass path_ = PathClass::other;
+  std::string_view reason_;  ///< why the stages behind were not asked; empty: they were
   bool in_flight_ = false;
-  static thread_local unsigned asked_;
 };
-
-thread_local unsigned ProxyStage::GuestSession::asked_ = 0;
 
 /// A connection too many.
 class ProxyStage::Refused final : public http::TurnedAway {
  public:
-  Refused(std::shared_ptr<Shared> shared, WorkerCounters& counters, Admitted places)
-      : shared_(std::move(shared)), counters_(counters), places_(std::move(places)) {}
+  Refused(std::shared_ptr<Shared> shared, WorkerCounters& counters, Caller caller, Admitted places)
+      : shared_(std::move(shared)),
+        counters_(counters),
+        caller_(std::move(caller)),
+        places_(std::move(places)) {}
 
-  void responded(const Request*, const Response& response, std::chrono::milliseconds) override {
+  void responded(const Request* request, const Response& response,
+                 std::chrono::milliseconds read) override {
     ++counters_.responses[std::min<std::size_t>(response.status, counters_.responses.size() - 1)];
+    shared_->note({.caller = caller_,
+                   .request = request,
+                   .status = response.status,
+                   .bytes = response.body.size(),
+                   .read = read,
+                   .reason = info_of(places_.refusal).word});
   }
 
  private:
   const std::shared_ptr<Shared> shared_;
   WorkerCounters& counters_;
+  const Caller caller_;
   const Admitted places_;
 };
 
@@ -250,6 +274,8 @@ class ProxyStage::GuestAcceptor final : public http::Acceptor {
     Caller caller = resolver_->caller_of(fd, peer);
     if (!caller.origin || caller.origin->revoked()) {
       ++counters.unidentified;
+      shared_->unidentified.warn("a connection{}{} is reset: it is no port's, or not any more",
+                                 caller.address.empty() ? "" : " from ", caller.address);
       return nullptr;
     }
     Admitted places = shared_->admission.admit(caller);
@@ -257,31 +283,17 @@ class ProxyStage::GuestAcceptor final : public http::Acceptor {
       return std::make_unique<GuestSession>(shared_, counters, std::move(caller), std::move(places),
                                             source_port_of(peer));
     }
-    ++counter_of(places.refusal, counters);
+    const auto refusal = info_of(places.refusal);
+    ++(counters.*refusal.counter);
     shared_->refused.warn("port {}: a connection of its guest at {} is refused: {}",
-                          caller.origin->port_id, caller.address, name_of(places.refusal));
+                          caller.origin->port_id, caller.address, refusal.sentence);
     if (!places.answered) {
       return nullptr;
     }
-    return std::make_unique<Refused>(shared_, counters, std::move(places));
+    return std::make_unique<Refused>(shared_, counters, std::move(caller), std::move(places));
   }
 
  private:
-  static http::Count& counter_of(Refusal refusal, WorkerCounters& counters) {
-    switch (refusal) {
-      case Refusal::port:
-        return counters.over_port_cap;
-      case Refusal::unknown:
-        return counters.over_unknown_cap;
-      case Refusal::network:
-        return counters.over_network_cap;
-      case Refusal::crowded:
-      case Refusal::none:
-        break;
-    }
-    return counters.over_fair_share;
-  }
-
   std::shared_ptr<Shared> shared_;
   std::shared_ptr<const CallerResolver> resolver_;
 };
@@ -309,6 +321,23 @@ void ProxyStage::open(GuestListener listener, std::shared_ptr<const CallerResolv
   server_.open(listener.worker, std::move(listener.fd), std::move(listener.name),
                std::make_shared<GuestAcceptor>(shared_, std::move(resolver)),
                listener.alone ? http::Share::out : http::Share::keep);
+}
+
+void ProxyStage::Shared::note(AccessEntry entry) const {
+  if (!entry.reason.empty() && tell_own) {
+    tell_own(entry);
+  }
+  static thread_local unsigned answers = 0;
+  if (options.access_log_sample == 0 || ++answers % options.access_log_sample != 0) {
+    return;
+  }
+  const auto instance = instance_of ? instance_of(entry.caller.origin->port_id) : std::string();
+  entry.instance = instance;
+  log::info("{}", line_of(entry));
+}
+
+void ProxyStage::tell_own_answers(std::function<void(const AccessEntry&)> tell) {
+  shared_->tell_own = std::move(tell);
 }
 
 void ProxyStage::name_instances(std::function<std::string(std::string_view)> instance_of) {

@@ -17,6 +17,7 @@
 #include "metatap/exchange.hpp"
 #include "metatap/origin.hpp"
 #include "proxy/access_control.hpp"
+#include "proxy/access_log.hpp"
 #include "proxy/admission.hpp"
 #include "proxy/counters.hpp"
 #include "proxy/options.hpp"
@@ -50,6 +51,9 @@ class ProxyStage {
 
   /// Whose a port is, for the access log; called for each line of it. Before the first open().
   void name_instances(std::function<std::string(std::string_view port_id)> instance_of);
+  /// Whoever wants to hear of answers that the proxy gave itself, on a worker's thread. Before the
+  /// first open().
+  void tell_own_answers(std::function<void(const AccessEntry&)> tell);
   /// Accepts from now on; `resolver` says whose the connections are.
   void open(GuestListener listener, std::shared_ptr<const CallerResolver> resolver);
   /// Its descriptor is closed when this returns, and so are the connections accepted from it.
@@ -84,8 +88,11 @@ class ProxyStage {
     AccessControl access;
     std::vector<WorkerCounters> counters;
     http::Meter own, passed;
+    /// One answer, to the access log in its turn, and, if it was our own, to whom it may concern.
+    void note(AccessEntry entry) const;
     std::function<std::string(std::string_view)> instance_of;
-    log::Limit without_address, refused, unanswered;
+    std::function<void(const AccessEntry&)> tell_own;
+    log::Limit without_address, unidentified, refused, unanswered;
   };
 
   std::shared_ptr<Shared> shared_;

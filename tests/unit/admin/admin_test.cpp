@@ -52,16 +52,14 @@ class AdminTest : public testing::Test {
                   {"listeners", {{{"name", "one"}, {"open", true}}}},
                   {"drops", {{"no_slot", 3}}}};
     });
-    registry_.set_elsewhere(
-        [this](Registry::View view, const std::string&) -> boost::asio::awaitable<Json> {
-          if (view == Registry::View::problems || view == Registry::View::unready) {
-            co_return supervisor_answers_ ? Json("") : Json();
-          }
-          co_return view == Registry::View::ports
-              ? Json::array({{{"port", "p-1"}, {"state", "attached"}},
-                             {{"port", "p-2"}, {"state", "no device"}}})
-              : Json();
-        });
+    registry_.set_elsewhere([this](View view, const std::string&) -> boost::asio::awaitable<Json> {
+      if (view == View::problems || view == View::unready) {
+        co_return supervisor_answers_ ? Json("") : Json();
+      }
+      co_return view == View::ports ? Json::array({{{"port", "p-1"}, {"state", "attached"}},
+                                                   {{"port", "p-2"}, {"state", "no device"}}})
+                                    : Json();
+    });
     registry_.add_health("bpf", [this] { return problem_; });
     registry_.add_findings(
         [this] { return std::vector<Finding>{{severity_, "bpf", "the kernel has TCX", ""}}; });

@@ -73,7 +73,8 @@ class AccessTest : public ::testing::Test {
   Response ask(Request request, std::vector<Header> headers = {}, std::uint16_t source = 40'000) {
     request.headers = headers;
     Doorkeeper doorkeeper(*control_, control_->port_of(*origin_), "10.0.0.5", source);
-    return doorkeeper.judge(request, NotedHeaders::of(request)).value_or(Response{});
+    auto own = doorkeeper.judge(request, NotedHeaders::of(request));
+    return own ? std::move(own->response) : Response{};
   }
   Response get(std::string_view target = "/latest/meta-data", std::vector<Header> headers = {},
                std::uint16_t source = 40'000) {
@@ -310,7 +311,10 @@ TEST_F(AccessTest, AddressesOfNoPortHaveNoWindow) {
   Doorkeeper another(*control_, control_->port_of(*origin_), "10.0.0.6", 40'000);
   const std::vector<Header> headers{{kToken, good}};
   const Request request{.headers = headers};
-  EXPECT_EQ(another.judge(request, NotedHeaders::of(request)).value_or(Response{}).status, 401U);
+  const auto refused = another.judge(request, NotedHeaders::of(request));
+  ASSERT_TRUE(refused);
+  EXPECT_EQ(refused->response.status, 401U);
+  EXPECT_EQ(refused->reason, "token_invalid");
 }
 
 TEST_F(AccessTest, SealedPathsAreForTheBootForTokensAndForRoot) {

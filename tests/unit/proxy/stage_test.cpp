@@ -16,6 +16,7 @@ namespace metatap::proxy {
 namespace {
 
 using namespace metatap::testing;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::StartsWith;
@@ -69,8 +70,23 @@ class ProxyTest : public ::testing::TestWithParam<bool> {
     handler_.emplace(std::move(function), GetParam());
     stage_.emplace(workers_, *handler_, options,
                    key_.empty() ? std::nullopt : std::optional(PortTagKey(key_)));
+    stage_->tell_own_answers([this](const AccessEntry& entry) {
+      const std::lock_guard lock(mutex_);
+      own_.push_back(std::to_string(entry.status) + " " + std::string(entry.reason) + " " +
+                     entry.caller.origin->port_id + " " +
+                     (entry.request == nullptr ? "-" : std::string(entry.request->target)));
+    });
     workers_.start();
     port_ = open("guests", 0);
+  }
+  /// What the stage has told of its own answers, once there are so many.
+  std::vector<std::string> own_answers(std::size_t count) {
+    const auto now = [this] {
+      const std::lock_guard lock(mutex_);
+      return own_;
+    };
+    EXPECT_TRUE(eventually([&] { return now().size() >= count; }));
+    return now();
   }
   std::uint16_t open(const std::string& name, unsigned worker, bool alone = false) {
     GuestListener listener;
@@ -98,6 +114,8 @@ class ProxyTest : public ::testing::TestWithParam<bool> {
   std::shared_ptr<OneCaller> resolver_;
   std::optional<ProxyStage> stage_;
   std::uint16_t port_ = 0;
+  std::mutex mutex_;
+  std::vector<std::string> own_;
 };
 INSTANTIATE_TEST_SUITE_P(FastAndSlow, ProxyTest, ::testing::Bool(),
                          [](const auto& test) { return test.param ? "handle" : "answer"; });
@@ -280,6 +298,28 @@ TEST_P(ProxyTest, AnswersWhatCannotBeARequest) {
     EXPECT_THAT(response, HasSubstr("Connection: close\r\n")) << line;
   }
   EXPECT_EQ(status_of(ask("GET http://169.254.169.254/%c3%a4?a=%20 HTTP/1.1\r\n\r\n")), 200U);
+}
+
+TEST_P(ProxyTest, TellsOfAnswersItGaveItselfAndWhy) {
+  ProxyOptions options;
+  options.access.access.tokens = TokenMode::required;
+  options.max_connections_per_port = 2;
+  start(options);
+  const auto token = body_of(
+      ask("PUT /latest/api/token HTTP/1.1\r\nX-aws-ec2-metadata-token-ttl-seconds: 60\r\n\r\n"));
+  EXPECT_EQ(status_of(ask("GET /mine HTTP/1.1\r\nX-aws-ec2-metadata-token: " + token + "\r\n\r\n")),
+            200U)
+      << "the stages behind answered, and so nothing is told";
+  ask("GET /plain HTTP/1.1\r\n\r\n");
+  ask("GET /%zz HTTP/1.1\r\n\r\n");
+  ask("nonsense\r\n\r\n");
+  EXPECT_THAT(own_answers(4), ElementsAre("200 token_issued port-1 /latest/api/token",
+                                          "401 token_required port-1 /plain",
+                                          "400 malformed port-1 /%zz", "400 malformed port-1 -"));
+  Client one = client(), other = client();
+  EXPECT_TRUE(eventually([&] { return stage_->counters().open == 2; }));
+  EXPECT_EQ(status_of(ask("GET /third HTTP/1.1\r\n\r\n")), 503U);
+  EXPECT_EQ(own_answers(5).back(), "503 over_port_cap port-1 /third");
 }
 
 TEST_P(ProxyTest, ResetsWhoeverHasNoTag) {
