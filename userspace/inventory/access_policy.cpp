@@ -45,6 +45,7 @@ std::string_view name_of(T wanted, const Names<T, N>& names) {
 
 AccessPolicy read_access(json::Object& metatap) {
   constexpr int kLongestWindow = 365 * 86'400;
+  constexpr int kMost = UINT16_MAX;
   AccessPolicy policy;
   if (const auto tokens = metatap.find("tokens")) {
     policy.tokens = value_of(*tokens, kTokens);
@@ -57,6 +58,12 @@ AccessPolicy read_access(json::Object& metatap) {
   }
   if (const auto forwarded = metatap.find("forwarded_inside")) {
     policy.forwarded_inside = value_of(*forwarded, kForwarded);
+  }
+  if (const auto rate = metatap.maybe_int("syn_rate", 0, kMost)) {
+    policy.syn_rate = static_cast<std::uint16_t>(*rate);
+  }
+  if (const auto connections = metatap.maybe_int("connections", 1, kMost)) {
+    policy.connections = static_cast<std::uint16_t>(*connections);
   }
   return policy;
 }
@@ -84,6 +91,12 @@ void write_access(json::Json& metatap, const AccessPolicy& policy) {
   }
   if (policy.forwarded_inside) {
     metatap["forwarded_inside"] = name_of(*policy.forwarded_inside, kForwarded);
+  }
+  if (policy.syn_rate) {
+    metatap["syn_rate"] = *policy.syn_rate;
+  }
+  if (policy.connections) {
+    metatap["connections"] = *policy.connections;
   }
 }
 

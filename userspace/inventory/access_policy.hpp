@@ -7,7 +7,7 @@
 namespace metatap {
 
 /// What an object's "metatap" says of access: "tokens", "boot_window" (seconds), "sealed",
-/// "forwarded_inside". May throw json::Refused.
+/// "forwarded_inside", "syn_rate", "connections". May throw json::Refused.
 [[nodiscard]] AccessPolicy read_access(json::Object& metatap);
 /// The same of an object that has nothing else in its "metatap"; may be absent.
 [[nodiscard]] AccessPolicy read_access_of(json::Object& object);

@@ -74,6 +74,23 @@ TEST(RouterPlan, BehindADhcpServerIpv6NeedsNoSubnet) {
   EXPECT_FALSE(plan_place(index, kDhcpPlace, found).devices[0].v6) << "too small for IPv6";
 }
 
+TEST(RouterPlan, APortsOwnBudgetComesBeforeItsNetworks) {
+  auto inventory = sample();
+  Network network = *inventory.networks.at(kNet);
+  network.access.syn_rate = 100;
+  put(inventory.networks, network);
+  const auto rate = [&] {
+    const auto plan =
+        plan_place(index_of(inventory), kRouterPlace, links({"lo", "qr-aaaaaaaa-aa"}));
+    return plan.devices.at(0).sources.at(0).policy.syn_rate;
+  };
+  EXPECT_EQ(rate(), 100);
+  Port guest = *inventory.ports.at(kGuest);
+  guest.access.syn_rate = 0;
+  put(inventory.ports, guest);
+  EXPECT_EQ(rate(), 0) << "no limit";
+}
+
 TEST(RouterPlan, UnknownRouterOrNetworkIsNotServed) {
   const auto index = index_of(sample());
   EXPECT_EQ(plan_place(index, {Path::router, "nobody"}, {}).state, PlaceState::unknown);

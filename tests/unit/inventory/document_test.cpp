@@ -44,6 +44,8 @@ TEST(Document, ReadsEachField) {
   EXPECT_EQ(port.access.boot_window, std::chrono::seconds(900));
   EXPECT_EQ(port.access.sealed, std::nullopt);
   EXPECT_EQ(inventory.networks.at("n-1")->access.forwarded_inside, ForwardedInside::allow);
+  EXPECT_EQ(inventory.networks.at("n-1")->access.syn_rate, 300);
+  EXPECT_EQ(inventory.networks.at("n-1")->access.connections, 32);
   EXPECT_EQ(inventory.instances.at("i-1")->access.sealed, false);
   const auto& instance = *inventory.instances.at("i-1");
   EXPECT_EQ(instance.metadata.at(0), std::pair(std::string("z"), std::string("größe")));
