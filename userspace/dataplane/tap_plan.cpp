@@ -4,8 +4,8 @@
 #include <algorithm>
 
 #include "dataplane/abi_text.hpp"
-#include "dataplane/port_policy.hpp"
 #include "dataplane/guest_macs.hpp"
+#include "dataplane/port_policy.hpp"
 
 namespace metatap::dataplane {
 namespace {
