@@ -9,7 +9,7 @@ run=(/usr/bin/python3 -B tests/fault/fire.py "$@")
 case " $* " in *" --help "* | *" -h "*) exec "${run[@]}" ;; esac
 
 scripts/install-deps.sh --for build,test
-scripts/build.sh release --target metatapd metatap metatap-tapwire >/dev/null
+scripts/build.sh release --target metatapd metatapd-next metatap metatap-tapwire >/dev/null
 sudo=()
 if [ "$(id -u)" -ne 0 ] && command -v sudo >/dev/null; then
   sudo=(sudo --preserve-env=METATAP_LONG)

@@ -54,5 +54,6 @@ sudo=()
 if [ "$(id -u)" -ne 0 ] && command -v sudo >/dev/null; then
   sudo=(sudo -E)
 fi
+export LSAN_OPTIONS=${LSAN_OPTIONS:-suppressions=$PWD/tests/leaks.supp}
 export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_stack_use_after_return=1}
 exec "${sudo[@]}" /usr/bin/python3 -B tests/run.py --build "$PWD/$build" "${arguments[@]}"

@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+#include <chrono>
 #include <cstring>
 #include <functional>
 #include <map>
@@ -1218,6 +1219,58 @@ TEST_F(Learning, AnswersGoToTheMacThatWasSeen) {
       "mt_return", Packet().eth().ipv4(kMeta4, alias4(kAnyMac)).tcp(80, 1, "A").bytes());
   EXPECT_EQ(testing::to_hex(Bytes(outcome.bytes.begin(), outcome.bytes.begin() + 6)),
             testing::to_hex(testing::mac_bytes(kWrongMac)));
+}
+
+/// The budget of new connections of one port.
+class Budget : public WithKernel {
+ protected:
+  /// `everybodys` is empty after one connection, or there is none.
+  static void set(bool everybodys, std::uint16_t own, std::uint32_t flags = 0) {
+    auto& kernel = Kernel::instance();
+    const auto& maps = kernel.core().programs->maps();
+    kernel.reset_rows();
+    kernel.listen(true);
+    kernel.configure(everybodys);
+    auto row = maps.slots.get(kStrict).value().value();
+    row.syn_rate = own;
+    row.flags |= flags;
+    ASSERT_TRUE(maps.slots.put(kStrict, row));
+    ASSERT_TRUE(maps.buckets.put(kStrict, mt_bucket{}));
+  }
+  /// How many of so many attempts by turns over IPv4 and IPv6 come through.
+  static int steered(int attempts) {
+    auto& kernel = Kernel::instance();
+    int steered = 0;
+    for (int attempt = 0; attempt < attempts; ++attempt) {
+      const auto in = (attempt % 2 == 0 ? v4() : v6()).tcp(40000, 80, "S").bytes();
+      steered += kernel.run("mt_tap", in).verdict == "REDIRECT" ? 1 : 0;
+    }
+    return steered;
+  }
+};
+
+TEST_F(Budget, IsOneForBothFamilies) {
+  set(true, 0);
+  EXPECT_EQ(steered(10), 1);
+}
+
+TEST_F(Budget, APortsOwnCountsInPlaceOfEverybodys) {
+  set(true, 65'535);
+  EXPECT_EQ(steered(100), 100);
+  // All that it may within ten seconds is taken.
+  set(false, 1);
+  const auto now = std::chrono::steady_clock::now().time_since_epoch();
+  const mt_bucket taken{
+      static_cast<std::uint64_t>(std::chrono::nanoseconds(now + std::chrono::seconds(10)).count())};
+  ASSERT_TRUE(Kernel::instance().core().programs->maps().buckets.put(kStrict, taken));
+  EXPECT_EQ(steered(10), 0);
+}
+
+TEST_F(Budget, APortMayHaveNone) {
+  set(true, 0, MT_SLOT_NO_BUDGET);
+  EXPECT_EQ(steered(10), 10);
+  set(true, 1, MT_SLOT_NO_BUDGET);
+  EXPECT_EQ(steered(10), 10);
 }
 
 std::string case_name(const ::testing::TestParamInfo<Case>& info) {

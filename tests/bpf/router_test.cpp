@@ -294,6 +294,7 @@ std::vector<Case> cases() {
        {},
        Scene::device_off});
   add({"NoBudget", v4().tcp(4000, 80, "S"), "SHOT", "syn_budget", 0, {}, Scene::no_budget});
+  add({"NoBudgetV6", v6().tcp(4000, 80, "S"), "SHOT", "syn_budget", 0, {}, Scene::no_budget});
   add({"NobodyListens", v4().tcp(4000, 80, "S"), "UNSPEC", "no_listener", 0, {}, Scene::nobody});
   add({"NobodyListensV6", v6().tcp(4000, 80, "S"), "UNSPEC", "no_listener", 0, {}, Scene::nobody});
   add({"DeviceOfNobody",

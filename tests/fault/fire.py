@@ -16,7 +16,7 @@ import xml.etree.ElementTree
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-REPLACED = {"test_worker.py", "test_reload.py", "test_stop.py", "test_upgrade.py", "test_hot_restart.py"}
+REPLACED = {"test_worker.py", "test_reload.py", "test_restart.py", "test_stop.py"}
 COLUMNS = {"what": 44, "sent": 26, "became": 44, "noticed": 44}
 
 
@@ -91,7 +91,7 @@ def run(suite, files, folder, env):
 def main():
     parser = argparse.ArgumentParser(prog="scripts/fire.sh", description=__doc__.split(": ", 1)[1].replace("\n", " "))
     parser.add_argument("suite", nargs="*", metavar="suite", help="hostile, replaced, fault (default: all)")
-    parser.add_argument("--long", action="store_true", help="half a minute for each attack, not a second")
+    parser.add_argument("--long", action="store_true", help="half a minute for each attack, not a second, and behind a router, too")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="the rows, for another program")
     parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -99,7 +99,8 @@ def main():
     for suite in args.suite:
         if suite not in known:
             parser.error(f"no such suite: {suite} (there are: {' '.join(known)})")
-    env = {**os.environ, "METATAP_BIN": str(args.build.resolve() / "bin"), "PYTHONDONTWRITEBYTECODE": "1"}
+    build = args.build.resolve()
+    env = {**os.environ, "METATAP_BUILD": str(build), "METATAP_BIN": str(build / "bin"), "PYTHONDONTWRITEBYTECODE": "1"}
     if args.long:
         env["METATAP_LONG"] = "1"
     rows = []

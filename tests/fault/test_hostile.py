@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One guest does its worst, as fast as it can, while its neighbours ask for their metadata: what they
-notice of it, what it costs, and under which name it is counted. METATAP_LONG=1: half a minute each."""
+notice of it, what it costs, and under which name it is counted. METATAP_LONG=1: half a minute each, and
+behind a router as well."""
 
 import fcntl
 import json
@@ -8,33 +9,43 @@ import os
 import pathlib
 import socket
 import struct
+import time
 
 import attacks
 import labkit
 import mtlab
 import pytest
+import rawguest
 import rawport
+import routerkit
 
 # What a test says of itself is for scripts/fire.sh, which asks for reports that can hold it.
 pytestmark = pytest.mark.filterwarnings("ignore:record_property is incompatible")
 
 PATH = "/openstack/2012-08-10/meta_data.json"
-SECONDS = 30 if os.environ.get("METATAP_LONG") else 1
+LONG = os.environ.get("METATAP_LONG") == "1"
+SECONDS = 30 if LONG else 1
 # An answer may be late: frames share a queue with the attacker's before any program sees them, and
 # TCP repeats what was lost there after 1, 3, 7 and 15 s. It must come.
 PATIENCE = 30
+BUDGET = 500  # new connections a second of the attacker's port: more than any flood keeps to
 MOST_GROWTH = 64 << 20  # of the worker's memory; the default of max_memory is four times that
 
-FRAMES = {  # and the names under which they are counted, among others
-    "syn_flood": ["syn_budget"],
-    "arp_flood": ["arp_answered"],
-    "neighbour_flood": ["nd_answered", "malformed"],
-    "fragment_flood": ["steered_fragment"],
-    "tiny_and_overlapping_fragments": ["tiny_fragment"],
-    "wrong_lengths": ["malformed"],
-    "options_and_extension_headers": ["ext_headers"],
-    "spoofed": ["spoofed_v4", "spoofed_v6", "wrong_mac"],
-    "alias_ranges": ["spoofed_v4", "spoofed_v6"],
+# Where: the lab, who attacks in it, and who its neighbours are: behind the same router, and another one.
+MODES = {
+    "tap": ({"crowd": 1}, "blue2", ("red2", "bluec0")),
+    "router": ({"routers": 2}, "g0", ("second1", "g1")),
+}
+FRAMES = {  # and the names under which they are counted, among others; at a router the rest is the stack's
+    "syn_flood": {"tap": ["syn_budget"], "router": ["syn_budget"]},
+    "arp_flood": {"tap": ["arp_answered"], "router": []},
+    "neighbour_flood": {"tap": ["nd_answered", "malformed"], "router": []},
+    "fragment_flood": {"tap": ["steered_fragment"], "router": ["router_fragment"]},
+    "tiny_and_overlapping_fragments": {"tap": ["tiny_fragment"], "router": []},
+    "wrong_lengths": {"tap": ["malformed"], "router": []},
+    "options_and_extension_headers": {"tap": ["ext_headers"], "router": ["router_other_headers"]},
+    "spoofed": {"tap": ["spoofed_v4", "spoofed_v6", "wrong_mac"], "router": ["router_unknown_source"]},
+    "alias_ranges": {"tap": ["spoofed_v4", "spoofed_v6"], "router": ["router_untagged"]},
 }
 REQUESTS = {
     "smuggling": ["proxy malformed"],
@@ -67,10 +78,11 @@ class Neighbour:
 class Besieged:
     """A deployment with a guest that attacks and neighbours that ask meanwhile."""
 
-    def __init__(self, deployment):
-        self.deployment, self.lab = deployment, deployment.lab
-        self.attacker = self.lab["blue2"]
-        self.neighbours = [Neighbour(self.lab["red2"], 4), Neighbour(self.lab["bluec0"], 6)]
+    def __init__(self, mode, deployment):
+        self.mode, self.deployment, self.lab = mode, deployment, deployment.lab
+        _, attacker, neighbours = MODES[mode]
+        self.attacker = self.lab[attacker]
+        self.neighbours = [Neighbour(self.lab[name], family) for name, family in zip(neighbours, (4, 6))]
         self.calm = None
 
     def counted(self):
@@ -100,9 +112,15 @@ class Besieged:
         return sent, counted, sum(asked), sum(failed, []), max(p99), holds - held
 
 
-@pytest.fixture(scope="module")
-def besieged(make_lab, deploy):
-    besieged = Besieged(deploy(make_lab(crowd=1)))
+@pytest.fixture(scope="module", params=MODES if LONG else ["tap"])
+def besieged(request, make_lab, deploy):
+    options, attacker, _ = MODES[request.param]
+    lab = make_lab(request.param, **options)
+    lab.edit_inventory(lambda document: next(
+        port for port in document["ports"] if port["id"] == lab[attacker].port_id).update(metatap={"syn_rate": BUDGET}))
+    besieged = Besieged(request.param, deploy(lab))
+    if request.param == "router":
+        routerkit.wait_steered(besieged.lab, 3)
     calm = besieged.under(lambda: besieged.attacker.run("pause", SECONDS, module="attacks"))
     assert not calm[3]
     besieged.calm = calm[4]
@@ -131,7 +149,18 @@ def judge(besieged, attack, names, record_property):
 def test_frames(besieged, attack, record_property):
     guest = besieged.attacker
     judge(besieged, lambda: guest.run(attack, guest.mac, guest.ip4, guest.ip6, SECONDS, module="attacks"),
-          FRAMES[attack], record_property)
+          FRAMES[attack][besieged.mode], record_property)
+
+
+def test_a_port_keeps_to_its_own_budget(besieged):
+    def opened():
+        (slot,) = [row["formatted"]["key"] for row in besieged.deployment.dump("mt_owners")
+                   if row["formatted"]["value"]["port_id"] == guest.port_id]
+        return besieged.deployment.dump("mt_counters")[slot]["formatted"]["value"]["syns"]
+    guest = besieged.attacker
+    before, began = opened(), time.monotonic()
+    guest.run("syn_flood", guest.mac, guest.ip4, guest.ip6, SECONDS, module="attacks")
+    assert 0 < opened() - before <= BUDGET * (1 + time.monotonic() - began)
 
 
 @pytest.mark.parametrize("attack", REQUESTS)
@@ -147,6 +176,8 @@ TUNSETIFF, TUNSETOFFLOAD, IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 0x400454CA, 0x40045
 @pytest.fixture()
 def virtual_machine(besieged):
     """A tap as QEMU opens it, for a port of its own: its descriptor and a frame of the guest's."""
+    if besieged.mode != "tap":
+        pytest.skip("such headers end at the tap")
     lab = besieged.lab
     port = rawport.RawPort(lab, 9, "red")
     port.address = "10.0.0.99"
@@ -164,7 +195,7 @@ def virtual_machine(besieged):
 
 def test_odd_virtio_headers(besieged, virtual_machine, record_property):
     tap, port = virtual_machine
-    speaker = attacks.Speaker(port.mac, port.address, "fe80::77")
+    speaker = attacks.Speaker(port.mac, port.address, "fe80::77", rawguest.ANYBODY)
     body = speaker.tcp(speaker.v4, socket.inet_aton(attacks.V4), 2006, data=bytes(3000))
     frame = speaker.ethernet(attacks.ETH_P_IP, speaker.ip4(body))
     mtlab.wait_until(lambda: any(row["formatted"]["value"]["port_id"] == port.id

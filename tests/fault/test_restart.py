@@ -18,6 +18,7 @@ import mtlab
 import pytest
 import routerkit
 from labkit.manager import Manager
+from test_stop import metatapd
 from test_worker import kill, name_of, status, worker_of
 
 LONG = os.environ.get("METATAP_LONG") == "1"
@@ -280,6 +281,16 @@ def test_it_can_be_told_to_end(world):
     worker = leave(here)
     os.kill(worker, signal.SIGTERM)
     has_ended(worker, 5)
+
+
+def test_uninstalling_ends_it_first(world):
+    here = world("tap", "the worker", config=with_time(60))
+    worker = leave(here, signal.SIGKILL)
+    done = metatapd(here.deployment, "--uninstall")
+    assert done.returncode == 0, done.stderr
+    has_ended(worker, 5)
+    assert not here.deployment.pins.exists()
+    assert not pathlib.Path("/run/netns", f"{here.lab.id}-metatap").exists()
 
 
 def test_it_does_not_serve_by_what_has_changed(world):

@@ -41,8 +41,9 @@ void packet(std::string_view bytes) {
 
 int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::string body(metatap::fuzz::as_text(data, size));
-  read_as<Hello, InventoryNews, Serving, Settle, Look, Beat, Welcome, Listen, Close, Publish,
-          Settled, Seen, Drain>(body);
+  read_as<Hello, InventoryNews, Serving, Settle, Look, Beat, Connect, Kept, Handed, Watch, Welcome,
+          Listen, Close, Publish, Settled, Seen, Connected, NotConnected, Packets, Drain, Succeed,
+          Expose>(body);
   if (auto news = decode<InventoryNews>(body); news && check(*news)) {
     static_cast<void>(follow(std::make_shared<const metatap::Inventory>(), *std::move(news)));
   }

@@ -5,16 +5,18 @@ returns how much it has sent, as {unit: number}."""
 import contextlib
 import errno
 import itertools
+import json
 import os
 import random
 import select
 import socket
 import struct
+import subprocess
 import time
 
 import guesthttp
 from guesthttp import checksum
-from rawguest import ACK, ANYBODY, ETH_P_IP, ETH_P_IPV6, SYN, V4, V6
+from rawguest import ACK, ETH_P_IP, ETH_P_IPV6, SYN, V4, V6
 
 ETH_P_ARP = 0x0806
 TCP, ICMPV6, FRAGMENT, ROUTING, DESTINATION = 6, 58, 44, 43, 60
@@ -27,17 +29,28 @@ def pause(seconds):
     return {}
 
 
+def next_hop():
+    """The MAC to which this guest's frames for 169.254.169.254 go: a router's, or that of the address."""
+    with socket.create_connection((V4, 80), 20):
+        pass
+    routed = json.loads(subprocess.check_output(["ip", "-json", "route", "get", V4]))[0]
+    hop = routed.get("gateway", V4)
+    (neighbour,) = json.loads(subprocess.check_output(["ip", "-json", "neigh", "show", "to", hop]))
+    return bytes.fromhex(neighbour["lladdr"].replace(":", ""))
+
+
 class Speaker:
     """Frames of this guest, from addresses and with fields as it likes; checksums are right unless
     told otherwise, so that it is not these that save anybody."""
 
-    def __init__(self, mac, v4, v6):
+    def __init__(self, mac, v4, v6, to):
+        self.to = to
         self.mac = bytes.fromhex(mac.replace(":", ""))
         self.v4 = socket.inet_aton(v4)
         self.v6 = socket.inet_pton(socket.AF_INET6, v6)
 
     def ethernet(self, kind, payload, mac=None):
-        return ANYBODY + (mac or self.mac) + struct.pack("!H", kind) + payload
+        return self.to + (mac or self.mac) + struct.pack("!H", kind) + payload
 
     def tcp(self, source, destination, port, flags=SYN, seq=1, data=b"", doff=5):
         head = struct.pack("!HHIIBBHHH", port, 80, seq, 0, doff << 4, flags, 65000, 0, 0)
@@ -94,14 +107,14 @@ def ports(count):
 
 def syn_flood(mac, v4, v6, seconds):
     """From its own addresses; nothing is ever acknowledged, so all are half open."""
-    speaker = Speaker(mac, v4, v6)
+    speaker = Speaker(mac, v4, v6, next_hop())
     numbers = ports(10000)
     return speaker.flood([speaker.syn4(port) if port % 2 else speaker.syn6(port) for port in numbers], seconds)
 
 
 def arp_flood(mac, v4, v6, seconds):
     """Questions for 169.254.169.254, announcements of it, and cut short."""
-    speaker = Speaker(mac, v4, v6)
+    speaker = Speaker(mac, v4, v6, next_hop())
 
     def arp(operation, source, target):
         return struct.pack("!HHBBH", 1, ETH_P_IP, 6, 4, operation) + speaker.mac + source + bytes(6) + target
@@ -113,7 +126,7 @@ def arp_flood(mac, v4, v6, seconds):
 
 def neighbour_flood(mac, v4, v6, seconds):
     """Solicitations of fe80::a9fe:a9fe, advertisements of it, and cut short."""
-    speaker = Speaker(mac, v4, v6)
+    speaker = Speaker(mac, v4, v6, next_hop())
     service = socket.inet_pton(socket.AF_INET6, V6)
     everyone = socket.inet_pton(socket.AF_INET6, "ff02::1:fffe:a9fe")
 
@@ -133,7 +146,7 @@ def neighbour_flood(mac, v4, v6, seconds):
 
 def fragment_flood(mac, v4, v6, seconds):
     """First ones that never get a rest, later ones that never had a first, each of another datagram."""
-    speaker = Speaker(mac, v4, v6)
+    speaker = Speaker(mac, v4, v6, next_hop())
     segment = speaker.tcp(speaker.v4, socket.inet_aton(V4), 2000, data=bytes(1400))
     segment6 = speaker.tcp(speaker.v6, socket.inet_pton(socket.AF_INET6, V6), 2000, data=bytes(1400))
     frames = []
@@ -148,7 +161,7 @@ def fragment_flood(mac, v4, v6, seconds):
 
 def tiny_and_overlapping_fragments(mac, v4, v6, seconds):
     """The TCP header in pieces, and pieces that contradict each other."""
-    speaker = Speaker(mac, v4, v6)
+    speaker = Speaker(mac, v4, v6, next_hop())
     segment = speaker.tcp(speaker.v4, socket.inet_aton(V4), 2001, data=b"GET / HTTP/1.1\r\n\r\n" * 4)
     evil = segment[8:16] + b"X" * 40
     frames = []
@@ -164,7 +177,7 @@ def tiny_and_overlapping_fragments(mac, v4, v6, seconds):
 
 def wrong_lengths(mac, v4, v6, seconds):
     """Each length field says something else than what is there."""
-    speaker = Speaker(mac, v4, v6)
+    speaker = Speaker(mac, v4, v6, next_hop())
     to, to6 = socket.inet_aton(V4), socket.inet_pton(socket.AF_INET6, V6)
     segment = speaker.tcp(speaker.v4, to, 2002)
     frames = [speaker.ip4(segment, total=total) for total in (0, 19, 20, 39, 41, 65535)]
@@ -181,7 +194,7 @@ def wrong_lengths(mac, v4, v6, seconds):
 def options_and_extension_headers(mac, v4, v6, seconds):
     """Source routes, records and unknown options; routing headers, too many headers, headers that lead
     beyond the packet."""
-    speaker = Speaker(mac, v4, v6)
+    speaker = Speaker(mac, v4, v6, next_hop())
     to, to6 = socket.inet_aton(V4), socket.inet_pton(socket.AF_INET6, V6)
     segment, segment6 = speaker.tcp(speaker.v4, to, 2003), speaker.tcp(speaker.v6, to6, 2003)
     loose = b"\x83\x07\x04" + speaker.v4 + b"\0"
@@ -199,7 +212,7 @@ def options_and_extension_headers(mac, v4, v6, seconds):
 
 def spoofed(mac, v4, v6, seconds):
     """Other guests' addresses and MACs, groups, nobody, the service itself."""
-    speaker = Speaker(mac, v4, v6)
+    speaker = Speaker(mac, v4, v6, next_hop())
     own = speaker.v4[:3]
     sources = [own + bytes([last]) for last in range(1, 255) if own + bytes([last]) != speaker.v4]
     sources += [bytes(4), b"\xff" * 4, b"\xe0\0\0\1", b"\x7f\0\0\1", socket.inet_aton(V4)]
@@ -214,7 +227,7 @@ def spoofed(mac, v4, v6, seconds):
 
 def alias_ranges(mac, v4, v6, seconds):
     """From and to the addresses that stand for guests in the metadata namespace, and the inner ones."""
-    speaker = Speaker(mac, v4, v6)
+    speaker = Speaker(mac, v4, v6, next_hop())
     aliases = [struct.pack("!I", 0xF0000000 | slot << 12 | generation << 8)
                for slot in range(16, 24) for generation in range(4)] + [bytes([240, 254, 98, 254])]
     inner = socket.inet_pton(socket.AF_INET6, "fd6d:6574:6174:6170:d8b9::a9fe:a9fe")

@@ -64,6 +64,11 @@ def has_listener(namespace, address="240.254.98.254:80"):
         return False
 
 
+def wait_haproxy(namespace):
+    """Labs do not wait for Neutron's own proxy, which takes its time on a slow machine."""
+    wait_until(lambda: has_listener(namespace, ":9697"), 30, "Neutron's haproxy listens")
+
+
 def namespaces_of(lab, kind="qrouter"):
     return [name for name in lab.plan.namespaces if name.startswith(kind)]
 

@@ -25,6 +25,7 @@ def live(make_lab, deploy):
     lab = make_lab("router", routers=2, haproxy=1)
     deployment = deploy(lab)
     routerkit.wait_steered(lab, 3)
+    routerkit.wait_haproxy(routerkit.namespaces_of(lab)[0])
     return lab, deployment
 
 

@@ -46,8 +46,9 @@ def test_routers(make_lab, deploy):
     for guest in lab.guests:
         for family in (4, 6):
             assert lab[guest].get(PATH, family).status == 200
-    shown = mtlab.metatap(deployment.admin_socket, "--json", "doctor", check=False).stdout
     first, _ = routerkit.namespaces_of(lab)
+    routerkit.wait_haproxy(first)
+    shown = mtlab.metatap(deployment.admin_socket, "--json", "doctor", check=False).stdout
     about = {finding["subject"]: finding["message"] for finding in json.loads(shown)}
     assert "haproxy, pid" in about[first] and "REDIRECT --to-ports 9697" in about[first]
     said = deployment.data_plane.log.read_text()

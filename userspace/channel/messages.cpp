@@ -38,8 +38,12 @@ static constexpr CallerRule::By last_of(CallerRule::By) {
   return CallerRule::By::address;
 }
 
+/// What of it the data plane goes by.
+static void fields(auto& archive, Is<AccessPolicy> auto& access) {
+  archive(access.forwarded_inside, access.syn_rate);
+}
 static void fields(auto& archive, Is<Network> auto& network) {
-  archive(network.id, network.admin_state_up, network.access.forwarded_inside);
+  archive(network.id, network.admin_state_up, network.access);
 }
 static void fields(auto& archive, Is<Subnet> auto& subnet) {
   archive(subnet.id, subnet.network_id, subnet.cidr, subnet.ip_version);
@@ -59,8 +63,8 @@ static void fields(auto& archive, Is<PortTreatment> auto& treatment) {
 static void fields(auto& archive, Is<Port> auto& port) {
   archive(port.id, port.network_id, port.mac_address, port.device_id, port.device_owner,
           port.project_id, port.fixed_ips, port.allowed_address_pairs, port.admin_state_up,
-          port.device, port.vlan, port.address_policy, port.mac_policy,
-          port.access.forwarded_inside, port.treatment);
+          port.device, port.vlan, port.address_policy, port.mac_policy, port.access,
+          port.treatment);
 }
 static void fields(auto& archive, Is<Address> auto& address) {
   archive(address.family, address.bytes);
@@ -200,26 +204,35 @@ void add(std::vector<T>& objects, std::vector<std::string>& gone, const Inventor
   }
 }
 
+/// What an instance says of its ports to the data plane.
+AccessPolicy said_by(const Inventory& inventory, const std::string& instance) {
+  const auto found = inventory.instances.find(instance);
+  AccessPolicy said;
+  if (found != inventory.instances.end()) {
+    said.forwarded_inside = found->second->access.forwarded_inside;
+    said.syn_rate = found->second->access.syn_rate;
+  }
+  return said;
+}
+
 /// The data plane knows no instances: what one says of its port is the port's own here.
 void say_for_instances(std::vector<Port>& ports, const Inventory& inventory) {
   for (auto& port : ports) {
-    const auto instance = inventory.instances.find(port.device_id);
-    if (!port.access.forwarded_inside && instance != inventory.instances.end()) {
-      port.access.forwarded_inside = instance->second->access.forwarded_inside;
+    const auto said = said_by(inventory, port.device_id);
+    if (!port.access.forwarded_inside) {
+      port.access.forwarded_inside = said.forwarded_inside;
+    }
+    if (!port.access.syn_rate) {
+      port.access.syn_rate = said.syn_rate;
     }
   }
 }
 
 /// Ports that are as they were, but of an instance that says something else of them now.
 std::vector<std::string> ports_told_otherwise(const InventoryChange& change) {
-  const auto said = [](const Inventory& inventory, const std::string& id) {
-    const auto instance = inventory.instances.find(id);
-    return instance == inventory.instances.end() ? std::nullopt
-                                                 : instance->second->access.forwarded_inside;
-  };
   std::set<std::string_view> instances;
   for (const auto& id : change.instances) {
-    if (said(*change.before, id) != said(*change.after, id)) {
+    if (said_by(*change.before, id) != said_by(*change.after, id)) {
       instances.insert(id);
     }
   }

@@ -7,7 +7,7 @@
 
 #include "base/log.hpp"
 #include "dataplane/abi_text.hpp"
-#include "dataplane/forwarded_inside.hpp"
+#include "dataplane/port_policy.hpp"
 #include "dataplane/router_leftovers.hpp"
 #include "dataplane/steering.hpp"
 
@@ -137,7 +137,7 @@ class BpfSteering final : public Steering {
                                                const RouterSource& source) override {
     auto row = row_of(device.plan, MT_KIND_ROUTER_PORT, source.enabled);
     row.device_slot = device.binding.slot();
-    row.flags |= flags_of(source.forwarded_inside.value_or(core_.options.forwarded_inside));
+    write(source.policy, core_.options.forwarded_inside, row);
     std::ranges::copy(source.mac, row.mac);
     copy_text(row.port_id, source.port_id);
     auto origin = origin_of(place, device.plan);

@@ -114,7 +114,7 @@ SlotEntry entry_of(const CallerFacts& facts, std::uint32_t slot, std::span<const
   entry.origin->came = facts.came;
   entry.row.kind = facts.kind;
   entry.row.generation = facts.generation;
-  std::ranges::copy(facts.mac, entry.row.mac);
+  std::ranges::copy_n(facts.mac, sizeof(entry.row.mac), entry.row.mac);
   if (facts.first_fixed.family != 0) {
     entry.addresses.first_fixed = address_of(facts.first_fixed).text();
   }

@@ -5,7 +5,7 @@
 
 #include <algorithm>
 
-#include "dataplane/forwarded_inside.hpp"
+#include "dataplane/port_policy.hpp"
 
 namespace metatap::dataplane {
 namespace {
@@ -114,7 +114,7 @@ std::vector<RouterSource> sources_of(const PortIndex& index, std::string_view ne
       continue;  // routers and DHCP servers are not guests
     }
     RouterSource source{port.id, port.project_id,     {},
-                        {},      port.admin_state_up, forwarded_inside_of(index.inventory(), port)};
+                        {},      port.admin_state_up, policy_of(index.inventory(), port)};
     for (const auto& fixed : port.fixed_ips) {
       if (const auto address = Address::parse(fixed.ip_address)) {
         source.addresses.push_back(*address);

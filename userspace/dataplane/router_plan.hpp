@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "dataplane/place.hpp"
+#include "dataplane/port_policy.hpp"
 #include "metatap/model.hpp"
 #include "metatap/origin.hpp"
 #include "sys/netlink.hpp"
@@ -47,8 +48,8 @@ struct RouterSource {
   std::string port_id, project_id;
   std::vector<Address> addresses;
   MacAddress mac{};
-  bool enabled = true;                              ///< admin_state_up of the port
-  std::optional<ForwardedInside> forwarded_inside;  ///< nullopt: as configured
+  bool enabled = true;  ///< admin_state_up of the port
+  PortPolicy policy;
   bool operator==(const RouterSource&) const = default;
 };
 

@@ -4,8 +4,8 @@
 #include <algorithm>
 
 #include "dataplane/abi_text.hpp"
-#include "dataplane/forwarded_inside.hpp"
 #include "dataplane/guest_macs.hpp"
+#include "dataplane/port_policy.hpp"
 
 namespace metatap::dataplane {
 namespace {
@@ -160,7 +160,7 @@ std::optional<TapPlan> plan_tap(const TapIndex& index, const TapPoint& point,
   flag(port.address_policy == AddressPolicy::learn, MT_SLOT_LEARN);
   flag(!plan.addresses.networks.empty(), MT_SLOT_PREFIXES);
   flag(plan.addresses.any_mac, MT_SLOT_ANY_MAC);
-  row.flags |= flags_of(forwarded_inside_of(inventory, port).value_or(options.forwarded_inside));
+  write(policy_of(inventory, port), options.forwarded_inside, row);
   if (const auto mac = parse_mac(port.mac_address)) {
     std::ranges::copy(*mac, row.mac);
   }

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdint>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -38,15 +39,14 @@ std::string_view word_for(E value, const Words<E>& words) {
   return std::ranges::find(words, value, &Words<E>::value_type::second)->first;
 }
 
-Field<AccessPolicy> boot_window_key() {
-  constexpr int kLongest = 365 * 86'400;
+template <auto Member, class T>
+Field<AccessPolicy> number(std::string_view name, int least, int most, std::string_view note) {
   Shape shape{Shape::Kind::integer};
-  shape.most = kLongest;
-  return field<&AccessPolicy::boot_window>(
-      "boot_window", std::move(shape),
-      "For so many seconds since it came it may ask as one that boots; default: `[proxy] "
-      "boot_window`",
-      Need::optional, [](const Node& at) { return std::chrono::seconds(at.integer(0, kLongest)); });
+  shape.least = least;
+  shape.most = most;
+  return field<Member>(name, std::move(shape), note, Need::optional, [least, most](const Node& at) {
+    return static_cast<T>(at.integer(least, most));
+  });
 }
 
 }  // namespace
@@ -56,12 +56,21 @@ const Keys<AccessPolicy>& access_keys() {
   static const Keys<A> keys{
       {option<&A::tokens>("tokens", token_words(),
                           "Whether a request needs a session token; default: `[proxy] tokens`"),
-       boot_window_key(),
+       number<&A::boot_window, std::chrono::seconds>(
+           "boot_window", 0, 365 * 86'400,
+           "For so many seconds since it came it may ask as one that boots; default: `[proxy] "
+           "boot_window`"),
        boolean<&A::sealed>("sealed", "false: the paths of `[proxy] sealed` are open to it"),
        option<&A::forwarded_inside>(
            "forwarded_inside", forwarded_words(),
            "What becomes of connections that were forwarded inside the guest; default: `[proxy] "
-           "forwarded_inside`")},
+           "forwarded_inside`"),
+       number<&A::syn_rate, std::uint16_t>(
+           "syn_rate", 0, UINT16_MAX,
+           "New connections a second; 0: no limit; default: `[dataplane] syn_rate`"),
+       number<&A::connections, std::uint16_t>(
+           "connections", 1, UINT16_MAX,
+           "Open connections; default: `[proxy] max_connections_per_port`")},
       {},
       nullptr};
   return keys;
@@ -91,6 +100,12 @@ Json metatap_value(const AccessPolicy& access, const PortTreatment& treatment) {
   }
   if (access.forwarded_inside) {
     value["forwarded_inside"] = word_for(*access.forwarded_inside, forwarded_words());
+  }
+  if (access.syn_rate) {
+    value["syn_rate"] = *access.syn_rate;
+  }
+  if (access.connections) {
+    value["connections"] = *access.connections;
   }
   if (treatment.when_down) {
     value["when_down"] = word_for(*treatment.when_down, down_words());

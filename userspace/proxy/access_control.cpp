@@ -57,6 +57,12 @@ Access PortAccess::access() {
   return unpacked(word >> kEpochBit == epoch ? word : settle(epoch));
 }
 
+std::optional<unsigned> PortAccess::connections() {
+  static_cast<void>(access());
+  const auto connections = connections_.load(std::memory_order_relaxed);
+  return connections == 0 ? std::nullopt : std::optional(connections);
+}
+
 /// The inventory is another than when this was last settled, and so may be whose the port is.
 std::uint64_t PortAccess::settle(std::uint64_t epoch) {
   const std::lock_guard lock(mutex_);
@@ -73,6 +79,8 @@ std::uint64_t PortAccess::settle(std::uint64_t epoch) {
     own_.tenant = tenant;
   }
   record_.store(record, std::memory_order_release);
+  connections_.store(connections_of(*inventory, port_id_, network_id_).value_or(0),
+                     std::memory_order_relaxed);
   const auto word =
       packed(access_of(control_.options_.access, *inventory, port_id_, network_id_), epoch);
   settled_.store(word, std::memory_order_release);

@@ -52,6 +52,8 @@ class PortAccess final : public PortNotes {
 
   /// What applies now.
   [[nodiscard]] Access access();
+  /// How many connections it may have open; nullopt: as configured for all.
+  [[nodiscard]] std::optional<unsigned> connections();
   /// Whether tokens must be shown now, also by who has none.
   [[nodiscard]] bool requires_token(const Access& access, std::int64_t now);
   [[nodiscard]] bool in_boot_window(const Access& access, std::int64_t now);
@@ -79,6 +81,7 @@ class PortAccess final : public PortNotes {
   const std::int64_t came_;
   /// An Access and of which epoch it is, in one word: read by every request.
   std::atomic<std::uint64_t> settled_{0};
+  std::atomic<unsigned> connections_{0};  ///< 0: as configured; of the same epoch or a later one
   std::atomic<PortRecord*> record_;
   std::mutex mutex_;
   PortRecord own_;  ///< where there is no file, or no room in it

@@ -11,6 +11,20 @@ const T* find(const Inventory::Table<T>& table, std::string_view id) {
   return found == table.end() ? nullptr : found->second.get();
 }
 
+/// Those that apply to a port; the later ones decide.
+void each_policy(const Inventory& inventory, std::string_view port_id, std::string_view network_id,
+                 const auto& use) {
+  if (const auto* network = find(inventory.networks, network_id)) {
+    use(network->access);
+  }
+  if (const auto* port = find(inventory.ports, port_id)) {
+    if (const auto* instance = find(inventory.instances, port->device_id)) {
+      use(instance->access);
+    }
+    use(port->access);
+  }
+}
+
 /// FNV-1a: the same in every process, which std::hash need not be.
 std::uint64_t number_of(std::string_view text) {
   std::uint64_t number = 0xcbf29ce484222325U;
@@ -44,16 +58,20 @@ std::string_view name_of(TokenMode mode) {
 Access access_of(const Access& configured, const Inventory& inventory, std::string_view port_id,
                  std::string_view network_id) {
   Access access = configured;
-  if (const auto* network = find(inventory.networks, network_id)) {
-    access = access.with(network->access);
-  }
-  if (const auto* port = find(inventory.ports, port_id)) {
-    if (const auto* instance = find(inventory.instances, port->device_id)) {
-      access = access.with(instance->access);
-    }
-    access = access.with(port->access);
-  }
+  each_policy(inventory, port_id, network_id,
+              [&](const AccessPolicy& policy) { access = access.with(policy); });
   return access;
+}
+
+std::optional<unsigned> connections_of(const Inventory& inventory, std::string_view port_id,
+                                       std::string_view network_id) {
+  std::optional<unsigned> connections;
+  each_policy(inventory, port_id, network_id, [&](const AccessPolicy& policy) {
+    if (policy.connections) {
+      connections = policy.connections;
+    }
+  });
+  return connections;
 }
 
 std::uint64_t tenant_of(const Inventory& inventory, std::string_view port_id) {

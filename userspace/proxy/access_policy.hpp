@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string_view>
 
 #include "metatap/model.hpp"
@@ -26,6 +27,11 @@ struct Access {
 /// What applies to a port of that inventory, which need not be there.
 [[nodiscard]] Access access_of(const Access& configured, const Inventory& inventory,
                                std::string_view port_id, std::string_view network_id);
+
+/// Connections that the inventory lets the port have open; nullopt: it says nothing.
+[[nodiscard]] std::optional<unsigned> connections_of(const Inventory& inventory,
+                                                     std::string_view port_id,
+                                                     std::string_view network_id);
 
 /// Who has the port: its instance, as a number. 0: that is not known.
 [[nodiscard]] std::uint64_t tenant_of(const Inventory& inventory, std::string_view port_id);

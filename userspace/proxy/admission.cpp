@@ -24,8 +24,8 @@ Admission::Admission(const ProxyOptions& options, std::shared_ptr<const http::Ov
       unknown_(options.rate_limit),
       networks_(options.rate_limit) {}
 
-Refusal Admission::judge(const Admitted& asked) const {
-  if (asked.port.others() >= most_of_port_) {
+Refusal Admission::judge(const Admitted& asked, unsigned most_of_port) const {
+  if (asked.port.others() >= most_of_port) {
     return Refusal::port;
   }
   if (asked.unknown && !fair_share(asked.port.others(), asked.unknown.others(), most_unknown_)) {
@@ -48,7 +48,7 @@ bool Admission::room_in_process(const Load& network) const {
   return fair_share(all - 1, process_->connections(), process_->limits().connections);
 }
 
-Admitted Admission::admit(const Caller& caller) {
+Admitted Admission::admit(const Caller& caller, std::optional<unsigned> most) {
   const Origin& origin = *caller.origin;
   const std::string& network = origin.network_id.empty() ? origin.router_id : origin.network_id;
   const bool known = !origin.port_id.empty();
@@ -61,7 +61,7 @@ Admitted Admission::admit(const Caller& caller) {
   if (!known) {
     asked.unknown = LoadShare(unknown_.at(network));
   }
-  const Refusal refusal = judge(asked);
+  const Refusal refusal = judge(asked, most.value_or(most_of_port_));
   if (refusal == Refusal::none) {
     return asked;
   }

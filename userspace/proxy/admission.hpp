@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 
 #include "http/overload.hpp"
 #include "metatap/origin.hpp"
@@ -29,7 +30,8 @@ struct Admitted {
 
 /// Decides who may have another connection, so that nobody can take from others what they need.
 ///
-/// Each port has a cap, and so has each network or router. Within its network a port gets its fair
+/// Each port has a cap, for which the inventory may have another number, and so has each network or
+/// router. Within its network a port gets its fair
 /// share (base/fair_share.hpp), and a network within the process: the fuller, the less for whoever
 /// has much, and the last place goes to one who has none. Addresses that are no port's, of which a
 /// guest without port security may use any number, count as one port together, with a cap of their
@@ -41,10 +43,11 @@ class Admission {
  public:
   Admission(const ProxyOptions& options, std::shared_ptr<const http::Overload> process);
 
-  [[nodiscard]] Admitted admit(const Caller& caller);
+  /// `most`: of its port, where that has a cap of its own.
+  [[nodiscard]] Admitted admit(const Caller& caller, std::optional<unsigned> most = {});
 
  private:
-  [[nodiscard]] Refusal judge(const Admitted& asked) const;
+  [[nodiscard]] Refusal judge(const Admitted& asked, unsigned most_of_port) const;
   [[nodiscard]] bool room_in_process(const Load& network) const;
 
   const unsigned most_of_port_, most_unknown_, most_of_network_;

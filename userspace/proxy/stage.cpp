@@ -278,7 +278,8 @@ class ProxyStage::GuestAcceptor final : public http::Acceptor {
                                  caller.address.empty() ? "" : " from ", caller.address);
       return nullptr;
     }
-    Admitted places = shared_->admission.admit(caller);
+    Admitted places =
+        shared_->admission.admit(caller, shared_->access.port_of(*caller.origin).connections());
     if (places.refusal == Refusal::none) {
       return std::make_unique<GuestSession>(shared_, counters, std::move(caller), std::move(places),
                                             source_port_of(peer));

@@ -96,7 +96,7 @@ enum mt_slot_flags {
 	MT_SLOT_DISABLED = 1 << 0,    /* admin_state_up is false: refuse */
 	MT_SLOT_LEARN = 1 << 1,	      /* take whatever address the guest uses as its own */
 	MT_SLOT_REFUSE_DOWN = 1 << 2, /* nobody listens: refuse rather than pass on */
-	MT_SLOT_NO_BUDGET = 1 << 3,   /* no token bucket */
+	MT_SLOT_NO_BUDGET = 1 << 3,   /* no token bucket, whatever the rates are */
 	MT_SLOT_PREFIXES = 1 << 4,    /* take what is within mt_prefixes as its own, too */
 	MT_SLOT_ANY_MAC = 1 << 5,     /* frames may come from any MAC */
 	/* Connections that were forwarded inside the guest; with neither they are counted apart. */
@@ -116,7 +116,8 @@ struct mt_slot {
 	__u16 vlan;	   /* 0: untagged */
 	__u16 generation;  /* grows by one, modulo 16, with each new owner of the number */
 	__u32 device_slot; /* MT_KIND_ROUTER_PORT: the slot of its device */
-	__u8 mac[8];	   /* the port's MAC and two zero bytes */
+	__u8 mac[6];	   /* the port's */
+	__u16 syn_rate;	   /* its own budget of new connections a second; 0: mt_config's */
 	__be32 first_v4;   /* a tap's address with index 0, if all comes from `mac`; else 0 */
 	char device[MT_DEVICE_LEN];
 	char port_id[MT_ID_LEN];
@@ -241,7 +242,10 @@ struct mt_slot_reason {
 	__u32 reason;
 };
 
-/* mt_buckets: SYN budget as a virtual clock (GCRA): when the bucket will be empty again. */
+/*
+ * mt_buckets: SYN budget as a virtual clock (GCRA): when all that was taken is paid for. The daemon
+ * moves it ahead while the port has all the connections that it may.
+ */
 struct mt_bucket {
 	__u64 full_until_ns;
 };

@@ -405,8 +405,10 @@ TEST_F(Neutron, ReadsAllPages) {
 }
 
 TEST_F(Neutron, ARefusedCredentialIsNamedAndNotHammered) {
+  using std::chrono::steady_clock;
   cloud.keystone_status = 401;
   open();
+  const auto began = steady_clock::now();
   const auto refused = find(one);
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code, ErrorCode::unavailable);
@@ -416,10 +418,15 @@ TEST_F(Neutron, ARefusedCredentialIsNamedAndNotHammered) {
   for (int times = 0; times < 20; ++times) {
     EXPECT_FALSE(find(one));
   }
-  EXPECT_EQ(cloud.sign_ins.size(), 1U);
+  // A machine that takes its time for these has pauses that end.
+  const auto pauses = (steady_clock::now() - began) / options.first_back_off;
+  EXPECT_LE(cloud.sign_ins.size(), 1U + static_cast<unsigned>(pauses));
   EXPECT_FALSE(directory->health().reachable);
   cloud.keystone_status = 201;
-  std::this_thread::sleep_for(120ms);
+  const auto until = steady_clock::now() + 10s;
+  while (instance(one) != "vm-1" && steady_clock::now() < until) {
+    std::this_thread::sleep_for(20ms);
+  }
   EXPECT_EQ(instance(one), "vm-1");
   EXPECT_TRUE(directory->health().reachable);
 }

@@ -181,6 +181,7 @@ Port port(std::string id) {
   port.mac_policy = MacPolicy::any;
   port.admin_state_up = false;
   port.access.forwarded_inside = ForwardedInside::refuse;
+  port.access.syn_rate = 300;
   return port;
 }
 
@@ -250,6 +251,7 @@ TEST(Messages, WhatAnInstanceSaysOfItsPortIsTold) {
   Instance instance;
   instance.uuid = "i";
   instance.access.forwarded_inside = ForwardedInside::allow;
+  instance.access.syn_rate = 50;
   after->instances["i"] = std::make_shared<const Instance>(instance);
   InventoryChange change;
   change.before = before;
@@ -257,6 +259,7 @@ TEST(Messages, WhatAnInstanceSaysOfItsPortIsTold) {
   change.instances = {"i"};
   auto got = follow(before, decode<InventoryNews>(encode(news_of(change))).value());
   EXPECT_EQ(got.after->ports.at("p")->access.forwarded_inside, ForwardedInside::allow);
+  EXPECT_EQ(got.after->ports.at("p")->access.syn_rate, 50);
   EXPECT_EQ(got.ports, std::vector<std::string>{"p"});
   EXPECT_EQ(news_of(*after).ports.at(0).access.forwarded_inside, ForwardedInside::allow);
   // The port's own word comes first.
@@ -264,6 +267,7 @@ TEST(Messages, WhatAnInstanceSaysOfItsPortIsTold) {
   change.ports = {"p"};
   EXPECT_EQ(news_of(change).ports.size(), 1U);
   EXPECT_EQ(news_of(change).ports.at(0).access.forwarded_inside, ForwardedInside::refuse);
+  EXPECT_EQ(news_of(change).ports.at(0).access.syn_rate, 300);
 }
 
 TEST(Messages, WhatNoInventoryWouldLetInIsRefused) {

@@ -9,6 +9,7 @@
 #include "dataplane/guest_socket.hpp"
 #include "dataplane/router_place.hpp"
 #include "metatap/abi/abi.h"
+#include "unit/dataplane/router_sample.hpp"
 
 namespace metatap::dataplane {
 namespace {
@@ -16,43 +17,6 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-
-constexpr const char* kRouter = "11111111-0000-4000-8000-000000000001";
-constexpr const char* kNet = "22222222-0000-4000-8000-000000000001";
-constexpr const char* kOther = "22222222-0000-4000-8000-000000000002";
-constexpr const char* kInterface = "aaaaaaaa-aaaa-4000-8000-000000000001";
-constexpr const char* kGuest = "bbbbbbbb-bbbb-4000-8000-000000000001";
-
-template <class T>
-void put(Inventory::Table<T>& table, T value) {
-  const std::string id = value.id;
-  table[id] = std::make_shared<const T>(std::move(value));
-}
-
-Port make_port(std::string id, std::string network, std::string device_id, std::string owner,
-               std::vector<std::string> addresses, std::string mac = "fa:16:3e:00:00:10") {
-  Port port;
-  port.id = std::move(id);
-  port.network_id = std::move(network);
-  port.device_id = std::move(device_id);
-  port.device_owner = std::move(owner);
-  port.mac_address = std::move(mac);
-  for (auto& address : addresses) {
-    port.fixed_ips.push_back({"", std::move(address)});
-  }
-  return port;
-}
-
-Inventory sample() {
-  Inventory inventory;
-  put(inventory.routers, Router{kRouter, "", "", true});
-  put(inventory.networks, Network{kNet, "", "", {}, true});
-  put(inventory.networks, Network{kOther, "", "", {}, true});
-  put(inventory.ports,
-      make_port(kInterface, kNet, kRouter, "network:router_interface", {"10.0.0.1"}));
-  put(inventory.ports, make_port(kGuest, kNet, "instance", "compute:nova", {"10.0.0.10"}));
-  return inventory;
-}
 
 PortIndex index_of(const Inventory& inventory) {
   return PortIndex(std::make_shared<const Inventory>(inventory));
@@ -108,6 +72,23 @@ TEST(RouterPlan, BehindADhcpServerIpv6NeedsNoSubnet) {
   EXPECT_TRUE(plan_place(index, kDhcpPlace, found).devices[0].v6);
   found.back().mtu = 1279;
   EXPECT_FALSE(plan_place(index, kDhcpPlace, found).devices[0].v6) << "too small for IPv6";
+}
+
+TEST(RouterPlan, APortsOwnBudgetComesBeforeItsNetworks) {
+  auto inventory = sample();
+  Network network = *inventory.networks.at(kNet);
+  network.access.syn_rate = 100;
+  put(inventory.networks, network);
+  const auto rate = [&] {
+    const auto plan =
+        plan_place(index_of(inventory), kRouterPlace, links({"lo", "qr-aaaaaaaa-aa"}));
+    return plan.devices.at(0).sources.at(0).policy.syn_rate;
+  };
+  EXPECT_EQ(rate(), 100);
+  Port guest = *inventory.ports.at(kGuest);
+  guest.access.syn_rate = 0;
+  put(inventory.ports, guest);
+  EXPECT_EQ(rate(), 0) << "no limit";
 }
 
 TEST(RouterPlan, UnknownRouterOrNetworkIsNotServed) {

@@ -87,6 +87,27 @@ TEST(TapPlan, WhatIsSaidOfForwardedConnections) {
   EXPECT_EQ(flags(allow, {}), MT_SLOT_ALLOW_FORWARDED);
 }
 
+TEST(TapPlan, APortsOwnBudgetComesBeforeItsNetworks) {
+  Inventory inventory;
+  const auto row = [&](std::optional<std::uint16_t> of_network,
+                       std::optional<std::uint16_t> of_port) {
+    Network network;
+    network.id = kNet;
+    network.access.syn_rate = of_network;
+    inventory.networks[kNet] = std::make_shared<const Network>(network);
+    auto made = port(kA);
+    made.access.syn_rate = of_port;
+    put(inventory, made);
+    return plan_tap(index_of(inventory), kTapA, {5, {}}, "", {})->row;
+  };
+  EXPECT_EQ(row({}, {}).syn_rate, 0);
+  EXPECT_EQ(row({}, {}).flags, 0U);
+  EXPECT_EQ(row(100, {}).syn_rate, 100);
+  EXPECT_EQ(row(100, 200).syn_rate, 200);
+  EXPECT_EQ(row(100, 0).flags, MT_SLOT_NO_BUDGET);
+  EXPECT_EQ(row(0, 200).flags, 0U);
+}
+
 TEST(TapPlan, AdminStateOfPortAndNetwork) {
   Inventory inventory;
   put(inventory, port(kA));

@@ -44,6 +44,8 @@ TEST(Document, ReadsEachField) {
   EXPECT_EQ(port.access.boot_window, std::chrono::seconds(900));
   EXPECT_EQ(port.access.sealed, std::nullopt);
   EXPECT_EQ(inventory.networks.at("n-1")->access.forwarded_inside, ForwardedInside::allow);
+  EXPECT_EQ(inventory.networks.at("n-1")->access.syn_rate, 300);
+  EXPECT_EQ(inventory.networks.at("n-1")->access.connections, 32);
   EXPECT_EQ(inventory.instances.at("i-1")->access.sealed, false);
   EXPECT_EQ(port.treatment.when_down, WhenDown::refuse);
   EXPECT_EQ(inventory.ports.at("p-2")->treatment.when_down, std::nullopt);

@@ -75,6 +75,8 @@ const std::vector<Field> kFields{
     {"/networks/0/metatap", kServed, kServed},
     {"/networks/0/metatap/forwarded_inside", kServed,
      "/networks/0/metatap/forwarded_inside: \"\" is none of count, refuse, allow"},
+    {"/networks/0/metatap/syn_rate", kServed, kServed},
+    {"/networks/0/metatap/connections", kServed, kServed},
 
     {"/subnets/0/id", "/subnets/0: \"id\" is required", "/subnets/0/id: \"\" is not an id"},
     {"/subnets/0/network_id", "/subnets/0: \"network_id\" is required",

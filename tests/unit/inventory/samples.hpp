@@ -10,7 +10,7 @@ inline constexpr std::string_view kSample = R"({
  "format": "metatap-inventory/1",
  "networks": [
   {"id": "n-1", "name": "main", "project_id": "t-1", "mtu": 1450, "admin_state_up": true,
-   "metatap": {"forwarded_inside": "allow"}},
+   "metatap": {"forwarded_inside": "allow", "syn_rate": 300, "connections": 32}},
   {"id": "n-2", "admin_state_up": false}],
  "subnets": [
   {"id": "s-4", "name": "four", "network_id": "n-1", "cidr": "10.70.0.0/22", "ip_version": 4,

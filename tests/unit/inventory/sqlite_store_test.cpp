@@ -4,6 +4,7 @@
 #include <SQLiteCpp/SQLiteCpp.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -290,7 +291,7 @@ std::string in_child(F&& body, G&& meanwhile) {
     ::_exit(0);
   }
   ::close(ends[1]);
-  meanwhile(child);
+  meanwhile(child, ends[0]);
   std::string written;
   std::array<char, 4096> buffer{};
   for (ssize_t got = 0; (got = ::read(ends[0], buffer.data(), buffer.size())) > 0;) {
@@ -306,7 +307,7 @@ TEST_F(SqliteStoreTest, LosesNothingAcknowledgedWhenKilled) {
   std::mt19937 random(20241101);  // NOLINT: the same points each run
   int acknowledged_in_all = 0;
   std::size_t known = 0;
-  // A busy machine may kill many a child before its first word: then there are more rounds.
+  // A busy machine may kill many a child before its first word: every other one waits for that.
   for (int round = 0; round < 25 || (acknowledged_in_all <= 25 && round < 500); ++round) {
     const auto written = in_child(
         [&](int pipe) {
@@ -324,7 +325,11 @@ TEST_F(SqliteStoreTest, LosesNothingAcknowledgedWhenKilled) {
             }
           }
         },
-        [&](pid_t child) {
+        [&](pid_t child, int said) {
+          pollfd first_word{said, POLLIN, 0};
+          if (round % 2 == 0) {
+            EXPECT_EQ(::poll(&first_word, 1, 60'000), 1);
+          }
           std::this_thread::sleep_for(std::chrono::microseconds(5000 + random() % 20000));
           ::kill(child, SIGKILL);
         });
@@ -370,7 +375,7 @@ TEST_F(SqliteStoreTest, KeepsTheOldValueWhenTheDiskIsFull) {
                   : kept.error().message);
         static_cast<void>(::write(pipe, line.data(), line.size()));
       },
-      [](pid_t) {});
+      [](pid_t, int) {});
   EXPECT_THAT(said, testing::StartsWith("refused database"));
   EXPECT_THAT(said, testing::EndsWith("|before"));
   const auto store = open();  // and there is room again

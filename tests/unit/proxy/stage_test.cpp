@@ -391,6 +391,37 @@ TEST_P(ProxyTest, CapsThePortAndTheNetwork) {
   EXPECT_TRUE(eventually([&] { return stage_->counters().open <= 5 + 64; }));
 }
 
+TEST_P(ProxyTest, APortMayHaveACapOfItsOwn) {
+  ProxyOptions options;
+  options.max_connections_per_port = 3;
+  start(options);
+  Port port;
+  port.id = origin_->port_id;
+  const auto say = [&](std::optional<std::uint16_t> connections) {
+    port.access.connections = connections;
+    auto inventory = std::make_shared<Inventory>();
+    inventory->ports[port.id] = std::make_shared<const Port>(port);
+    stage_->access().follow(std::move(inventory));
+  };
+  std::vector<Client> held;
+  const auto hold = [&] {
+    held.push_back(client());
+    held.back().send("GET / HTTP/1.1\r\n\r\n");
+    return status_of(held.back().read_response());
+  };
+  say(1);
+  EXPECT_EQ(hold(), 200U);
+  EXPECT_EQ(hold(), 503U);
+  EXPECT_EQ(stage_->counters().over_port_cap, 1U);
+  say(4);
+  for (int more = 0; more < 3; ++more) {
+    EXPECT_EQ(hold(), 200U);
+  }
+  EXPECT_EQ(hold(), 503U);
+  say({});
+  EXPECT_EQ(hold(), 503U) << "as configured for all";
+}
+
 TEST_P(ProxyTest, PortsThatTakeAllTheyCanLeaveRoomForOneThatHasNone) {
   ProxyOptions options;
   options.max_connections_per_port = 64;
