@@ -53,7 +53,7 @@ Status check_addresses(const Settings& settings) {
 /// What is as it should be, and perhaps not as it was meant.
 void note_limits(const Settings& settings) {
   const auto& taps = settings.dataplane;
-  if (settings.options.dataplane && taps.routers && taps.when_down == dataplane::WhenDown::refuse) {
+  if (settings.options.dataplane && taps.routers && taps.when_down == WhenDown::refuse) {
     log::info(
         "[dataplane] when_down = refuse holds at taps. In router and DHCP namespaces requests take "
         "the network's own path while nobody serves: Neutron's proxy where that is enabled");

@@ -67,7 +67,7 @@ std::string_view meant_key(std::string_view key, const std::vector<std::string_v
     return {};
   }
   std::vector<std::string> words(known.size());
-  std::ranges::transform(known, words.begin(), plain);
+  std::ranges::transform(known, words.begin(), [](std::string_view one) { return plain(one); });
   const auto word = plain(key);
   auto found = words.end();
   if (const auto near = meant_word(word, words)) {

@@ -132,12 +132,12 @@ std::vector<OldPath> RouterDataPlane::old_paths(std::size_t limit) const {
   std::vector<OldPath> all;
   const auto proxies = haproxies();
   constexpr std::chrono::seconds kPatience{2};  // the control thread waits meanwhile
-  const auto end = std::chrono::steady_clock::now() + kPatience;
+  const auto deadline = std::chrono::steady_clock::now() + kPatience;
   for (const auto& [name, place] : places_) {
     if (place.state == PlaceState::unknown) {
       continue;
     }
-    if (all.size() == limit || std::chrono::steady_clock::now() > end) {
+    if (all.size() == limit || std::chrono::steady_clock::now() > deadline) {
       break;
     }
     const auto opened = sys::NetNamespace::open(name);
