@@ -6,7 +6,7 @@ set -euo pipefail
 
 usage() {
   cat <<'TEXT'
-usage: scripts/install-deps.sh [--for build,test,bench,profile,fuzz,kernels,openstack] [--list] [--check]
+usage: scripts/install-deps.sh [--for build,test,bench,profile,fuzz,kernels,libvirt,openstack] [--list] [--check]
 
   --for SETS   what to prepare for, comma separated (default: build,test);
                openstack: the real metadata chain and its control plane, for bench/run.sh --only chain
@@ -39,6 +39,8 @@ libspdlog-dev
 libsqlitecpp-dev
 libssl-dev
 libsystemd-dev
+libvirt-dev
+libxml2-dev
 linux-libc-dev
 mold
 ninja-build
@@ -99,6 +101,13 @@ fuzz_packages='
 clang-19|clang
 libclang-rt-19-dev|libclang-rt-dev
 '
+# libvirtd with QEMU's driver, for the tests of its guests. Large, so never a default.
+libvirt_packages='
+libvirt-clients
+libvirt-daemon
+libvirt-daemon-driver-qemu
+qemu-system-x86
+'
 # Other kernels in QEMU, and every clang that a distribution builds the programs with.
 kernels_packages='
 busybox-static
@@ -148,8 +157,9 @@ for set in "${chosen[@]}"; do
     profile) mapfile -t -O "${#wanted[@]}" wanted <<<"${profile_packages//[[:space:]]/$'\n'}" ;;
     fuzz) mapfile -t -O "${#wanted[@]}" wanted <<<"${fuzz_packages//[[:space:]]/$'\n'}" ;;
     kernels) mapfile -t -O "${#wanted[@]}" wanted <<<"${kernels_packages//[[:space:]]/$'\n'}" ;;
+    libvirt) mapfile -t -O "${#wanted[@]}" wanted <<<"${libvirt_packages//[[:space:]]/$'\n'}" ;;
     openstack) mapfile -t -O "${#wanted[@]}" wanted <<<"${openstack_packages//[[:space:]]/$'\n'}" ;;
-    *) echo "install-deps: no such set: $set (build, test, bench, profile, fuzz, kernels, openstack)" >&2; exit 2 ;;
+    *) echo "install-deps: no such set: $set (build, test, bench, profile, fuzz, kernels, libvirt, openstack)" >&2; exit 2 ;;
   esac
 done
 mapfile -t wanted < <(printf '%s\n' "${wanted[@]}" | sed '/^$/d' | sort -u)

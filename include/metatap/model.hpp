@@ -95,9 +95,22 @@ enum class MacPolicy : std::uint8_t {
   any,  ///< whatever MAC a frame comes from: a guest that bridges others
 };
 
+enum class WhenDown : std::uint8_t {
+  pass,    ///< nobody listens: the guest's packet goes on, to whoever else may answer
+  refuse,  ///< nobody listens: the packet is dropped
+};
+
+/// How metatap treats one port, where that is not as the configuration says for all. "metatap" in a
+/// document; what is absent there is absent here.
+struct PortTreatment {
+  std::optional<WhenDown> when_down;  ///< a port on a tap; a router's never refuses
+  bool operator==(const PortTreatment&) const = default;
+};
+
 struct Port {
-  std::string id, network_id, mac_address;  ///< MAC in lower case, colons
-  std::string device_id;                    ///< instance or router uuid
+  std::string id, network_id;
+  std::string mac_address;  ///< lower case, colons; empty: not known, and mac_policy is any
+  std::string device_id;    ///< instance or router uuid
   std::string device_owner, project_id;
   std::vector<FixedIp> fixed_ips;
   std::vector<AddressPair> allowed_address_pairs;
@@ -107,6 +120,7 @@ struct Port {
   AddressPolicy address_policy = AddressPolicy::strict;
   MacPolicy mac_policy = MacPolicy::own;
   AccessPolicy access;
+  PortTreatment treatment;
   /// Place among the ports of its device, in the order in which they were attached; decided when
   /// the port comes (fill_defaults.hpp) and kept. Ports of one place are in order of their ids.
   std::int64_t attached = 0;
@@ -164,6 +178,7 @@ struct Instance {
   std::vector<std::pair<std::string, std::string>> metadata;  ///< order kept
   std::map<std::string, std::string> system_metadata;         ///< password_0…3, boot_roles, …
   std::optional<std::string> user_data;                       ///< base64, as it came
+  std::optional<std::string> vendor_data;                     ///< text, beside the operator's own
   std::optional<std::string> root_device_name, default_ephemeral_device, default_swap_device;
   std::vector<BlockDeviceMapping> block_device_mappings;
   std::optional<std::vector<DeviceMetadata>> device_metadata;

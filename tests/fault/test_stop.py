@@ -222,6 +222,32 @@ def test_who_answers_after_an_orderly_stop(fresh, policy, attach):
         neighbour.close()
 
 
+def test_a_ports_own_word_on_who_answers_comes_first(fresh):
+    """red1's requests are refused, red2's pass on, whatever the configuration says for all."""
+    for everybody, own, after in (("pass", "refuse", None), ("refuse", "pass", "neighbour")):
+        deployment = fresh(config={"dataplane": {"when_down": everybody}})
+        mac = deployment.lab.guest("red1").mac
+
+        def say(document):
+            for port in document["ports"]:
+                if port["mac_address"] == mac:
+                    port["metatap"] = {"when_down": own}
+
+        deployment.lab.edit_inventory(say)
+        deployment.start()
+        neighbour = Neighbour(deployment.lab)
+        try:
+            assert neighbour.answers(4) not in (None, "neighbour")
+            assert deployment.stop() == [0]
+            assert neighbour.answers(4) == after
+            done = metatapd(deployment, "--uninstall")
+            assert done.returncode == 0, done.stderr
+            assert neighbour.answers(4) == "neighbour"
+        finally:
+            neighbour.close()
+            deployment.close()
+
+
 @pytest.mark.parametrize("attach", bpfkit.WAYS)
 def test_uninstall_takes_away_what_a_killed_daemon_left(fresh, attach):
     deployment = fresh("router", routers=2, config={"dataplane": {"attach": attach}}).start()

@@ -74,6 +74,7 @@ def forbidden(layer, include):
         "sys": {"base"},
         "channel": {"base", "sys"},
         "inventory": {"base", "sys"},
+        "libvirt": {"base", "sys", "inventory"},
         "http": {"base", "sys"},
         "dataplane": {"base", "sys", "inventory"},
         "proxy": {"http", "base", "inventory", "sys"},
@@ -81,7 +82,7 @@ def forbidden(layer, include):
         "api": {"http", "base", "inventory", "sys"},
         "admin": {"http", "base", "inventory", "sys"},
     }
-    known = STAGES | {"base", "sys", "channel", "inventory", "http"}
+    known = STAGES | {"base", "sys", "channel", "inventory", "libvirt", "http"}
     if layer in allowed and other in known and other != layer and other not in allowed[layer]:
         return f"{layer} does not see {other}"
     return None

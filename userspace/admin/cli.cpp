@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -12,6 +13,7 @@
 #include "admin/client.hpp"
 #include "admin/doctor_command.hpp"
 #include "admin/drive_image.hpp"
+#include "admin/guest_options.hpp"
 #include "admin/port_commands.hpp"
 #include "admin/table.hpp"
 #include "admin/terminal.hpp"
@@ -210,11 +212,12 @@ class Commands {
          {std::tuple("add", "POST", "put in what is not there yet"),
           std::tuple("set", "PUT", "put in, replacing what is there")}) {
       auto* put = instance->add_subcommand(verb, help);
-      put->add_option("FILE", file_,
-                      "JSON of an instance, or a document with its ports and networks too; - for "
-                      "standard input")
+      put->add_option("NAME|FILE", file_,
+                      "JSON of an instance or a guest, or a document; - for standard input. With "
+                      "any of the options: the guest's name")
           ->required();
-      put->callback([this, method = method] { send_file(method, "/v1/instances"); });
+      guest_.add_to(*put);
+      put->callback([this, method = method] { put_instance(method); });
     }
     auto* remove = instance->add_subcommand("remove", "take out an instance and its ports");
     takes_name(*remove);
@@ -284,12 +287,26 @@ class Commands {
 
   void send_file(const char* method, const char* path) {
     const auto text = terminal_.read(file_);
+    send(method, path, text ? with_files(*text, directory_of(file_)) : text);
+  }
+  void put_instance(const char* method) {
+    if (guest_.given()) {
+      send(method, "/v1/instances",
+           guest_.document(file_, [this](const auto& file) { return terminal_.read(file); }));
+    } else {
+      send_file(method, "/v1/instances");
+    }
+  }
+  void send(const char* method, const char* path, const Result<std::string>& text) {
     if (!text) {
       static_cast<void>(terminal_.failed(text.error()));
       exit_ = Exit::usage;
       return;
     }
     exit_ = change(terminal_, method, path, *text);
+  }
+  static std::filesystem::path directory_of(const std::string& file) {
+    return file == "-" ? std::filesystem::path() : std::filesystem::path(file).parent_path();
   }
 
   /// Of the file, without its end; nothing where none is named. A command line is everybody's to
@@ -324,6 +341,7 @@ class Commands {
   }
 
   Terminal& terminal_;
+  GuestOptions guest_;
   Exit exit_ = Exit::done;
   std::string file_, name_, target_, format_ = "iso9660";
   double pause_ = 2;

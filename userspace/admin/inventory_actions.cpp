@@ -31,6 +31,18 @@ Json plan_json(const Plan& plan, bool dry_run) {
   return json;
 }
 
+std::string truth(const InventoryService::State& state) {
+  switch (state.source) {
+    case InventorySource::file:
+      return "the file " + state.file;
+    case InventorySource::libvirt:
+      return "libvirt's running domains";
+    case InventorySource::database:
+      break;
+  }
+  return "the database: metatap apply, metatap instance";
+}
+
 Json state_json(const InventoryService& inventory) {
   const auto state = inventory.state();
   Json json{{"revision", state.revision},
@@ -39,8 +51,7 @@ Json state_json(const InventoryService& inventory) {
             {"routers", state.routers},
             {"ports", state.ports},
             {"instances", state.instances},
-            {"source_of_truth", state.file.empty() ? "the database: metatap apply, metatap instance"
-                                                   : "the file " + state.file},
+            {"source_of_truth", truth(state)},
             {"served_from", !state.known      ? "nothing yet, guests are answered 503"
                             : state.from_copy ? "this host's copy"
                                               : "the database's state"},
@@ -53,8 +64,8 @@ Json state_json(const InventoryService& inventory) {
   }
   if (!state.file.empty()) {
     json["file"] = state.file;
-    json["file_applied_at"] = state.file_applied_at;
-    json["file_error"] = state.file_error;
+    json["file_applied_at"] = state.source_applied_at;
+    json["file_error"] = state.source_error;
   }
   return json;
 }
@@ -157,7 +168,7 @@ void count_inventory(Metrics& metrics, const InventoryService& inventory) {
   metrics.gauge("inventory_revision", "Grows with every committed change.", {},
                 static_cast<double>(state.revision));
   metrics.gauge("inventory_file_broken", "1 while the inventory file's contents are refused.", {},
-                state.file_error.empty() ? 0 : 1);
+                state.source_error.empty() ? 0 : 1);
   metrics.gauge("inventory_known", "0 until the inventory was once known: guests get 503.", {},
                 state.known ? 1 : 0);
   metrics.gauge("inventory_age_seconds",
@@ -231,9 +242,10 @@ void register_inventory(Registry& registry, InventoryService& inventory, Settled
                           "guests are answered 503, which cloud-init waits for"});
     }
     if (!state.file.empty()) {
-      findings.push_back({state.file_error.empty() ? ok : error, "inventory file",
-                          state.file + ": " + (state.file_error.empty() ? "ok" : state.file_error),
-                          state.file_error.empty() ? "" : "the state before it is served on"});
+      findings.push_back(
+          {state.source_error.empty() ? ok : error, "inventory file",
+           state.file + ": " + (state.source_error.empty() ? "ok" : state.source_error),
+           state.source_error.empty() ? "" : "the state before it is served on"});
     }
     return findings;
   });

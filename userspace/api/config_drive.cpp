@@ -43,8 +43,8 @@ std::vector<DriveFile> config_drive_files(const Metadata& metadata, const ApiOpt
     if (version >= since::kVendorData && vendordata.vendor_data) {
       files.push_back({base + "vendor_data.json", *vendordata.vendor_data});
     }
-    if (version >= since::kNetworkDataListed) {
-      files.push_back({base + "network_data.json", metadata.network_data});
+    if (version >= since::kNetworkDataListed && metadata.network_data) {
+      files.push_back({base + "network_data.json", *metadata.network_data});
     }
     if (version >= since::kVendorData2 && vendordata.vendor_data2) {
       files.push_back({base + "vendor_data2.json", *vendordata.vendor_data2});
@@ -69,9 +69,7 @@ boost::asio::awaitable<Result<std::vector<DriveFile>>> make_config_drive(ApiStag
     co_return fail(ErrorCode::not_found, "there is no instance " + instance_id);
   }
   DriveVendordata vendordata;
-  if (stage.options().static_vendordata()) {
-    vendordata.vendor_data = *stage.static_vendordata().get()->vendor_data;
-  }
+  vendordata.vendor_data = stage.vendor_data_of(document->instance());
   auto merged = co_await stage.vendor_data2_of(document->source());
   if (!merged) {
     co_return tl::make_unexpected(std::move(merged.error()));

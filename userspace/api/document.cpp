@@ -50,7 +50,7 @@ Document::Document(const Metadata& metadata, std::shared_ptr<const Instance> sou
     share(pool, *metadata.user_data);
   }
   own(metadata.head);
-  own(metadata.network_data);
+  own(metadata.network_data.value_or(""));
   for (const std::string& file : metadata.content) {
     own(file);
   }

@@ -144,11 +144,13 @@ void Layout::add_openstack(const Metadata& shape) {
       listing += "\nvendor_data.json";
       add(base + "/vendor_data.json", {Kind::vendor_data, Type::json, 0, 0});
     }
-    if (v >= since::kNetworkDataListed) {
-      listing += "\nnetwork_data.json";
+    if (shape.network_data) {
+      if (v >= since::kNetworkDataListed) {
+        listing += "\nnetwork_data.json";
+      }
+      // Served in every version, and as text.
+      add(base + "/network_data.json", {Kind::slot, Type::text_plain, network_data, 0});
     }
-    // Served in every version, and as text.
-    add(base + "/network_data.json", {Kind::slot, Type::text_plain, network_data, 0});
     if (v >= since::kVendorData2) {
       listing += "\nvendor_data2.json";
       add(base + "/vendor_data2.json", {Kind::vendor_data2, Type::json, 0, 0});
@@ -237,7 +239,7 @@ std::shared_ptr<const Layout> LayoutCache::for_shape(const Metadata& shape) {
   std::string key;
   Layout::for_each_leaf(
       shape.ec2, [&](const std::string& path, const Json&) { key.append(path).append("\n"); });
-  key += fmt::format("{}{}{}", shape.user_data ? 'u' : '-',
+  key += fmt::format("{}{}{}{}", shape.user_data ? 'u' : '-', shape.network_data ? 'n' : '-',
                      shape.local_ipv4_from_caller ? 'c' : '-', shape.content.size());
   const std::scoped_lock lock(mutex_);
   std::weak_ptr<const Layout>& known = layouts_[key];

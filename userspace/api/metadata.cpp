@@ -238,16 +238,17 @@ std::string meta_data_head(const Instance& instance, const std::string& hostname
     writer.raw("network_config", R"({"name": "network_config", "content_path": "/content/0000"})");
   }
   if (instance.key_name && !instance.key_name->empty() && !instance.keypairs.empty()) {
-    const Keypair& pair = instance.keypairs.front();
-    Json by_name = Json::object();
-    by_name.set(pair.name, Json::string(pair.public_key));
+    // Nova has one.
+    Json by_name = Json::object(), keys = Json::array();
+    for (const Keypair& pair : instance.keypairs) {
+      by_name.set(pair.name, Json::string(pair.public_key));
+      Json key = Json::object();
+      key.set("name", Json::string(pair.name));
+      key.set("type", Json::string(pair.type));
+      key.set("data", Json::string(pair.public_key));
+      keys.add(std::move(key));
+    }
     writer.raw("public_keys", by_name.dump());
-    Json key = Json::object();
-    key.set("name", Json::string(pair.name));
-    key.set("type", Json::string(pair.type));
-    key.set("data", Json::string(pair.public_key));
-    Json keys = Json::array();
-    keys.add(std::move(key));
     writer.raw("keys", keys.dump());
   }
   writer.text("hostname", hostname).text("name", instance.display_name);
@@ -310,7 +311,9 @@ Metadata describe(const Instance& instance, const InventoryIndex& index, const A
       log::warn("instance {}: user_data is not base64, left out", instance.uuid);
     }
   }
-  metadata.network_data = network_data_json(model);
+  if (!model.empty() || instance.network_info || index.ports_of_instance(instance.uuid).empty()) {
+    metadata.network_data = network_data_json(model);
+  }
   metadata.password = stored_password(instance);
   if (auto interfaces = injected_interfaces(model)) {
     metadata.content.push_back(std::move(*interfaces));

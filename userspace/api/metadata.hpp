@@ -32,8 +32,10 @@ struct Metadata {
   bool local_ipv4_from_caller = false;
 
   std::optional<std::string> user_data;  ///< decoded
-  std::string network_data;              ///< network_data.json
-  std::string password;                  ///< empty: none
+  /// network_data.json; nullopt where there are interfaces of which nothing is known: a guest that
+  /// is told of none takes them down, one that is told nothing uses DHCP.
+  std::optional<std::string> network_data;
+  std::string password;  ///< empty: none
   /// openstack/content/0000 and so on.
   std::vector<std::string> content;
 

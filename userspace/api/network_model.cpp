@@ -238,6 +238,9 @@ void complete_from_ports(NetworkModel& model, const InventoryIndex& index,
 NetworkModel network_model_from_ports(const InventoryIndex& index, std::string_view instance_id) {
   NetworkModel model;
   for (const Port* port : index.ports_of_instance(instance_id)) {
+    if (port->mac_address.empty()) {
+      continue;  // a guest finds an interface by its MAC
+    }
     Vif vif;
     vif.id = port->id;
     // A port does not say how it is plugged; what we steer are taps.
@@ -276,6 +279,13 @@ NetworkModel network_model_from_ports(const InventoryIndex& index, std::string_v
       for (const HostRoute& route : row->host_routes) {
         subnet.routes.push_back({route.destination, route.nexthop});
       }
+      vif.subnets.push_back(std::move(subnet));
+    }
+    if (port->fixed_ips.empty() && port->address_policy == AddressPolicy::learn) {
+      // Nobody here knows its address; whoever gives it one does so by DHCP.
+      VifSubnet subnet;
+      subnet.enable_dhcp = true;
+      subnet.ips.emplace_back();
       vif.subnets.push_back(std::move(subnet));
     }
     model.push_back(std::move(vif));

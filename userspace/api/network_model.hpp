@@ -49,7 +49,8 @@ using NetworkModel = std::vector<Vif>;
 /// What the cache leaves open of an interface (MAC, network), from the instance's port of that id.
 void complete_from_ports(NetworkModel& model, const InventoryIndex& index,
                          std::string_view instance_id);
-/// From the instance's ports, their networks and subnets, as Nova would have built it.
+/// From the instance's ports, their networks and subnets, as Nova would have built it. A port whose
+/// addresses are learned is of a network with DHCP; one whose MAC is not known is left out.
 [[nodiscard]] NetworkModel network_model_from_ports(const InventoryIndex& index,
                                                     std::string_view instance_id);
 

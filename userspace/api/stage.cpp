@@ -407,10 +407,7 @@ ApiStage::Outcome ApiStage::serve(const Request& request, const DocumentPtr& doc
     case Kind::password:
       return password(request, document);
     case Kind::vendor_data:
-      if (!options_.static_vendordata()) {
-        return error_response(request, 404);
-      }
-      return success(request, type, Body(static_vendordata_.get()->vendor_data));
+      return vendor_data(request, *document->source());
     case Kind::vendor_data2:
       return vendor_data2(request, document);
   }
@@ -482,6 +479,27 @@ boost::asio::awaitable<Response> ApiStage::store_password(const Request& request
                         stored.error().message);
       co_return error_response(request, 500, kUnknownErrorMessage);
   }
+}
+
+Response ApiStage::vendor_data(const Request& request, const Instance& instance) const {
+  if (instance.vendor_data) {
+    return success(request, kJson, Body(*vendor_data_of(instance)));
+  }
+  return options_.static_vendordata()
+             ? success(request, kJson, Body(static_vendordata_.get()->vendor_data))
+             : error_response(request, 404);
+}
+
+std::optional<std::string> ApiStage::vendor_data_of(const Instance& instance) const {
+  const auto operators = static_vendordata_.get();
+  if (!instance.vendor_data) {
+    return options_.static_vendordata() ? std::optional(*operators->vendor_data) : std::nullopt;
+  }
+  Json both = options_.static_vendordata() && operators->value.kind() == Json::Kind::object
+                  ? operators->value
+                  : Json::object();
+  both.set("cloud-init", Json::string(*instance.vendor_data));
+  return both.dump();
 }
 
 ApiStage::Outcome ApiStage::vendor_data2(const Request& request, const DocumentPtr& document) {

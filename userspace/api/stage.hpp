@@ -57,6 +57,9 @@ class ApiStage final : public Handler {
 
   /// Renders what the change touched; served from the moment this returns.
   void apply(const InventoryChange& change);
+  /// vendor_data.json of an instance: the operator's file, and what the inventory has for this
+  /// instance alone as "cloud-init" in it. nullopt: neither is there.
+  [[nodiscard]] std::optional<std::string> vendor_data_of(const Instance& instance) const;
   /// vendor_data2.json of an instance; asks the dynamic targets if their answer is not at hand. An
   /// error only where their failures are fatal. Any thread.
   [[nodiscard]] boost::asio::awaitable<Result<std::string>> vendor_data2_of(
@@ -126,6 +129,7 @@ class ApiStage final : public Handler {
   [[nodiscard]] Outcome password(const Request& request, const DocumentPtr& document) const;
   [[nodiscard]] boost::asio::awaitable<Response> store_password(const Request& request,
                                                                 DocumentPtr document);
+  [[nodiscard]] Response vendor_data(const Request& request, const Instance& instance) const;
   [[nodiscard]] Outcome vendor_data2(const Request& request, const DocumentPtr& document);
   [[nodiscard]] std::string merged_vendor_data2(const Json& dynamic) const;
   [[nodiscard]] std::shared_ptr<const std::string> openstack_listing() const;

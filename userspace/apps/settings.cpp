@@ -46,10 +46,11 @@ Status read_all(const Config& config, Settings& into) {
   if (!user.empty()) {
     into.user = std::move(user);
   }
-  for (const auto& status : {read_into(config, into.inventory), read_into(config, into.api),
-                             read_into(config, into.agent), read_into(config, into.proxy),
-                             read_into(config, into.overload), read_into(config, into.port_tag),
-                             read_into(config, into.dataplane), read_into(config, into.metrics)}) {
+  for (const auto& status :
+       {read_into(config, into.inventory), read_into(config, into.libvirt),
+        read_into(config, into.api), read_into(config, into.agent), read_into(config, into.proxy),
+        read_into(config, into.overload), read_into(config, into.port_tag),
+        read_into(config, into.dataplane), read_into(config, into.metrics)}) {
     if (!status) {
       return status;
     }

@@ -19,6 +19,7 @@
 #include "dataplane/options.hpp"
 #include "http/overload.hpp"
 #include "inventory/service.hpp"
+#include "libvirt/options.hpp"
 #include "metatap/result.hpp"
 #include "proxy/options.hpp"
 #include "sys/sandbox.hpp"
@@ -55,6 +56,7 @@ struct Settings {
   bool debug = false;
   std::optional<std::string> user;
   InventoryOptions inventory;
+  libvirt::LibvirtOptions libvirt;
   api::ApiOptions api;
   agent::AgentOptions agent;
   agent::NeutronOptions neutron;

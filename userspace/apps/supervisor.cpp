@@ -566,14 +566,12 @@ void Supervisor::Impl::stop() {
   stopping = true;
   end_workers(tap || router ? kArrival : 0ms);
   packets.reset();
-  if (tap) {
-    tap->stop(core->at_the_end());
-  }
+  const bool left_behind = tap && tap->stop(dataplane::Leave::refusal);
   if (router) {
     router->stop();
   }
   if (core) {
-    core->end();
+    core->end(left_behind);
   }
 }
 

@@ -13,6 +13,7 @@
 #include "http/overload.hpp"
 #include "http/server.hpp"
 #include "http/upstream.hpp"
+#include "libvirt/feed.hpp"
 #include "proxy/stage.hpp"
 
 /// How each stage is shown on the admin socket. The stages know nothing of it, and the registry
@@ -26,6 +27,7 @@ void show(admin::Registry& registry, const dataplane::RouterDataPlane& router);
 void show_ovn_agent(admin::Registry& registry);
 /// The data plane as its process tells of it, and the two processes.
 void show(admin::Registry& registry, ToSupervisor& supervisor);
+void show(admin::Registry& registry, const libvirt::LibvirtFeed& libvirt);
 void show(admin::Registry& registry, const agent::OvnFeed& ovn);
 void show(admin::Registry& registry, const agent::NeutronDirectory& neutron);
 /// What the process holds for all who ask it, and what it may hold.

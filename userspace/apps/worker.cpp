@@ -39,6 +39,7 @@
 #include "http/upstream.hpp"
 #include "http/workers.hpp"
 #include "inventory/service.hpp"
+#include "libvirt/feed.hpp"
 #include "proxy/stage.hpp"
 #include "sys/descriptors.hpp"
 #include "sys/notify.hpp"
@@ -97,7 +98,18 @@ Status Worker::Impl::start_inventory() {
       data_plane->tell(*inventory->current());
     }
   });
-  return inventory->start();
+  if (auto started = inventory->start();
+      !started || settings.inventory.source != InventorySource::libvirt) {
+    return started;
+  }
+  auto feed = libvirt::LibvirtFeed::start(
+      control.get_executor(), settings.libvirt,
+      [this](std::string document) { inventory->follow(std::move(document)); });
+  if (!feed) {
+    return tl::make_unexpected(std::move(feed.error()));
+  }
+  libvirt = std::move(*feed);
+  return {};
 }
 
 Status Worker::Impl::start_api() {
@@ -381,6 +393,9 @@ void Worker::Impl::reload_all() {
     log::set_debug(read->debug);
   });
   inventory->read_file_again();
+  if (libvirt) {
+    libvirt->look_again();
+  }
   for (const auto& [stage, upstream] :
        {std::pair("agent's TLS files", &to_agent), std::pair("API's TLS files", &to_api)}) {
     if (*upstream) {
@@ -405,6 +420,7 @@ void Worker::Impl::stop() {
   if (admin) {
     admin->stop();
   }
+  libvirt.reset();
   if (inventory) {
     inventory->stop();
   }

@@ -46,6 +46,9 @@ void Worker::Impl::show_all() {
   if (proxy) {
     show(registry, *proxy);
   }
+  if (libvirt) {
+    show(registry, *libvirt);
+  }
   if (ovn) {
     show(registry, *ovn);
   }

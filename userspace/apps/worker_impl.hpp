@@ -36,6 +36,7 @@
 #include "http/upstream.hpp"
 #include "http/workers.hpp"
 #include "inventory/service.hpp"
+#include "libvirt/feed.hpp"
 #include "proxy/stage.hpp"
 
 namespace metatap::apps {
@@ -71,8 +72,9 @@ struct Worker::Impl {
   Drain drain;
   std::unique_ptr<http::Workers> workers;
   std::unique_ptr<InventoryService> inventory;
-  std::unique_ptr<ToSupervisor> data_plane;  ///< null without one
-  std::optional<Orphan> orphan;              ///< once the supervisor has gone
+  std::unique_ptr<libvirt::LibvirtFeed> libvirt;  ///< what the inventory follows, or null
+  std::unique_ptr<ToSupervisor> data_plane;       ///< null without one
+  std::optional<Orphan> orphan;                   ///< once the supervisor has gone
 
   admin::TraceLog trace;
   std::unique_ptr<api::ApiStage> api;

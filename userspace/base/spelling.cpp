@@ -2,6 +2,7 @@
 #include "base/spelling.hpp"
 
 #include <algorithm>
+#include <cctype>
 #include <numeric>
 #include <vector>
 
@@ -10,6 +11,22 @@ namespace {
 
 /// Beyond so many letters two words have nothing to do with each other, short ones sooner.
 constexpr std::size_t kMostApart = 3, kLettersEach = 3;
+constexpr std::size_t kLongestKey = 64;  // what is longer is no misspelling
+
+std::string plain(std::string_view key) {
+  std::string text(key);
+  std::ranges::transform(text, text.begin(), [](unsigned char c) {
+    return c == '-' ? '_' : static_cast<char>(std::tolower(c));
+  });
+  return text;
+}
+
+/// Whether `part` is `whole` from one of its underscores to another.
+bool is_part(std::string_view part, std::string_view whole) {
+  const auto at = whole.find(part);
+  return part.size() >= 2 && at != std::string_view::npos && (at == 0 || whole[at - 1] == '_') &&
+         (at + part.size() == whole.size() || whole[at + part.size()] == '_');
+}
 
 }  // namespace
 
@@ -43,6 +60,25 @@ std::optional<std::string> meant_word(std::string_view word, std::span<const std
     }
   }
   return nearest;
+}
+
+std::string_view meant_key(std::string_view key, const std::vector<std::string_view>& known) {
+  if (key.size() > kLongestKey) {
+    return {};
+  }
+  std::vector<std::string> words(known.size());
+  std::ranges::transform(known, words.begin(), plain);
+  const auto word = plain(key);
+  auto found = words.end();
+  if (const auto near = meant_word(word, words)) {
+    found = std::ranges::find(words, *near);
+  } else {
+    found = std::ranges::find_if(words, [&](const auto& candidate) {
+      return is_part(word, candidate) || is_part(candidate, word);
+    });
+  }
+  return found == words.end() ? std::string_view()
+                              : known[static_cast<std::size_t>(found - words.begin())];
 }
 
 }  // namespace metatap

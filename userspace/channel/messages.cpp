@@ -28,6 +28,9 @@ static constexpr MacPolicy last_of(MacPolicy) {
 static constexpr ForwardedInside last_of(ForwardedInside) {
   return ForwardedInside::allow;
 }
+static constexpr WhenDown last_of(WhenDown) {
+  return WhenDown::refuse;
+}
 static constexpr CallerRule::By last_of(CallerRule::By) {
   return CallerRule::By::address;
 }
@@ -47,11 +50,14 @@ static void fields(auto& archive, Is<FixedIp> auto& fixed) {
 static void fields(auto& archive, Is<AddressPair> auto& pair) {
   archive(pair.ip_address, pair.mac_address);
 }
+static void fields(auto& archive, Is<PortTreatment> auto& treatment) {
+  archive(treatment.when_down);
+}
 static void fields(auto& archive, Is<Port> auto& port) {
   archive(port.id, port.network_id, port.mac_address, port.device_id, port.device_owner,
           port.project_id, port.fixed_ips, port.allowed_address_pairs, port.admin_state_up,
           port.device, port.vlan, port.address_policy, port.mac_policy,
-          port.access.forwarded_inside);
+          port.access.forwarded_inside, port.treatment);
 }
 static void fields(auto& archive, Is<Address> auto& address) {
   archive(address.family, address.bytes);

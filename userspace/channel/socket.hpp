@@ -20,7 +20,7 @@ namespace metatap::channel {
 
 /// Of the messages as a whole. Another one is refused: who replaces a worker by a newer one finds
 /// out before the old one goes.
-inline constexpr std::uint16_t kVersion = 2;
+inline constexpr std::uint16_t kVersion = 3;
 inline constexpr std::size_t kMostDescriptors = 8;
 /// A body that is longer travels in a file of its own (memfd_create(2)).
 inline constexpr std::size_t kMostInline = std::size_t{32} << 10U;

@@ -57,12 +57,8 @@ Result<std::shared_ptr<Core>> Core::with_bpf(DataPlaneOptions options, Inherited
   return core;
 }
 
-Leave Core::at_the_end() const {
-  return programs && options.when_down == WhenDown::refuse ? Leave::refusal : Leave::nothing;
-}
-
-void Core::end() {
-  if (programs && at_the_end() == Leave::nothing) {
+void Core::end(bool left_behind) {
+  if (programs && !left_behind && options.when_down == WhenDown::pass) {
     programs->unpin();
   }
 }

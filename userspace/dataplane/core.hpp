@@ -15,7 +15,8 @@ namespace metatap::dataplane {
 /// What becomes of programs and rows when the process ends.
 enum class Leave : std::uint8_t {
   nothing,  ///< detach, take down the namespace, unpin
-  refusal,  ///< programs and rows of taps stay, and refuse; the namespace goes
+  refusal,  ///< programs and rows stay on taps whose guests are to be refused while nobody listens
+            ///< (when_down = refuse), or a neighbour could answer them; all else goes
   steering  ///< leave programs, maps and namespaces for the next process, which knows by them who
             ///< is who. Without sockets that are handed over to it (InheritedListeners), packets
             ///< are treated as `when_down` says until it listens, and open connections end: it
@@ -40,11 +41,9 @@ struct Core {
   static Result<std::shared_ptr<Core>> without_bpf(DataPlaneOptions options,
                                                    InheritedListeners inherited = {});
 
-  /// What an orderly end leaves behind: with `when_down = refuse` the guests' metadata packets are
-  /// refused after it as well, or a neighbour could answer them.
-  [[nodiscard]] Leave at_the_end() const;
-  /// Takes the maps off the filesystem, unless something of them is still in use.
-  void end();
+  /// Takes the maps off the filesystem, unless what was left behind (Leave::refusal) uses them, or
+  /// an earlier process may have left such.
+  void end(bool left_behind);
 };
 
 }  // namespace metatap::dataplane

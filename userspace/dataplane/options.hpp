@@ -16,10 +16,6 @@
 namespace metatap::dataplane {
 
 enum class AttachMode : std::uint8_t { automatic, tcx, clsact };
-enum class WhenDown : std::uint8_t {
-  pass,    ///< nobody listens: the guest's packet goes on, to whoever else may answer
-  refuse,  ///< nobody listens: the packet is dropped
-};
 
 /// Group [dataplane].
 struct DataPlaneOptions {
@@ -29,7 +25,7 @@ struct DataPlaneOptions {
   /// is refused metadata. Not set: the devices that ports name, nothing else is touched.
   std::optional<std::vector<std::string>> devices;
   AttachMode attach = AttachMode::automatic;  ///< attach
-  WhenDown when_down = WhenDown::pass;        ///< when_down
+  WhenDown when_down = WhenDown::pass;        ///< when_down, of ports that do not say
   /// New connections a second a port may open, and how many at once; 0: no limit.
   std::uint64_t syn_rate = 5000, syn_burst = 5000;
   std::uint32_t drop_sample = 16;  ///< one drop in so many goes to mt_events; 0: none

@@ -126,7 +126,28 @@ void TapDataPlane::turn_away() {
   keeper_.turn_away();
 }
 
-void TapDataPlane::stop(Leave leave) {
+/// By ifindex: those on which a guest is refused while nobody listens. The other guests of such a
+/// device, a trunk's, stay as well, and go their own way by their own rows.
+std::set<unsigned> TapDataPlane::refusing_devices() const {
+  std::set<unsigned> refusing, claimed;
+  for (const auto& [point, tap] : taps_) {
+    claimed.insert(tap.ifindex);
+    const auto row = core_->slots->read(tap.binding.slot());
+    if (row && (row->flags & MT_SLOT_REFUSE_DOWN) != 0) {
+      refusing.insert(tap.ifindex);
+    }
+  }
+  if (core_->options.when_down == WhenDown::refuse) {
+    for (const auto& [ifindex, hooks] : hooks_) {
+      if (!claimed.contains(ifindex)) {  // [dataplane] devices: nobody's, and refused
+        refusing.insert(ifindex);
+      }
+    }
+  }
+  return refusing;
+}
+
+bool TapDataPlane::stop(Leave leave) {
   running_ = false;
   tick_.cancel();
   devices_.clear();
@@ -138,18 +159,27 @@ void TapDataPlane::stop(Leave leave) {
   }
   monitor_.reset();
   keeper_.close_listeners();
-  if (leave != Leave::nothing) {
-    for (auto& [point, tap] : taps_) {
+  const auto refusing = leave == Leave::refusal ? refusing_devices() : std::set<unsigned>();
+  const auto stays = [&](unsigned ifindex) {
+    return leave == Leave::steering || refusing.contains(ifindex);
+  };
+  for (auto& [point, tap] : taps_) {
+    if (stays(tap.ifindex)) {
       tap.binding.keep();
     }
-    for (auto& [ifindex, hooks] : hooks_) {
+  }
+  std::size_t left = 0;
+  for (auto& [ifindex, hooks] : hooks_) {
+    if (stays(ifindex)) {
       hooks.keep();
+      ++left;
     }
   }
-  const auto soon = reconciler_.expedite_for(leave == Leave::nothing ? hooks_.size() : 0);
+  const auto soon = reconciler_.expedite_for(hooks_.size() - left);
   taps_.clear();
   hooks_.clear();
   keeper_.stop(leave == Leave::steering);
+  return left != 0;
 }
 
 void TapDataPlane::apply(const InventoryChange& change) {

@@ -78,7 +78,8 @@ class TapDataPlane {
   /// New connections go where they go while nobody listens; those that are open stay. To be called
   /// before the proxy finishes its last requests; stop() comes after that.
   void turn_away();
-  void stop(Leave leave = Leave::nothing);
+  /// True: something was left behind.
+  bool stop(Leave leave = Leave::nothing);
 
   /// That port, where its guest is plugged in. nullopt: it is no port with a tap.
   [[nodiscard]] std::optional<PortSight> sight(const std::string& port_id) const;
@@ -136,6 +137,7 @@ class TapDataPlane {
   Turn look_at_chain(const std::string& device);
   /// Goes on with the rows of an earlier process. Returns the devices whose rows were nobody's.
   std::set<unsigned> adopt_pinned();
+  [[nodiscard]] std::set<unsigned> refusing_devices() const;
   Turn sweep_sockets();
   /// False: connections that bear their numbers are left.
   bool rest_retired();

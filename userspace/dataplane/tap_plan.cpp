@@ -155,7 +155,8 @@ std::optional<TapPlan> plan_tap(const TapIndex& index, const TapPoint& point,
   row.vlan = point.vlan;
   const auto flag = [&](bool set, std::uint32_t bit) { row.flags |= set ? bit : 0; };
   flag(!plan.enabled, MT_SLOT_DISABLED);
-  flag(options.when_down == WhenDown::refuse, MT_SLOT_REFUSE_DOWN);
+  flag(port.treatment.when_down.value_or(options.when_down) == WhenDown::refuse,
+       MT_SLOT_REFUSE_DOWN);
   flag(port.address_policy == AddressPolicy::learn, MT_SLOT_LEARN);
   flag(!plan.addresses.networks.empty(), MT_SLOT_PREFIXES);
   flag(plan.addresses.any_mac, MT_SLOT_ANY_MAC);

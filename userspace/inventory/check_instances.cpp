@@ -48,8 +48,8 @@ bool is_hostname(std::string_view text) {
 
 class InstanceChecker {
  public:
-  InstanceChecker(const Instance& instance, const DocumentPlaces& places)
-      : instance_(instance), places_(places) {}
+  InstanceChecker(const Instance& instance, const DocumentPlaces& places, json::Mistakes& mistakes)
+      : instance_(instance), places_(places), mistakes_(mistakes) {}
 
   void run() const {
     if (!is_hostname(instance_.hostname)) {
@@ -75,8 +75,8 @@ class InstanceChecker {
   }
 
  private:
-  [[noreturn]] void refuse(const std::string& member, const std::string& reason) const {
-    throw json::Refused{places_.pointer("instances", instance_.uuid, member), reason};
+  void refuse(const std::string& member, const std::string& reason) const {
+    mistakes_.add(places_.pointer("instances", instance_.uuid, member), reason);
   }
   /// Absent is well; what is there is a name.
   void name(const std::string& member, const std::optional<std::string>& text) const {
@@ -167,13 +167,17 @@ class InstanceChecker {
 
   const Instance& instance_;
   const DocumentPlaces& places_;
+  json::Mistakes& mistakes_;
 };
 
 }  // namespace
 
-void check_instances(const FreshObjects& fresh, const DocumentPlaces& places) {
+void check_instances(const FreshObjects& fresh, const DocumentPlaces& places,
+                     json::Mistakes& mistakes) {
   for (const auto& instance : fresh.instances) {
-    InstanceChecker(*instance, places).run();
+    if (places.good("instances", instance->uuid)) {
+      InstanceChecker(*instance, places, mistakes).run();
+    }
   }
 }
 

@@ -17,7 +17,6 @@ namespace metatap {
 namespace {
 
 using json::in_quotes;
-using json::Refused;
 
 /// What has to be looked at: everything, or only what the document's objects may have broken.
 class Scope {
@@ -56,20 +55,24 @@ class Scope {
 
 class Checker {
  public:
-  Checker(const Inventory& inventory, const DocumentPlaces& places, const Scope& scope)
-      : inventory_(inventory), places_(places), scope_(scope) {}
+  Checker(const Inventory& inventory, const DocumentPlaces& places, const Scope& scope,
+          json::Mistakes& mistakes)
+      : inventory_(inventory), places_(places), scope_(scope), mistakes_(mistakes) {}
 
   void run() {
     for (const auto& [id, subnet] : inventory_.subnets) {
-      if (scope_.has(subnet->network_id) && !inventory_.networks.contains(subnet->network_id)) {
+      if (scope_.has(subnet->network_id) && places_.good("subnets", id) &&
+          !inventory_.networks.contains(subnet->network_id)) {
         refuse("subnets", id, "/network_id",
                "there is no network " + in_quotes(subnet->network_id));
       }
     }
     if (scope_.everything()) {
-      for (const auto& [id, port] : inventory_.ports) {
-        check(*port);
-        claim_all(*port);
+      // In the document's order: of two claims the second is at fault.
+      for (const auto& id : places_.ids("ports")) {
+        const Port& port = *inventory_.ports.at(id);
+        check(port);
+        claim_all(port);
       }
     } else {
       check_change();
@@ -86,12 +89,12 @@ class Checker {
   /// By network, where it is the network's, and value.
   using Claims = std::map<std::pair<std::string_view, std::string_view>, Claim>;
 
-  [[noreturn]] void refuse(std::string_view table, const std::string& id, std::string_view member,
-                           const std::string& reason) const {
-    throw Refused{places_.pointer(table, id, member), reason};
+  void refuse(std::string_view table, const std::string& id, std::string_view member,
+              const std::string& reason) const {
+    mistakes_.add(places_.pointer(table, id, member), reason);
   }
-  [[noreturn]] void refuse_claim(const Port& port, const std::string& member,
-                                 const std::string& what, const Port& owner) const {
+  void refuse_claim(const Port& port, const std::string& member, const std::string& what,
+                    const Port& owner) const {
     refuse("ports", port.id, member, what + " is port " + owner.id + "'s already");
   }
 
@@ -125,6 +128,9 @@ class Checker {
 
   /// What the port says of itself and refers to.
   void check(const Port& port) {
+    if (!places_.good("ports", port.id)) {
+      return;
+    }
     for (const auto& [member, id] :
          {std::pair("/device_id", &port.device_id), std::pair("/project_id", &port.project_id)}) {
       if (!is_id(*id)) {
@@ -135,24 +141,36 @@ class Checker {
       refuse("ports", port.id, "/network_id", "there is no network " + in_quotes(port.network_id));
     }
     for (std::size_t index = 0; index < port.fixed_ips.size(); ++index) {
-      const auto& fixed = port.fixed_ips[index];
-      const auto member = "/fixed_ips/" + std::to_string(index);
-      const auto subnet = inventory_.subnets.find(fixed.subnet_id);
-      if (subnet == inventory_.subnets.end()) {
-        refuse("ports", port.id, member + "/subnet_id",
-               "there is no subnet " + in_quotes(fixed.subnet_id));
-      }
-      if (subnet->second->network_id != port.network_id) {
-        refuse("ports", port.id, member + "/subnet_id",
-               "subnet " + fixed.subnet_id + " is of network " + subnet->second->network_id +
-                   ", the port of " + port.network_id);
-      }
-      const auto address = Address::parse(fixed.ip_address);
-      const auto prefix = Prefix::parse(subnet->second->cidr);
-      if (!address || !prefix || !prefix->contains(*address)) {
-        refuse("ports", port.id, member + "/ip_address",
-               fixed.ip_address + " is not within " + subnet->second->cidr);
-      }
+      check(port, port.fixed_ips[index], "/fixed_ips/" + std::to_string(index));
+    }
+  }
+  void check(const Port& port, const FixedIp& fixed, const std::string& member) {
+    if (fixed.subnet_id.empty()) {
+      refuse("ports", port.id, member,
+             "\"subnet_id\" is required: not one alone of the network's subnets has " +
+                 fixed.ip_address);
+      return;
+    }
+    const auto subnet = inventory_.subnets.find(fixed.subnet_id);
+    if (subnet == inventory_.subnets.end()) {
+      refuse("ports", port.id, member + "/subnet_id",
+             "there is no subnet " + in_quotes(fixed.subnet_id));
+      return;
+    }
+    if (!places_.good("subnets", subnet->first)) {
+      return;
+    }
+    if (subnet->second->network_id != port.network_id) {
+      refuse("ports", port.id, member + "/subnet_id",
+             "subnet " + fixed.subnet_id + " is of network " + subnet->second->network_id +
+                 ", the port of " + port.network_id);
+      return;
+    }
+    const auto address = Address::parse(fixed.ip_address);
+    const auto prefix = Prefix::parse(subnet->second->cidr);
+    if (!address || !prefix || !prefix->contains(*address)) {
+      refuse("ports", port.id, member + "/ip_address",
+             fixed.ip_address + " is not within " + subnet->second->cidr);
     }
   }
 
@@ -171,8 +189,10 @@ class Checker {
     }
   }
   void claim_all(const Port& port) {
-    claim(macs_, port.network_id, port.mac_address, port, "/mac_address",
-          in_network(port.mac_address, port));
+    if (!port.mac_address.empty()) {
+      claim(macs_, port.network_id, port.mac_address, port, "/mac_address",
+            in_network(port.mac_address, port));
+    }
     for (std::size_t index = 0; index < port.fixed_ips.size(); ++index) {
       const auto& address = port.fixed_ips[index].ip_address;
       claim(addresses_, port.network_id, address, port,
@@ -244,19 +264,21 @@ class Checker {
   const Inventory& inventory_;
   const DocumentPlaces& places_;
   const Scope& scope_;
+  json::Mistakes& mistakes_;
   Claims addresses_, macs_, devices_;
   std::deque<std::string> vlans_;  // as text, for the claims to refer to
 };
 
 }  // namespace
 
-void check_references(const Inventory& inventory, const DocumentPlaces& places) {
-  Checker(inventory, places, Scope()).run();
+void check_references(const Inventory& inventory, const DocumentPlaces& places,
+                      json::Mistakes& mistakes) {
+  Checker(inventory, places, Scope(), mistakes).run();
 }
 
 void check_references(const Inventory& inventory, const DocumentPlaces& places,
-                      const Inventory& base) {
-  Checker(inventory, places, Scope(base, inventory, places)).run();
+                      const Inventory& base, json::Mistakes& mistakes) {
+  Checker(inventory, places, Scope(base, inventory, places), mistakes).run();
 }
 
 }  // namespace metatap

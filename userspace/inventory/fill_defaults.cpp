@@ -7,7 +7,7 @@
 #include <unordered_map>
 
 #include "inventory/hostname.hpp"
-#include "inventory/json_reader.hpp"
+#include "metatap/address.hpp"
 
 namespace metatap {
 namespace {
@@ -80,11 +80,50 @@ void keep_places(const Inventory& inventory, const FreshObjects& fresh, const In
   }
 }
 
+/// An address is of that subnet of its network which has it, if there is but one.
+void find_subnets(const Inventory& inventory, const FreshObjects& fresh) {
+  std::unordered_map<std::string_view, std::vector<const Subnet*>> subnets;  // by network
+  for (const auto& port : fresh.ports) {
+    for (auto& fixed : port->fixed_ips) {
+      if (fixed.subnet_id.empty()) {
+        subnets.try_emplace(port->network_id);
+      }
+    }
+  }
+  if (subnets.empty()) {
+    return;
+  }
+  for (const auto& [id, subnet] : inventory.subnets) {
+    if (const auto wanted = subnets.find(subnet->network_id); wanted != subnets.end()) {
+      wanted->second.push_back(subnet.get());
+    }
+  }
+  for (const auto& port : fresh.ports) {
+    for (auto& fixed : port->fixed_ips) {
+      const auto address = Address::parse(fixed.ip_address);
+      if (!fixed.subnet_id.empty() || !address) {
+        continue;
+      }
+      std::vector<const Subnet*> having;
+      std::ranges::copy_if(subnets[port->network_id], std::back_inserter(having),
+                           [&](const Subnet* subnet) {
+                             const auto cidr = Prefix::parse(subnet->cidr);
+                             return cidr && cidr->contains(*address);
+                           });
+      if (having.size() == 1) {
+        fixed.subnet_id = having.front()->id;
+      }
+    }
+  }
+}
+
 }  // namespace
 
 void fill_defaults(const Inventory& inventory, const FreshObjects& fresh,
-                   const DocumentPlaces& places, const Inventory& stored) {
+                   const DocumentPlaces& places, const Inventory& stored,
+                   json::Mistakes& mistakes) {
   keep_places(inventory, fresh, stored);
+  find_subnets(inventory, fresh);
   std::unordered_map<std::string_view, std::vector<const Port*>> ports_of;
   for (const auto& instance : fresh.instances) {
     if (instance->project_id.empty()) {
@@ -106,8 +145,9 @@ void fill_defaults(const Inventory& inventory, const FreshObjects& fresh,
     for (const Port* port : ports_of[instance->uuid]) {
       if (!port->project_id.empty() && !instance->project_id.empty() &&
           port->project_id != instance->project_id) {
-        throw json::Refused{places.pointer("instances", instance->uuid, "/project_id"),
-                            "its ports belong to several projects, so it must be said"};
+        mistakes.add(places.pointer("instances", instance->uuid, "/project_id"),
+                     "its ports belong to several projects, so it must be said");
+        break;
       }
       if (instance->project_id.empty()) {
         instance->project_id = port->project_id;

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "inventory/document_places.hpp"
+#include "inventory/json_reader.hpp"
 #include "metatap/model.hpp"
 
 namespace metatap {
@@ -17,12 +18,13 @@ struct FreshObjects {
 
 /// Fills in what a person who writes a document by hand may leave out and Nova always has:
 /// project_id, display_name, hostname, availability_zone, flavor, and of a key what `keypairs`
-/// says. Throws json::Refused where a project cannot be told.
+/// says; and the subnet of an address that one alone of its network has. Notes as a mistake where
+/// a project cannot be told.
 ///
 /// What is decided when an object comes is kept as it is in `stored`: a host name, which does not
 /// follow a new display name, and a port's place among its device's ports. A port that comes, or
 /// moves to another device, is the last one there; several are in the document's order.
 void fill_defaults(const Inventory& inventory, const FreshObjects& fresh,
-                   const DocumentPlaces& places, const Inventory& stored);
+                   const DocumentPlaces& places, const Inventory& stored, json::Mistakes& mistakes);
 
 }  // namespace metatap

@@ -127,11 +127,34 @@ std::string in_quotes(std::string_view text) {
   return Json(shown).dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
+void Mistakes::add(std::string pointer, std::string reason) {
+  constexpr std::size_t kTold = 100;
+  if (count_++ < kTold) {
+    first_.push_back({std::move(pointer), std::move(reason)});
+  }
+}
+
+Error Mistakes::error() const {
+  std::string text;
+  for (const auto& [pointer, reason] : first_) {
+    text +=
+        (text.empty() ? "" : "\n") + (pointer.empty() ? "the document" : pointer) + ": " + reason;
+  }
+  if (count_ > first_.size()) {
+    text += "\nand " + std::to_string(count_ - first_.size()) + " more mistakes";
+  }
+  return {ErrorCode::invalid, std::move(text)};
+}
+
 std::string Node::pointer() const {
   if (parent_ == nullptr) {
     return "";
   }
   return parent_->pointer() + "/" + (in_array_ ? std::to_string(index_) : escaped(key_));
+}
+
+std::string Node::pointer_to(std::string_view key) const {
+  return pointer() + "/" + escaped(key);
 }
 
 void Node::expect(bool fits, std::string_view what) const {
@@ -165,74 +188,6 @@ std::int64_t Node::integer(std::int64_t min, std::int64_t max) const {
 bool Node::boolean() const {
   expect(value_->is_boolean(), "true or false");
   return value_->get<bool>();
-}
-
-Object::Object(const Node& node) : node_(&node), value_(&node.json()) {
-  node.expect(value_->is_object(), "an object");
-  asked_.resize(value_->size());
-}
-
-std::optional<Node> Object::find(std::string_view key) {
-  const auto& members = value_->get_ref<const Json::object_t&>();
-  const auto found =
-      std::ranges::find_if(members, [&](const auto& member) { return member.first == key; });
-  if (found == members.end()) {
-    return std::nullopt;
-  }
-  asked_[static_cast<std::size_t>(found - members.begin())] = true;
-  if (found->second.is_null()) {
-    return std::nullopt;
-  }
-  return Node(found->second, *node_, found->first);
-}
-
-Node Object::need(std::string_view key) {
-  if (const auto node = find(key)) {
-    return *node;
-  }
-  node_->refuse("\"" + std::string(key) + "\" is required");
-}
-
-std::string Object::text(std::string_view key, std::string_view fallback) {
-  const auto node = find(key);
-  return node ? node->text() : std::string(fallback);
-}
-
-std::optional<std::string> Object::maybe_text(std::string_view key) {
-  const auto node = find(key);
-  return node ? std::optional(node->text()) : std::nullopt;
-}
-
-std::optional<int> Object::maybe_int(std::string_view key, int min, int max) {
-  const auto node = find(key);
-  return node ? std::optional(static_cast<int>(node->integer(min, max))) : std::nullopt;
-}
-
-bool Object::boolean(std::string_view key, bool fallback) {
-  const auto node = find(key);
-  return node ? node->boolean() : fallback;
-}
-
-std::string Object::id(std::string_view key) {
-  constexpr std::size_t kLongest = 36;
-  const Node node = need(key);
-  const auto& text = node.text();
-  const bool printable =
-      std::ranges::all_of(text, [](char c) { return c > ' ' && c < 0x7f && c != '/'; });
-  if (text.empty() || text.size() > kLongest || !printable) {
-    node.refuse(in_quotes(text) +
-                " is not an id: 1 to 36 printable ASCII characters without blanks and slashes");
-  }
-  return text;
-}
-
-void Object::done() const {
-  const auto unknown = std::ranges::find(asked_, false);
-  if (unknown != asked_.end()) {
-    const auto& members = value_->get_ref<const Json::object_t&>();
-    const auto& name = (members.begin() + (unknown - asked_.begin()))->first;
-    throw Refused{node_->pointer() + "/" + escaped(name), "unknown key " + in_quotes(name)};
-  }
 }
 
 }  // namespace metatap::json

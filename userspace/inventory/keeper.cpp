@@ -127,8 +127,8 @@ Result<InventoryChange> Keeper::edit(F&& change) {
   }
 }
 
-Result<InventoryChange> Keeper::replace(std::string_view document) {
-  return edit([&](const Inventory& base) { return parse_document(document, base); });
+Result<InventoryChange> Keeper::replace(std::string_view document, const DocumentFiles& files) {
+  return edit([&](const Inventory& base) { return parse_document(document, base, files); });
 }
 
 Result<InventoryChange> Keeper::put(std::string_view document, Existing existing) {
@@ -170,7 +170,9 @@ Keeper::Look Keeper::look() {
   if (!text) {
     return {true, tl::make_unexpected(text.error()), std::nullopt};
   }
-  auto stored = replace(*text);
+  // Who may write the document may name files beside it.
+  auto stored = replace(
+      *text, [this](const std::string& path) { return read_file(file_->parent_path() / path); });
   if (stored || lasting(stored.error())) {
     settled_ = version;
     refused_ = stored ? Status() : tl::make_unexpected(stored.error());

@@ -39,7 +39,8 @@ class Keeper {
   void on_foreign_change(std::function<void()> callback);
 
   [[nodiscard]] Result<InventoryChange> load();
-  [[nodiscard]] Result<InventoryChange> replace(std::string_view document);
+  [[nodiscard]] Result<InventoryChange> replace(std::string_view document,
+                                                const DocumentFiles& files = nullptr);
   [[nodiscard]] Result<InventoryChange> put(std::string_view document, Existing existing);
   [[nodiscard]] Result<InventoryChange> remove_instance(std::string_view uuid);
   [[nodiscard]] Result<InventoryChange> set_password(std::string_view uuid, std::string_view text);

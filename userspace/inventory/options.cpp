@@ -21,6 +21,13 @@ Result<InventoryOptions> InventoryOptions::from(const Config& config) {
              "The document that says what there is, applied at start and whenever it changes; "
              "empty: 'metatap apply' and 'metatap instance' say it"},
             options.file);
+  using enum InventorySource;
+  options.source = options.file ? file : database;
+  read.choice({"inventory", "source",
+               "What says which guests there are: libvirt, or file (if file is set) or database"},
+              options.source, {{"database", database}, {"file", file}, {"libvirt", libvirt}});
+  read.require("inventory", "source", (options.source == file) == options.file.has_value(),
+               "file, exactly where file is set");
   if (!read.status()) {
     return tl::make_unexpected(read.status().error());
   }

@@ -1,21 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <memory>
-
-#include "inventory/json_reader.hpp"
+#include "inventory/fields.hpp"
 #include "metatap/model.hpp"
 
-/// From JSON to objects: what one object says of itself, each value in its canonical spelling. What
-/// it says of others is check_references()' matter, what it leaves out is fill_defaults()'.
-///
-/// All throw json::Refused, naming the place, where a key is unknown or missing or a value is none.
+/// The tables of keys of the document's objects: what one object says of itself. What it says of
+/// others is check_references()' matter, what it leaves out is fill_defaults()'.
 namespace metatap {
 
-std::shared_ptr<Network> read_network(const json::Node& node);
-std::shared_ptr<Subnet> read_subnet(const json::Node& node);
-std::shared_ptr<Router> read_router(const json::Node& node);
-std::shared_ptr<Port> read_port(const json::Node& node);
-std::shared_ptr<Instance> read_instance(const json::Node& node);
+// As Neutron's API shows them (neutron_keys.cpp); its further keys are ignored by name.
+const json::Keys<Network>& network_keys();
+const json::Keys<Subnet>& subnet_keys();
+const json::Keys<Router>& router_keys();
+const json::Keys<Port>& port_keys();
+
+/// As Nova has them (instance_keys.cpp).
+const json::Keys<Instance>& instance_keys();
+/// The same as Nova's API shows them, under its names (server_keys.cpp).
+const json::Keys<Instance>& server_keys();
 
 }  // namespace metatap

@@ -3,9 +3,9 @@
 
 #include <fmt/format.h>
 
+#include <functional>
 #include <memory>
 
-#include "inventory/json_reader.hpp"
 #include "inventory/read_objects.hpp"
 #include "inventory/write_document.hpp"
 
@@ -38,21 +38,34 @@ void add_changes(RowChanges& rows, std::string_view kind, const std::vector<std:
   }
 }
 
-/// `read_object` may throw json::Refused.
-template <class T, class F>
-Status add_object(Inventory::Table<T>& table, std::string T::* id, std::string_view body,
-                  F&& read_object) {
+template <class T>
+Result<std::shared_ptr<T>> read_row(std::string_view body, const json::Keys<T>& keys) {
   const auto document = json::parse(body);
   if (!document) {
     return fail(ErrorCode::internal, "stored object: " + document.error().message);
   }
-  try {
-    std::shared_ptr<const T> object = read_object(json::Node(*document));
-    table.insert_or_assign((*object).*id, object);
-    return {};
-  } catch (const json::Refused& error) {
-    return fail(ErrorCode::internal, "stored object: " + error.pointer + ": " + error.reason);
+  json::Reading reading;
+  std::shared_ptr<T> object;
+  reading.mistakes.note([&] { object = json::read(json::Node(*document, reading), keys); });
+  if (reading.mistakes.count() != 0) {
+    return fail(ErrorCode::internal, "stored object: " + reading.mistakes.error().message);
   }
+  return object;
+}
+
+template <class T>
+Status add_object(Inventory::Table<T>& table, std::string T::* id, std::string_view body,
+                  const json::Keys<T>& keys, const std::function<void(T&)>& complete = nullptr) {
+  auto object = read_row(body, keys);
+  if (!object) {
+    return tl::make_unexpected(std::move(object.error()));
+  }
+  if (complete) {
+    complete(**object);
+  }
+  const std::string key = (**object).*id;
+  table.insert_or_assign(key, *std::move(object));
+  return {};
 }
 
 }  // namespace
@@ -70,27 +83,22 @@ RowChanges rows_of(const InventoryChange& change) {
 Status add_row(Inventory& inventory, std::string_view kind, std::string_view body,
                std::optional<std::string> network_info, std::optional<std::int64_t> place) {
   if (kind == kInstances) {
-    return add_object(inventory.instances, &Instance::uuid, body, [&](const json::Node& node) {
-      auto instance = read_instance(node);
-      instance->network_info = std::move(network_info);
-      return instance;
-    });
+    return add_object<Instance>(
+        inventory.instances, &Instance::uuid, body, instance_keys(),
+        [&](Instance& instance) { instance.network_info = std::move(network_info); });
   }
   if (kind == kPorts) {
-    return add_object(inventory.ports, &Port::id, body, [&](const json::Node& node) {
-      auto port = read_port(node);
-      port->attached = place.value_or(0);
-      return port;
-    });
+    return add_object<Port>(inventory.ports, &Port::id, body, port_keys(),
+                            [&](Port& port) { port.attached = place.value_or(0); });
   }
   if (kind == kNetworks) {
-    return add_object(inventory.networks, &Network::id, body, read_network);
+    return add_object(inventory.networks, &Network::id, body, network_keys());
   }
   if (kind == kSubnets) {
-    return add_object(inventory.subnets, &Subnet::id, body, read_subnet);
+    return add_object(inventory.subnets, &Subnet::id, body, subnet_keys());
   }
   if (kind == kRouters) {
-    return add_object(inventory.routers, &Router::id, body, read_router);
+    return add_object(inventory.routers, &Router::id, body, router_keys());
   }
   return fail(ErrorCode::internal, fmt::format("a stored object of unknown kind '{}'", kind));
 }

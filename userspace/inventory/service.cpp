@@ -47,6 +47,14 @@ std::int64_t now() {
       .count();
 }
 
+/// For the log and for tables: a document's mistakes are a line each.
+std::string one_line(std::string text) {
+  for (auto at = text.find('\n'); at != std::string::npos; at = text.find('\n', at)) {
+    text.replace(at, 1, "; ");
+  }
+  return text;
+}
+
 }  // namespace
 
 class InventoryService::Impl : public std::enable_shared_from_this<InventoryService::Impl> {
@@ -126,6 +134,14 @@ class InventoryService::Impl : public std::enable_shared_from_this<InventoryServ
     }
   }
 
+  void follow(std::string document) {
+    if (stopped_) {
+      return;
+    }
+    run([document = std::move(document)](Keeper& keeper) { return keeper.replace(document); },
+        [](Impl& impl, Result<InventoryChange> made) { impl.followed(std::move(made)); });
+  }
+
   [[nodiscard]] std::shared_ptr<const Inventory> current() const { return current_.get(); }
   [[nodiscard]] bool known() const { return known_.load(std::memory_order_acquire); }
   void subscribe(Subscriber subscriber) { subscribers_.push_back(std::move(subscriber)); }
@@ -172,6 +188,11 @@ class InventoryService::Impl : public std::enable_shared_from_this<InventoryServ
 
   /// The same for an operator.
   asio::awaitable<Result<Plan>> edit(Work work, std::chrono::milliseconds limit) {
+    if (options_.source == InventorySource::libvirt) {
+      co_return fail(ErrorCode::denied,
+                     "the inventory is what libvirt says ([inventory] source): change the domain "
+                     "there, or its directory");
+    }
     if (options_.file) {
       co_return fail(
           ErrorCode::denied,
@@ -182,6 +203,10 @@ class InventoryService::Impl : public std::enable_shared_from_this<InventoryServ
     co_return co_await commit(std::move(work), limit);
   }
 
+  /// Something else than the store says what there is.
+  [[nodiscard]] bool follows() const {
+    return options_.file || options_.source == InventorySource::libvirt;
+  }
   [[nodiscard]] std::chrono::milliseconds one_object() const { return options_.database_timeout; }
   [[nodiscard]] std::chrono::milliseconds whole_document() const {
     return std::max<std::chrono::milliseconds>(kDocument, options_.database_timeout);
@@ -219,9 +244,10 @@ class InventoryService::Impl : public std::enable_shared_from_this<InventoryServ
                 .store = keeper_->store().health(),
                 .known = known(),
                 .from_copy = !loaded_ && as_of_ != 0,
+                .source = options_.file ? InventorySource::file : options_.source,
                 .file = options_.file ? options_.file->string() : "",
-                .file_error = file_error_,
-                .file_applied_at = file_applied_at_,
+                .source_error = source_error_,
+                .source_applied_at = source_applied_at_,
                 .unknown_because = known() ? "" : unknown_because()};
     if (as_of_ != 0 && !(loaded_ && state.store.reachable)) {
       state.age = std::chrono::seconds(std::max<std::int64_t>(0, now() - as_of_));
@@ -357,7 +383,7 @@ class InventoryService::Impl : public std::enable_shared_from_this<InventoryServ
   /// Whoever has been told of all there is knows what there is not.
   void learn() {
     if (!known() && as_of_ != 0 &&
-        (!options_.file || file_applied_at_ != 0 || current()->revision > kNothingYet)) {
+        (!follows() || source_applied_at_ != 0 || current()->revision > kNothingYet)) {
       known_.store(true, std::memory_order_release);
       if (on_known_) {
         on_known_();
@@ -369,7 +395,7 @@ class InventoryService::Impl : public std::enable_shared_from_this<InventoryServ
     if (!load_error_.empty()) {
       return load_error_;
     }
-    return file_error_.empty() ? "nothing was read yet" : file_error_;
+    return source_error_.empty() ? "nothing was read yet" : source_error_;
   }
 
   void look(std::chrono::milliseconds patience) {
@@ -386,9 +412,9 @@ class InventoryService::Impl : public std::enable_shared_from_this<InventoryServ
   }
 
   void looked(Keeper::Look look) {
-    const auto error = look.refused ? std::string() : look.refused.error().message;
-    const bool news = error != file_error_;
-    file_error_ = error;
+    const auto error = look.refused ? std::string() : one_line(look.refused.error().message);
+    const bool news = error != source_error_;
+    source_error_ = error;
     if (!error.empty()) {
       if (news) {
         log::error("inventory: {}: {}; what was there before is served on", options_.file->string(),
@@ -402,11 +428,26 @@ class InventoryService::Impl : public std::enable_shared_from_this<InventoryServ
       }
       return;
     }
-    file_applied_at_ = now();
+    source_applied_at_ = now();
     const auto plan = publish(*std::move(look.change));
     learn();
     log::info("inventory: {} applied, revision {}, {} instances", options_.file->string(),
               plan->revision, current()->instances.size());
+  }
+
+  void followed(Result<InventoryChange> made) {
+    const auto error = made ? std::string() : one_line(made.error().message);
+    if (!made) {
+      if (error != source_error_) {
+        log::error("inventory: {}; what was there before is served on", error);
+      }
+      source_error_ = error;
+      return;
+    }
+    source_error_.clear();
+    source_applied_at_ = now();
+    static_cast<void>(publish(std::move(made)));
+    learn();
   }
 
   /// Every now and then: a store that was never read is asked again, one that is there confirms
@@ -431,33 +472,6 @@ class InventoryService::Impl : public std::enable_shared_from_this<InventoryServ
     });
   }
 
-  static std::shared_ptr<const Instance> with_kept_ids(const Instance& wanted,
-                                                       const Instance& old) {
-    auto filled = std::make_shared<Instance>(wanted);
-    const auto keep = [](auto& mine, const auto& theirs) {
-      if (!mine) {
-        mine = theirs;
-      }
-    };
-    keep(filled->reservation_id, old.reservation_id);
-    keep(filled->ec2_ids.instance_id, old.ec2_ids.instance_id);
-    if (filled->image_ref == old.image_ref) {
-      keep(filled->ec2_ids.ami_id, old.ec2_ids.ami_id);
-    }
-    if (filled->kernel_id == old.kernel_id) {
-      keep(filled->ec2_ids.kernel_id, old.ec2_ids.kernel_id);
-    }
-    if (filled->ramdisk_id == old.ramdisk_id) {
-      keep(filled->ec2_ids.ramdisk_id, old.ec2_ids.ramdisk_id);
-    }
-    for (const auto& [key, value] : old.system_metadata) {
-      if (key.starts_with("password_")) {
-        filled->system_metadata.insert_or_assign(key, value);
-      }
-    }
-    return filled;
-  }
-
   const asio::any_io_executor control_;
   const InventoryOptions options_;
   const std::shared_ptr<Mailbox> mailbox_;
@@ -477,8 +491,8 @@ class InventoryService::Impl : public std::enable_shared_from_this<InventoryServ
   asio::steady_timer tend_;
 
   std::optional<FileWatch> file_watch_;
-  std::string file_error_;
-  std::int64_t file_applied_at_ = 0;
+  std::string source_error_;
+  std::int64_t source_applied_at_ = 0;
 
   StoreThread thread_{"store"};  ///< last: what it runs ends before the rest goes
 };
@@ -510,6 +524,9 @@ void InventoryService::stop() {
 
 void InventoryService::read_file_again() {
   impl_->read_file_again();
+}
+void InventoryService::follow(std::string document) {
+  impl_->follow(std::move(document));
 }
 
 std::shared_ptr<const Inventory> InventoryService::current() const {

@@ -21,8 +21,16 @@ namespace metatap {
 
 class Config;
 
+/// What says which guests there are.
+enum class InventorySource : std::uint8_t {
+  database,  ///< and with it `metatap apply` and `metatap instance`
+  file,
+  libvirt,
+};
+
 struct InventoryOptions {
-  std::string database;  ///< [inventory] database
+  InventorySource source = InventorySource::database;  ///< [inventory] source, or file being set
+  std::string database;                                ///< [inventory] database
   std::filesystem::path state_path = "/var/lib/metatap";
   std::optional<std::filesystem::path> file;  ///< [inventory] file
   /// [inventory] database_timeout: how long the database may take for an answer, and how long a
@@ -42,8 +50,8 @@ struct InventoryOptions {
 /// A document that is refused, or a store that fails, leaves what is served as it was. A store that
 /// cannot be reached at the start leaves what a copy on this host says it had last.
 ///
-/// The source of truth is the file where there is one: then only the file changes what there is,
-/// and apply(), put() and remove_instance() are refused. Otherwise it is the store.
+/// The source of truth is the store, unless the options name the file or another program: then
+/// these alone change what there is, and apply(), put() and remove_instance() are refused.
 class InventoryService {
  public:
   using Subscriber = std::function<void(const InventoryChange&)>;
@@ -68,6 +76,8 @@ class InventoryService {
 
   /// Reads the file now, whether or not it seems to be the one that was read last.
   void read_file_again();
+  /// Makes the inventory what another program says, where that is the source.
+  void follow(std::string document);
 
   /// The state to serve; never null. Any thread.
   [[nodiscard]] std::shared_ptr<const Inventory> current() const;
@@ -107,10 +117,11 @@ class InventoryService {
     bool known = false;
     bool from_copy = false;       ///< the store was not reached since the start; its copy is served
     std::chrono::seconds age{0};  ///< for how long the store has not confirmed what is served
-    std::string file;             ///< empty: none is followed
-    std::string file_error;  ///< why the file's present contents are not served; empty: they are
-    std::int64_t file_applied_at = 0;  ///< seconds since the epoch; 0: never
-    std::string unknown_because;       ///< what known() waits for; empty: it is true
+    InventorySource source = InventorySource::database;
+    std::string file;          ///< empty: none is followed
+    std::string source_error;  ///< why what file or program says now is not served; empty: it is
+    std::int64_t source_applied_at = 0;  ///< seconds since the epoch; 0: never
+    std::string unknown_because;         ///< what known() waits for; empty: it is true
   };
   [[nodiscard]] State state() const;
 

@@ -332,4 +332,30 @@ std::string password_of(const Instance& instance) {
   return text;
 }
 
+std::shared_ptr<const Instance> with_kept_ids(const Instance& wanted, const Instance& old) {
+  auto filled = std::make_shared<Instance>(wanted);
+  const auto keep = [](auto& mine, const auto& theirs) {
+    if (!mine) {
+      mine = theirs;
+    }
+  };
+  keep(filled->reservation_id, old.reservation_id);
+  keep(filled->ec2_ids.instance_id, old.ec2_ids.instance_id);
+  if (filled->image_ref == old.image_ref) {
+    keep(filled->ec2_ids.ami_id, old.ec2_ids.ami_id);
+  }
+  if (filled->kernel_id == old.kernel_id) {
+    keep(filled->ec2_ids.kernel_id, old.ec2_ids.kernel_id);
+  }
+  if (filled->ramdisk_id == old.ramdisk_id) {
+    keep(filled->ec2_ids.ramdisk_id, old.ec2_ids.ramdisk_id);
+  }
+  for (const auto& [key, value] : old.system_metadata) {
+    if (key.starts_with("password_")) {
+      filled->system_metadata.insert_or_assign(key, value);
+    }
+  }
+  return filled;
+}
+
 }  // namespace metatap

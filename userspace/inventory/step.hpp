@@ -60,6 +60,9 @@ Result<Step> step_set_password(const std::shared_ptr<const Inventory>& stored,
 Result<Step> step_clear_password(const std::shared_ptr<const Inventory>& stored,
                                  std::string_view instance_id);
 
+/// `wanted` with the ids and the password that the stored `old` one keeps whatever it says.
+std::shared_ptr<const Instance> with_kept_ids(const Instance& wanted, const Instance& old);
+
 /// The password a guest has posted; empty: none.
 std::string password_of(const Instance& instance);
 

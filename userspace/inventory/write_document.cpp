@@ -5,9 +5,9 @@
 #include <utility>
 #include <vector>
 
-#include "inventory/access_policy.hpp"
 #include "inventory/document.hpp"
 #include "inventory/json_reader.hpp"
+#include "inventory/metatap_key.hpp"
 
 namespace metatap {
 namespace {
@@ -35,10 +35,8 @@ struct Writer {
     }
   }
   /// How metatap itself treats the object.
-  void metatap(const AccessPolicy& access) {
-    Json metatap = Json::object();
-    write_access(metatap, access);
-    list("metatap", std::move(metatap));
+  void metatap(const AccessPolicy& access, const PortTreatment& treatment = {}) {
+    list("metatap", metatap_value(access, treatment));
   }
   template <class T, class F>
   void list(const char* key, const std::vector<T>& items, F&& to) {
@@ -96,12 +94,15 @@ Json to_json(const Port& port) {
   Writer to;
   to.out["id"] = port.id;
   to.out["network_id"] = port.network_id;
-  to.out["mac_address"] = port.mac_address;
+  to.text("mac_address", port.mac_address);
   to.text("device_id", port.device_id);
   to.text("device_owner", port.device_owner);
   to.text("project_id", port.project_id);
   to.list("fixed_ips", port.fixed_ips, [](const FixedIp& ip) {
-    return Json{{"subnet_id", ip.subnet_id}, {"ip_address", ip.ip_address}};
+    Writer item;
+    item.text("subnet_id", ip.subnet_id);
+    item.text("ip_address", ip.ip_address);
+    return std::move(item.out);
   });
   to.list("allowed_address_pairs", port.allowed_address_pairs, [](const AddressPair& pair) {
     Json item{{"ip_address", pair.ip_address}};
@@ -121,7 +122,7 @@ Json to_json(const Port& port) {
   if (port.mac_policy == MacPolicy::any) {
     to.out["mac_policy"] = "any";
   }
-  to.metatap(port.access);
+  to.metatap(port.access, port.treatment);
   return std::move(to.out);
 }
 
@@ -209,6 +210,9 @@ Json body_of(const Instance& instance) {
   to.list("metadata", std::move(metadata));
   to.list("system_metadata", Json(instance.system_metadata));
   to.maybe("user_data", instance.user_data);
+  if (instance.vendor_data) {
+    to.out["vendor_data"] = Json{{"text", *instance.vendor_data}};
+  }
   to.maybe("root_device_name", instance.root_device_name);
   to.maybe("default_ephemeral_device", instance.default_ephemeral_device);
   to.maybe("default_swap_device", instance.default_swap_device);

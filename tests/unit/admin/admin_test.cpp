@@ -152,11 +152,51 @@ TEST_F(AdminTest, SaysWhereADocumentIsWrong) {
   auto ran = metatap({"apply", "-"}, R"({"format": "metatap-inventory/1", "ports": [{"id": 1}]})");
   EXPECT_EQ(ran.code, 1);
   EXPECT_EQ(ran.out, "");
-  EXPECT_EQ(ran.err, "metatap: /ports/0/id: expected a string, not number\n");
+  EXPECT_EQ(ran.err,
+            "metatap: /ports/0/id: expected a string, not number\n"
+            "/ports/0: \"network_id\" is required\n"
+            "/ports/0: \"mac_address\" is required, or \"mac_policy\": \"any\"\n");
   EXPECT_EQ(inventory_->current()->instances.size(), 2U);
   ran = metatap({"apply", "/nonexistent/file"});
   EXPECT_EQ(ran.code, 2);
   EXPECT_THAT(ran.err, HasSubstr("No such file"));
+}
+
+TEST_F(AdminTest, TakesAGuestByOptionsAlone) {
+  const auto file = [&](const char* name, const std::string& text) {
+    std::ofstream(directory_.path() / name) << text;
+    return (directory_.path() / name).string();
+  };
+  const auto key = file("id.pub", "# mine\n\nssh-ed25519 AAAA me\nssh-rsa BBBB me\n");
+  auto ran =
+      metatap({"instance", "add", "vm1", "--device", "vnet0", "--ssh-key", key, "--user-data",
+               file("u", "#!/bin/sh\n"), "--hostname", "web", "--when-down", "refuse"});
+  ASSERT_EQ(ran.code, 0) << ran.err;
+  const auto inventory = inventory_->current();
+  const auto& instance = *inventory->instances.begin()->second;
+  EXPECT_EQ(instance.name, "vm1");
+  EXPECT_EQ(instance.hostname, "web");
+  EXPECT_EQ(instance.keypairs.size(), 2U);
+  EXPECT_EQ(instance.user_data, "IyEvYmluL3NoCg==");
+  EXPECT_EQ(inventory->ports.begin()->second->device, "vnet0");
+  EXPECT_EQ(inventory->ports.begin()->second->treatment.when_down, WhenDown::refuse);
+  EXPECT_EQ(metatap({"instance", "add", "vm1", "--device", "vnet1"}).code, 4) << "it is there";
+  EXPECT_EQ(metatap({"instance", "set", "vm1", "--device", "vnet1"}).code, 0);
+  ran = metatap({"instance", "add", "vm2", "--device", "vnet2", "--ssh-key", file("e", "\n")});
+  EXPECT_EQ(ran.code, 2);
+  EXPECT_THAT(ran.err, HasSubstr("--ssh-key: there is no public key in"));
+  EXPECT_EQ(metatap({"instance", "add", "vm2", "--device", "t", "--user-data", "/none"}).code, 2);
+}
+
+TEST_F(AdminTest, SendsWhatIsInTheFilesThatADocumentNames) {
+  std::ofstream(directory_.path() / "u") << "#cloud-config\n";
+  std::ofstream(directory_.path() / "all.json") << R"({"format": "metatap-inventory/1",
+             "guests": [{"device": "t", "user_data": {"file": "u"}}]})";
+  const auto ran = metatap({"apply", directory_.path() / "all.json"});
+  ASSERT_EQ(ran.code, 0) << ran.err;
+  EXPECT_EQ(inventory_->current()->instances.begin()->second->user_data, "I2Nsb3VkLWNvbmZpZwo=");
+  std::filesystem::remove(directory_.path() / "u");
+  EXPECT_EQ(metatap({"apply", directory_.path() / "all.json"}).code, 2);
 }
 
 TEST_F(AdminTest, ShowsStatusForPeopleAndForPrograms) {

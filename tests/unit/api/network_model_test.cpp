@@ -339,6 +339,48 @@ TEST(NetworkModel, IsCompletedFromTheInstancesPorts) {
   EXPECT_THAT(json, testing::Not(testing::HasSubstr("fa:16:3e:00:00:02")));
 }
 
+TEST(NetworkModel, OfAnAddressThatIsLearnedIsByDhcp) {
+  Inventory inventory = inventory_of({sample_instance()});
+  add_network(inventory);
+  Port port = sample_port("p1", kUuid, "10.0.0.5");
+  port.fixed_ips.clear();
+  port.address_policy = AddressPolicy::learn;
+  add_port(inventory, port);
+  auto stage = stage_of(inventory);
+  const auto json = body_of(*stage, "/openstack/latest/network_data.json");
+  EXPECT_THAT(json, testing::HasSubstr(R"("type": "ipv4_dhcp")"));
+  EXPECT_THAT(json, testing::HasSubstr(R"("ethernet_mac_address": "fa:16:3e:00:00:01")"));
+}
+
+TEST(NetworkModel, OfAMacThatIsNotKnownSaysNothing) {
+  Inventory inventory = inventory_of({sample_instance()});
+  add_network(inventory);
+  Port port = sample_port("p1", kUuid, "10.0.0.5");
+  port.mac_address.clear();
+  add_port(inventory, port);
+  const auto stage = stage_of(inventory);
+  EXPECT_EQ(status_of(*stage, "/openstack/latest/network_data.json"), 404U);
+  EXPECT_THAT(body_of(*stage, "/openstack/latest/"),
+              testing::Not(testing::HasSubstr("network_data.json")));
+}
+
+TEST(VendorData, OfOneInstanceStandsBesideTheOperators) {
+  Instance i = sample_instance();
+  i.vendor_data = "#cloud-config\n";
+  const auto stage = stage_of(inventory_of({i}));
+  EXPECT_EQ(body_of(*stage, "/openstack/latest/vendor_data.json"),
+            R"({"cloud-init": "#cloud-config\n"})");
+}
+
+TEST(Keys, OfAnInstanceAreAllTold) {
+  Instance i = sample_instance();
+  i.keypairs.push_back({"second", "ssh", "ssh-rsa B"});
+  const auto json = nlohmann::ordered_json::parse(
+      body_of(*stage_of(inventory_of({i})), "/openstack/latest/meta_data.json"));
+  EXPECT_EQ(json["public_keys"]["second"], "ssh-rsa B");
+  EXPECT_EQ(json["keys"].size(), 2U);
+}
+
 TEST(Injection, ShowsInMetadataAndContent) {
   Instance i = sample_instance();
   i.network_info =

@@ -130,7 +130,7 @@ TEST_F(SocketTest, AMessageThatBreaksOffIsRefused) {
 
 TEST_F(SocketTest, AnotherVersionIsRefusedByName) {
   raw(bytes_of({.version = kVersion + 1}));
-  EXPECT_THAT(refusal(ErrorCode::unsupported), HasSubstr("version 3, ours is 2"));
+  EXPECT_THAT(refusal(ErrorCode::unsupported), HasSubstr("version 4, ours is 3"));
 }
 
 TEST_F(SocketTest, SomethingElseIsRefused) {

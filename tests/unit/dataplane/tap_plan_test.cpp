@@ -101,6 +101,23 @@ TEST(TapPlan, AdminStateOfPortAndNetwork) {
   EXPECT_FALSE(plan_tap(index_of(inventory), kTapA, {5, {}}, "", {})->enabled);
 }
 
+TEST(TapPlan, APortsOwnWordOnWhenDownComesBeforeTheConfigurations) {
+  const auto refuses = [](std::optional<WhenDown> own, WhenDown all) {
+    Inventory inventory;
+    auto one = port(kA);
+    one.treatment.when_down = own;
+    put(inventory, one);
+    DataPlaneOptions options;
+    options.when_down = all;
+    const auto plan = plan_tap(index_of(inventory), kTapA, {5, {}}, "", options);
+    return (plan->row.flags & MT_SLOT_REFUSE_DOWN) != 0;
+  };
+  EXPECT_TRUE(refuses(WhenDown::refuse, WhenDown::pass));
+  EXPECT_FALSE(refuses(WhenDown::pass, WhenDown::refuse));
+  EXPECT_TRUE(refuses(std::nullopt, WhenDown::refuse));
+  EXPECT_FALSE(refuses(std::nullopt, WhenDown::pass));
+}
+
 TEST(TapPlan, ADeviceThatWasGivenAnotherGuestsMacIsForeign) {
   Inventory inventory;
   put(inventory, port(kA, "fa:16:3e:00:00:10"));

@@ -45,6 +45,8 @@ TEST(Document, ReadsEachField) {
   EXPECT_EQ(port.access.sealed, std::nullopt);
   EXPECT_EQ(inventory.networks.at("n-1")->access.forwarded_inside, ForwardedInside::allow);
   EXPECT_EQ(inventory.instances.at("i-1")->access.sealed, false);
+  EXPECT_EQ(port.treatment.when_down, WhenDown::refuse);
+  EXPECT_EQ(inventory.ports.at("p-2")->treatment.when_down, std::nullopt);
   const auto& instance = *inventory.instances.at("i-1");
   EXPECT_EQ(instance.metadata.at(0), std::pair(std::string("z"), std::string("größe")));
   EXPECT_EQ(instance.metadata.at(1).first, "a/b");
@@ -53,6 +55,7 @@ TEST(Document, ReadsEachField) {
   EXPECT_FALSE(instance.device_metadata->at(0).has_path);
   EXPECT_EQ(instance.numa_topology->at(0).pcpuset, (std::vector{4, 2}));
   EXPECT_EQ(instance.user_data, "I2Nsb3Vk");
+  EXPECT_EQ(instance.vendor_data, "#cloud-config\n");
   // The network cache keeps its keys, known or not, in their order.
   EXPECT_EQ(instance.network_info,
             R"([{"zz":1,"id":"p-1","network":{"subnets":[{"cidr":"10.70.0.0/22"}]},"aa":null}])");
@@ -112,8 +115,10 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{"UnknownKey", "/ports/0/mac", "1", "/ports/0/mac: unknown key \"mac\""},
         Refusal{"UnknownNestedKey", "/instances/0/flavor/a~1b", "1",
                 "/instances/0/flavor/a~1b: unknown key \"a/b\""},
-        Refusal{"Required", "/ports/0/mac_address", "null",
-                "/ports/0: \"mac_address\" is required"},
+        Refusal{"Required", "/ports/1/mac_address", "null",
+                "/ports/1: \"mac_address\" is required"},
+        Refusal{"NoSubnetHasIt", "/ports/0/fixed_ips/0", R"({"ip_address": "10.9.9.9"})",
+                "/ports/0/fixed_ips/0: \"subnet_id\" is required: not one"},
         Refusal{"Type", "/networks/0/mtu", R"("1500")",
                 "/networks/0/mtu: expected an integer, not \"1500\""},
         Refusal{"Range", "/networks/0/mtu", "67", "/networks/0/mtu: 67 is not within 68 to 65535"},
@@ -171,6 +176,86 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{"Nul", "/instances/0/hostname", R"("a\u0000b")",
                 "/instances/0/hostname: a string with a NUL in it"}),
     [](const auto& each) { return each.param.name; });
+
+TEST(Document, TellsAllMistakesAtOnceEachWithItsPlaceAndWhatMayBeMeant) {
+  const auto refused = parse_document(R"({"format": "metatap-inventory/1",
+    "network": [],
+    "networks": [{"id": "n", "mtu": "big", "nmae": "x"}],
+    "ports": [{"id": "p", "network_id": "nope", "mac": "02:00:00:00:00:01"},
+              {"id": "q", "network_id": "n", "mac_address": "02:00:00:00:00:02",
+               "fixed_ips": [{"ip_address": "10.0.0.x"}, {"subnet_id": "s"}]},
+              {"id": "r", "network_id": "gone", "mac_address": "02:00:00:00:00:03"}],
+    "instances": [{"uuid": "i", "hostnme": "a", "userdata": "#"},
+                  {"uuid": "j", "hostname": "a b", "key_data": "ssh"}]})");
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().message,
+            "/networks/0/mtu: expected an integer, not \"big\"\n"
+            "/networks/0/nmae: unknown key \"nmae\"; did you mean \"name\"?\n"
+            "/ports/0/mac: unknown key \"mac\"; did you mean \"mac_address\"?\n"
+            "/ports/0: \"mac_address\" is required, or \"mac_policy\": \"any\"\n"
+            "/ports/1/fixed_ips/0/ip_address: \"10.0.0.x\" is not an IP address\n"
+            "/ports/1/fixed_ips/1: \"ip_address\" is required\n"
+            "/instances/0/hostnme: unknown key \"hostnme\"; did you mean \"hostname\"?\n"
+            "/instances/0/userdata: unknown key \"userdata\"; did you mean \"user_data\"?\n"
+            "/network: unknown key \"network\"; did you mean \"networks\"?\n"
+            "/instances/1/hostname: \"a b\" is not a host name\n"
+            "/instances/1/key_data: a key needs a name: \"key_name\"\n"
+            "/ports/2/network_id: there is no network \"gone\"");
+}
+
+TEST(Document, TakesWhatNeutronAndNovaAnswerAsItIs) {
+  const auto inventory = read(R"({"format": "metatap-inventory/1",
+    "networks": [{"id": "n", "name": "private", "status": "ACTIVE", "shared": false,
+      "router:external": false, "provider:network_type": "geneve", "tenant_id": "t", "mtu": 1442,
+      "subnets": ["s"], "availability_zones": [], "port_security_enabled": true, "tags": []}],
+    "subnets": [{"id": "s", "network_id": "n", "tenant_id": "t", "project_id": "t",
+      "cidr": "10.0.0.0/26", "ip_version": 4, "gateway_ip": "10.0.0.1", "enable_dhcp": true,
+      "ipv6_ra_mode": null, "ipv6_address_mode": null, "subnetpool_id": "x",
+      "allocation_pools": [{"start": "10.0.0.2", "end": "10.0.0.62"}], "service_types": []}],
+    "ports": [{"id": "p", "name": "", "network_id": "n", "tenant_id": "t", "status": "ACTIVE",
+      "mac_address": "fa:16:3e:11:22:33", "device_id": "u", "device_owner": "compute:nova",
+      "fixed_ips": [{"subnet_id": "s", "ip_address": "10.0.0.25"}], "security_groups": ["g"],
+      "binding:vnic_type": "normal", "binding:profile": {}, "extra_dhcp_opts": [],
+      "port_security_enabled": true, "revision_number": 4, "created_at": "2024-01-01T00:00:00Z"},
+     {"id": "open", "network_id": "n", "mac_address": "fa:16:3e:11:22:34",
+      "port_security_enabled": false}],
+    "servers": [{"id": "u", "name": "My Server", "status": "ACTIVE", "tenant_id": "t",
+      "user_id": "me", "metadata": {"role": "web"}, "hostId": "h", "image": {"id": "img"},
+      "flavor": {"vcpus": 1, "original_name": "m1.tiny"}, "addresses": {"private": []},
+      "key_name": "mine", "OS-EXT-AZ:availability_zone": "az1", "config_drive": "",
+      "OS-EXT-SRV-ATTR:hostname": "my-server", "OS-EXT-SRV-ATTR:launch_index": 1,
+      "OS-EXT-SRV-ATTR:instance_name": "instance-00000007", "OS-EXT-SRV-ATTR:kernel_id": "",
+      "OS-EXT-SRV-ATTR:user_data": "I2Nsb3Vk", "OS-EXT-SRV-ATTR:root_device_name": "/dev/vda",
+      "security_groups": [{"name": "default"}], "OS-EXT-STS:vm_state": "active", "links": []}]})");
+  EXPECT_EQ(inventory.networks.at("n")->project_id, "t");
+  EXPECT_EQ(inventory.ports.at("p")->project_id, "t");
+  EXPECT_EQ(inventory.ports.at("p")->mac_policy, MacPolicy::own);
+  EXPECT_EQ(inventory.ports.at("open")->mac_policy, MacPolicy::any);
+  EXPECT_EQ(inventory.ports.at("open")->address_policy, AddressPolicy::learn);
+  const auto& server = *inventory.instances.at("u");
+  EXPECT_EQ(server.display_name, "My Server");
+  EXPECT_EQ(server.name, "instance-00000007");
+  EXPECT_EQ(server.hostname, "my-server");
+  EXPECT_EQ(server.project_id, "t");
+  EXPECT_EQ(server.flavor_name, "m1.tiny");
+  EXPECT_EQ(server.image_ref, "img");
+  EXPECT_EQ(server.kernel_id, std::nullopt);
+  EXPECT_EQ(server.key_name, std::nullopt) << "a name without a key is no key";
+  EXPECT_EQ(server.user_data, "I2Nsb3Vk");
+  EXPECT_EQ(server.security_groups, std::vector<std::string>{"default"});
+  EXPECT_EQ(server.launch_index, 1);
+}
+
+TEST(Document, FindsTheSubnetOfAnAddress) {
+  const auto inventory = read(R"({"format": "metatap-inventory/1", "networks": [{"id": "n"}],
+    "subnets": [{"id": "a", "network_id": "n", "cidr": "10.0.0.0/24"},
+                {"id": "b", "network_id": "n", "cidr": "fd00::/64"}],
+    "ports": [{"id": "p", "network_id": "n", "mac_address": "02:00:00:00:00:01",
+               "fixed_ips": [{"ip_address": "fd00::5"}, {"ip_address": "10.0.0.5"}]}]})");
+  EXPECT_EQ(inventory.ports.at("p")->fixed_ips.at(0).subnet_id, "b");
+  EXPECT_EQ(inventory.ports.at("p")->fixed_ips.at(1).subnet_id, "a");
+  EXPECT_EQ(inventory.subnets.at("b")->ip_version, 6);
+}
 
 TEST(Document, RefusesWhatIsNotOneJsonText) {
   EXPECT_THAT(parse_document("").error().message, HasSubstr("parse error at line 1"));

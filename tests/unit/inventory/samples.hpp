@@ -27,7 +27,7 @@ inline constexpr std::string_view kSample = R"({
    "allowed_address_pairs": [{"ip_address": "10.70.1.0/24"},
                              {"ip_address": "10.70.0.99", "mac_address": "02:00:00:00:00:01"}],
    "address_policy": "learn", "mac_policy": "any",
-   "metatap": {"tokens": "ratchet", "boot_window": 900}},
+   "metatap": {"tokens": "ratchet", "boot_window": 900, "when_down": "refuse"}},
   {"id": "p-2", "network_id": "n-1", "mac_address": "fa:16:3e:00:00:20", "device_id": "i-2",
    "fixed_ips": [{"subnet_id": "s-4", "ip_address": "10.70.0.32"}], "admin_state_up": false}],
  "instances": [
@@ -40,7 +40,7 @@ inline constexpr std::string_view kSample = R"({
    "keypairs": [{"name": "k", "type": "ssh", "public_key": "ssh-ed25519 AAAA"}],
    "metadata": {"z": "größe", "a/b": "", "c": "{\"x\": 1}"},
    "system_metadata": {"boot_roles": "admin,member"},
-   "user_data": "I2Ns\nb3Vk", "root_device_name": "/dev/vda",
+   "user_data": "I2Ns\nb3Vk", "vendor_data": "#cloud-config\n", "root_device_name": "/dev/vda",
    "default_ephemeral_device": "/dev/vdb", "default_swap_device": "/dev/vdc",
    "block_device_mappings": [{"source_type": "image", "destination_type": "local",
      "guest_format": null, "device_name": "/dev/vda", "boot_index": 0, "volume_id": null,

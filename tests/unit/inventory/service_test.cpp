@@ -173,16 +173,16 @@ TEST_F(InventoryServiceTest, FollowsItsFile) {
   replace_file(document("replaced"));
   EXPECT_TRUE(until([&] { return name() == "replaced"; })) << name();
   write_file(R"({"format": "metatap-inventory/1", "instances": [{"uuid": 1}]})");
-  EXPECT_TRUE(until([&] { return !service_->state().file_error.empty(); }));
-  EXPECT_THAT(service_->state().file_error, HasSubstr("/instances/0/uuid"));
+  EXPECT_TRUE(until([&] { return !service_->state().source_error.empty(); }));
+  EXPECT_THAT(service_->state().source_error, HasSubstr("/instances/0/uuid"));
   EXPECT_EQ(name(), "replaced");  // served on
   std::filesystem::remove(*options_.file);
   EXPECT_TRUE(
-      until([&] { return service_->state().file_error.find("No such") != std::string::npos; }));
+      until([&] { return service_->state().source_error.find("No such") != std::string::npos; }));
   EXPECT_EQ(name(), "replaced");
   replace_file(document("back"));
   EXPECT_TRUE(until([&] { return name() == "back"; })) << name();
-  EXPECT_EQ(service_->state().file_error, "");
+  EXPECT_EQ(service_->state().source_error, "");
 }
 
 TEST_F(InventoryServiceTest, StartsWithABrokenFileAndWhatWasStored) {
@@ -193,7 +193,7 @@ TEST_F(InventoryServiceTest, StartsWithABrokenFileAndWhatWasStored) {
   write_file("{");
   start();
   EXPECT_EQ(name(), "stored");
-  EXPECT_THAT(service_->state().file_error, HasSubstr("parse error"));
+  EXPECT_THAT(service_->state().source_error, HasSubstr("parse error"));
 }
 
 TEST_F(InventoryServiceTest, SetsPasswordsFromWorkers) {
@@ -231,25 +231,25 @@ TEST_F(InventoryServiceTest, OutlivesAFileThatIsNoFile) {
   start();
   ASSERT_EQ(name(), "first");
   const auto shows = [&](const char* text) {
-    return until([&] { return service_->state().file_error.find(text) != std::string::npos; });
+    return until([&] { return service_->state().source_error.find(text) != std::string::npos; });
   };
   std::filesystem::remove(*options_.file);
   std::filesystem::create_directory(*options_.file);
-  EXPECT_TRUE(shows("no regular file")) << service_->state().file_error;
+  EXPECT_TRUE(shows("no regular file")) << service_->state().source_error;
   EXPECT_EQ(name(), "first");
   std::filesystem::remove(*options_.file);
   ASSERT_EQ(::mkfifo(options_.file->c_str(), 0600), 0);  // a reader would wait for a writer
-  EXPECT_TRUE(shows("no regular file")) << service_->state().file_error;
+  EXPECT_TRUE(shows("no regular file")) << service_->state().source_error;
   EXPECT_TRUE(service_->known());
   std::filesystem::remove(*options_.file);
   replace_file(document("back"));
   EXPECT_TRUE(until([&] { return name() == "back"; })) << name();
-  EXPECT_EQ(service_->state().file_error, "");
+  EXPECT_EQ(service_->state().source_error, "");
   // Away and back, the very same file.
   std::filesystem::rename(*options_.file, directory_.path() / "aside");
   EXPECT_TRUE(shows("No such file"));
   std::filesystem::rename(directory_.path() / "aside", *options_.file);
-  EXPECT_TRUE(until([&] { return service_->state().file_error.empty(); }));
+  EXPECT_TRUE(until([&] { return service_->state().source_error.empty(); }));
 }
 
 TEST_F(InventoryServiceTest, ReadsItsFileAgainWhenToldTo) {

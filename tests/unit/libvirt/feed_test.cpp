@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+// Against libvirt's own test driver: domains in this process, with real events.
+#include "libvirt/feed.hpp"
+
+#include <gmock/gmock.h>
+#include <libvirt/libvirt.h>
+
+#include <boost/asio/io_context.hpp>
+#include <chrono>
+#include <cstdlib>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "unit/inventory/temporary_directory.hpp"
+
+namespace metatap::libvirt {
+namespace {
+
+using namespace std::chrono_literals;
+using Json = nlohmann::ordered_json;
+
+constexpr auto kTestDriver = "test:///default";
+
+std::string xml(const std::string& name, const std::string& device, const std::string& hostname) {
+  return "<domain type='test'><name>" + name +
+         "</name><memory>1024</memory><os><type>hvm</type></os>"
+         "<metadata><m:guest xmlns:m='urn:metatap:guest:1'><m:hostname>" +
+         hostname +
+         "</m:hostname></m:guest></metadata><devices><interface type='bridge'>"
+         "<mac address='52:54:00:00:00:01'/><source bridge='br0'/><target dev='" +
+         device + "'/></interface></devices></domain>";
+}
+
+class FeedTest : public testing::Test {
+ protected:
+  void TearDown() override {
+    if (domain_ != nullptr) {
+      virDomainDestroy(domain_);
+      virDomainUndefine(domain_);
+      virDomainFree(domain_);
+    }
+    feed_.reset();
+    if (connection_ != nullptr) {
+      virConnectClose(connection_);
+    }
+  }
+  void start(const std::string& uri) {
+    auto feed = LibvirtFeed::start(
+        control_.get_executor(), {.uri = uri, .guests = directory_.path()},
+        [this](std::string document) { guests_ = Json::parse(document)["guests"]; });
+    ASSERT_TRUE(feed) << feed.error().message;
+    feed_ = *std::move(feed);
+  }
+  template <class F>
+  bool until(F&& true_now) {
+    for (int turn = 0; turn < 500 && !true_now(); ++turn) {
+      control_.restart();
+      control_.run_for(20ms);
+    }
+    return true_now();
+  }
+  [[nodiscard]] const Json* guest(const std::string& name) const {
+    for (const auto& each : guests_) {
+      if (each["name"] == name) {
+        return &each;
+      }
+    }
+    return nullptr;
+  }
+
+  TemporaryDirectory directory_;
+  boost::asio::io_context control_;
+  Json guests_;
+  std::unique_ptr<LibvirtFeed> feed_;
+  virConnect* connection_ = nullptr;
+  virDomain* domain_ = nullptr;
+};
+
+TEST_F(FeedTest, DomainsAppearChangeAndGoByEvents) {
+  start(kTestDriver);
+  ASSERT_TRUE(until([&] { return feed_->health().connected; })) << feed_->health().error;
+  connection_ = virConnectOpen(kTestDriver);
+  ASSERT_NE(connection_, nullptr);
+  domain_ = virDomainDefineXML(connection_, xml("web1", "tap1", "first").c_str());
+  ASSERT_NE(domain_, nullptr);
+  ASSERT_EQ(virDomainCreate(domain_), 0);
+  ASSERT_TRUE(until([&] { return guest("web1") != nullptr; }));
+  EXPECT_EQ((*guest("web1"))["hostname"], "first");
+  EXPECT_EQ((*guest("web1"))["interfaces"][0]["device"], "tap1");
+  EXPECT_GT(feed_->health().events, 0U);
+
+  ASSERT_EQ(virDomainSetMetadata(domain_, VIR_DOMAIN_METADATA_ELEMENT,
+                                 "<guest><hostname>second</hostname></guest>", "m",
+                                 "urn:metatap:guest:1", VIR_DOMAIN_AFFECT_LIVE),
+            0);
+  EXPECT_TRUE(until([&] { return guest("web1") && (*guest("web1"))["hostname"] == "second"; }));
+
+  ASSERT_EQ(virDomainDestroy(domain_), 0);
+  EXPECT_TRUE(until([&] { return guest("web1") == nullptr; }));
+}
+
+TEST_F(FeedTest, AFileInAGuestsDirectoryIsSeenAtOnce) {
+  start(kTestDriver);
+  connection_ = virConnectOpen(kTestDriver);
+  auto plain = xml("web2", "tap2", "x");
+  plain.erase(plain.find("<metadata>"), plain.find("</metadata>") + 11 - plain.find("<metadata>"));
+  domain_ = virDomainDefineXML(connection_, plain.c_str());
+  ASSERT_NE(domain_, nullptr);
+  ASSERT_EQ(virDomainCreate(domain_), 0);
+  ASSERT_TRUE(until([&] { return guest("web2") != nullptr; }));
+  std::filesystem::create_directory(directory_.path() / "web2");
+  ASSERT_TRUE(until([&] { return guest("web2") != nullptr; }));
+  std::ofstream(directory_.path() / "web2/meta-data") << "local-hostname: seen\n";
+  EXPECT_TRUE(until([&] { return guest("web2")->value("hostname", "") == "seen"; }));
+}
+
+TEST_F(FeedTest, ALibvirtThatIsNotThereIsWaitedFor) {
+  start("test:///nonexistent/node.xml");
+  EXPECT_TRUE(until([&] { return !feed_->health().error.empty(); }));
+  EXPECT_FALSE(feed_->health().connected);
+  EXPECT_TRUE(guests_.is_null()) << "nobody is taken for gone";
+}
+
+}  // namespace
+}  // namespace metatap::libvirt

@@ -1,0 +1,367 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "libvirt/feed.hpp"
+
+#include <libvirt/libvirt.h>
+#include <libvirt/virterror.h>
+#include <sys/inotify.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <cstdlib>
+#include <mutex>
+#include <set>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "base/log.hpp"
+#include "base/mailbox.hpp"
+#include "libvirt/guest_book.hpp"
+#include "metatap/unique_fd.hpp"
+
+namespace metatap::libvirt {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr int kNever = -1, kNow = 0;  // of a timeout of libvirt's loop
+constexpr auto kFirstPause = 500ms, kLongestPause = 30'000ms;
+/// A libvirtd that is silent for three times that long is gone.
+constexpr int kKeepAliveSeconds = 5;
+constexpr unsigned kKeepAliveCount = 3;
+
+struct CloseConnection {
+  void operator()(virConnect* connection) const { virConnectClose(connection); }
+};
+struct FreeDomain {
+  void operator()(virDomain* domain) const { virDomainFree(domain); }
+};
+using Connection = std::unique_ptr<virConnect, CloseConnection>;
+using DomainPtr = std::unique_ptr<virDomain, FreeDomain>;
+
+std::string last_error() {
+  const auto* error = virGetLastError();
+  return error != nullptr && error->message != nullptr ? error->message : "unknown";
+}
+
+std::string uuid_of(virDomain* domain) {
+  std::array<char, VIR_UUID_STRING_BUFLEN> text{};
+  return virDomainGetUUIDString(domain, text.data()) == 0 ? text.data() : "";
+}
+
+}  // namespace
+
+class LibvirtFeed::Impl {
+ public:
+  Impl(boost::asio::any_io_executor executor, LibvirtOptions options, Publish publish)
+      : options_(std::move(options)),
+        mailbox_(std::make_shared<Mailbox>(std::move(executor))),
+        publish_(std::make_shared<Publish>(std::move(publish))),
+        book_(options_.guests) {
+    health_.uri = options_.uri;
+  }
+  ~Impl() {
+    mailbox_->close();
+    stopping_ = true;
+    if (thread_.joinable()) {
+      virEventUpdateTimeout(work_timer_, kNow);
+      thread_.join();
+    }
+    virEventRemoveTimeout(work_timer_);
+    virEventRemoveTimeout(connect_timer_);
+  }
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
+
+  Status start() {
+    static std::once_flag registered;
+    std::call_once(registered, [] {
+      virEventRegisterDefaultImpl();
+      virSetErrorFunc(nullptr, [](void*, virError*) {});  // errors are returned and told by us
+    });
+    work_timer_ = virEventAddTimeout(
+        kNever, [](int, void* self) { static_cast<Impl*>(self)->work(); }, this, nullptr);
+    connect_timer_ = virEventAddTimeout(
+        kNow, [](int, void* self) { static_cast<Impl*>(self)->connect(); }, this, nullptr);
+    if (work_timer_ < 0 || connect_timer_ < 0) {
+      return fail(ErrorCode::internal, "libvirt's event loop: " + last_error());
+    }
+    thread_ = std::thread([this] { run(); });
+    return {};
+  }
+
+  [[nodiscard]] Health health() const {
+    const std::lock_guard lock(mutex_);
+    return health_;
+  }
+  void look_again() {
+    directories_changed_ = true;
+    virEventUpdateTimeout(work_timer_, kNow);
+  }
+
+ private:
+  // ---- on the thread ----
+
+  void run() {
+    watch_directories();
+    while (!stopping_) {
+      if (virEventRunDefaultImpl() < 0) {
+        log::error("libvirt: the event loop has failed: {}; guests are followed no longer",
+                   last_error());
+        note([&](Health& health) {
+          health.connected = false;
+          health.error = "the event loop has failed";
+        });
+        return;
+      }
+    }
+    disconnect();
+    if (watch_ >= 0) {
+      virEventRemoveHandle(watch_);
+    }
+  }
+
+  template <class F>
+  void note(F&& change) {
+    const std::lock_guard lock(mutex_);
+    change(health_);
+  }
+
+  void connect() {
+    virEventUpdateTimeout(connect_timer_, kNever);
+    if (stopping_) {
+      return;
+    }
+    disconnect();
+    // What it may is enough, and its socket is everybody's.
+    connection_.reset(virConnectOpenReadOnly(options_.uri.c_str()));
+    if (!connection_ || !subscribe()) {
+      const auto error = last_error();
+      if (health().error != error) {
+        log::warn("libvirt: {}: {}; what is known is served on", options_.uri, error);
+      }
+      note([&](Health& health) { health.error = error; });
+      disconnect();
+      virEventUpdateTimeout(connect_timer_, static_cast<int>(pause_.count()));
+      pause_ = std::min<std::chrono::milliseconds>(2 * pause_, kLongestPause);
+      return;
+    }
+    pause_ = kFirstPause;
+    log::info("libvirt: {} is there", options_.uri);
+    note([](Health& health) {
+      health.connected = true;
+      health.error.clear();
+      ++health.connections;
+    });
+    list_ = true;
+    work();
+  }
+
+  bool subscribe() {
+    static_cast<void>(
+        virConnectSetKeepAlive(connection_.get(), kKeepAliveSeconds, kKeepAliveCount));
+    virConnectRegisterCloseCallback(connection_.get(), on_close, this, nullptr);
+    const auto changed = [](virConnect*, virDomain* domain, void* self) {
+      static_cast<Impl*>(self)->changed(domain);
+    };
+    using Lifecycle = int (*)(virConnect*, virDomain*, int, int, void*);
+    using Device = void (*)(virConnect*, virDomain*, const char*, void*);
+    using Metadata = void (*)(virConnect*, virDomain*, int, const char*, void*);
+    static const auto on_change = changed;
+    const Lifecycle lifecycle = [](virConnect* connection, virDomain* domain, int, int,
+                                   void* self) {
+      on_change(connection, domain, self);
+      return 0;
+    };
+    const Device device = [](virConnect* connection, virDomain* domain, const char*, void* self) {
+      on_change(connection, domain, self);
+    };
+    const Metadata metadata = [](virConnect* connection, virDomain* domain, int, const char*,
+                                 void* self) { on_change(connection, domain, self); };
+    const auto ask = [&](int event, auto callback) {
+      return virConnectDomainEventRegisterAny(connection_.get(), nullptr, event,
+                                              VIR_DOMAIN_EVENT_CALLBACK(callback), this,
+                                              nullptr) >= 0;
+    };
+    // The rest is about what not every driver has.
+    static_cast<void>(ask(VIR_DOMAIN_EVENT_ID_DEVICE_ADDED, device));
+    static_cast<void>(ask(VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED, device));
+    static_cast<void>(ask(VIR_DOMAIN_EVENT_ID_METADATA_CHANGE, metadata));
+    return ask(VIR_DOMAIN_EVENT_ID_LIFECYCLE, lifecycle);
+  }
+
+  void disconnect() {
+    if (connection_) {
+      virConnectUnregisterCloseCallback(connection_.get(), on_close);
+    }
+    connection_.reset();
+    note([](Health& health) { health.connected = false; });
+  }
+
+  static void on_close(virConnect*, int, void* self) { static_cast<Impl*>(self)->lost(); }
+  void lost() {
+    log::warn("libvirt: {} has gone; what is known is served on", options_.uri);
+    note([](Health& health) {
+      health.connected = false;
+      health.error = "it has gone";
+    });
+    virEventUpdateTimeout(connect_timer_, kNow);
+  }
+
+  /// In the midst of libvirt's own work: looked at when that is done, several at once.
+  void changed(virDomain* domain) {
+    changed_.insert(uuid_of(domain));
+    note([](Health& health) { ++health.events; });
+    virEventUpdateTimeout(work_timer_, kNow);
+  }
+
+  void work() {
+    virEventUpdateTimeout(work_timer_, kNever);
+    if (stopping_) {
+      return;
+    }
+    if (directories_changed_.exchange(false)) {
+      book_.read_directories();
+    }
+    bool whole = known_;
+    if (connection_ && std::exchange(list_, false)) {
+      whole = list_domains();
+    }
+    for (const auto& uuid : std::exchange(changed_, {})) {
+      const DomainPtr domain(
+          connection_ ? virDomainLookupByUUIDString(connection_.get(), uuid.c_str()) : nullptr);
+      if (domain && virDomainIsActive(domain.get()) == 1) {
+        whole = put(*domain) && whole;
+      } else if (connection_ && virConnectIsAlive(connection_.get()) == 1) {
+        book_.remove(uuid);
+      }
+    }
+    known_ = known_ || whole;
+    if (known_) {  // else who is not listed yet would be gone
+      publish();
+    }
+    watch_directories();
+  }
+
+  /// False: libvirtd does not answer, and will be asked again when it is back.
+  bool list_domains() {
+    virDomain** found = nullptr;
+    const int count =
+        virConnectListAllDomains(connection_.get(), &found, VIR_CONNECT_LIST_DOMAINS_ACTIVE);
+    if (count < 0) {
+      log::warn("libvirt: {}: {}", options_.uri, last_error());
+      return false;
+    }
+    std::set<std::string, std::less<>> running;
+    bool whole = true;
+    for (int index = 0; index < count; ++index) {
+      const DomainPtr domain(found[index]);
+      running.insert(uuid_of(domain.get()));
+      whole = put(*domain) && whole;
+    }
+    std::free(found);
+    book_.keep_only(running);
+    return whole;
+  }
+
+  bool put(virDomain& domain) {
+    char* xml = virDomainGetXMLDesc(&domain, 0);
+    if (xml == nullptr) {  // it has just ended, or libvirtd has: an event or a connection follows
+      return virConnectIsAlive(connection_.get()) == 1;
+    }
+    book_.put(uuid_of(&domain), xml);
+    std::free(xml);
+    return true;
+  }
+
+  void publish() {
+    auto document = book_.document();
+    const auto& status = book_.status();
+    for (const auto& [domain, problem] : status.problems) {
+      if (told_[domain] != problem) {
+        log::warn("libvirt: {}: {}", domain, problem);
+      }
+    }
+    told_ = status.problems;
+    note([&](Health& health) {
+      health.domains = status.domains;
+      health.interfaces = status.interfaces;
+      health.problems = status.problems;
+    });
+    if (document != published_) {
+      published_ = document;
+      mailbox_->post([publish = publish_, document = std::move(document)]() mutable {
+        (*publish)(std::move(document));
+      });
+    }
+  }
+
+  /// By events, too; a directory that is not there yet shows in the one above it.
+  void watch_directories() {
+    if (!inotify_) {
+      inotify_ = UniqueFd(::inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
+      if (!inotify_) {
+        return;  // a reload looks at them
+      }
+      watch_ = virEventAddHandle(
+          inotify_.get(), VIR_EVENT_HANDLE_READABLE,
+          [](int, int fd, int, void* self) {
+            std::array<char, 4096> events{};
+            while (::read(fd, events.data(), events.size()) > 0) {
+            }
+            static_cast<Impl*>(self)->look_again();
+          },
+          this, nullptr);
+    }
+    constexpr auto kEvents =
+        IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE | IN_ATTRIB;
+    for (const auto& directory : book_.directories()) {
+      static_cast<void>(::inotify_add_watch(inotify_.get(), directory.c_str(), kEvents));
+    }
+  }
+
+  const LibvirtOptions options_;
+  const std::shared_ptr<Mailbox> mailbox_;
+  const std::shared_ptr<Publish> publish_;
+  std::atomic<bool> stopping_ = false, directories_changed_ = false;
+  mutable std::mutex mutex_;
+  Health health_;  ///< under mutex_
+  int work_timer_ = -1, connect_timer_ = -1;
+
+  // The thread's.
+  GuestBook book_;
+  Connection connection_;
+  std::chrono::milliseconds pause_ = kFirstPause;
+  bool list_ = false;   ///< all domains are to be listed
+  bool known_ = false;  ///< they have been, once
+  std::set<std::string> changed_;
+  std::string published_;
+  std::map<std::string, std::string> told_;
+  UniqueFd inotify_;
+  int watch_ = -1;
+  std::thread thread_;
+};
+
+LibvirtFeed::LibvirtFeed(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+LibvirtFeed::~LibvirtFeed() = default;
+
+Result<std::unique_ptr<LibvirtFeed>> LibvirtFeed::start(boost::asio::any_io_executor executor,
+                                                        LibvirtOptions options, Publish publish) {
+  auto impl = std::make_unique<Impl>(std::move(executor), std::move(options), std::move(publish));
+  if (auto started = impl->start(); !started) {
+    return tl::make_unexpected(std::move(started.error()));
+  }
+  return std::unique_ptr<LibvirtFeed>(new LibvirtFeed(std::move(impl)));
+}
+
+LibvirtFeed::Health LibvirtFeed::health() const {
+  return impl_->health();
+}
+void LibvirtFeed::look_again() {
+  impl_->look_again();
+}
+
+}  // namespace metatap::libvirt

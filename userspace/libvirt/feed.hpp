@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <boost/asio/any_io_executor.hpp>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "libvirt/options.hpp"
+#include "metatap/result.hpp"
+
+namespace metatap::libvirt {
+
+/// Follows the running domains of a libvirt on this host: their start and end, interfaces that are
+/// plugged in or out, their metadata, and the guests' directories; all by events. libvirt's event
+/// loop has a thread of its own, where everything that may wait for libvirtd happens. A libvirtd
+/// that goes is waited for, and what was known is known on.
+class LibvirtFeed {
+ public:
+  /// All guests there are, as a document of the inventory.
+  using Publish = std::function<void(std::string document)>;
+
+  struct Health {
+    std::string uri;
+    bool connected = false;
+    std::string error;  ///< why not; empty: it is, or is about to be
+    std::size_t domains = 0, interfaces = 0;
+    std::uint64_t connections = 0, events = 0;
+    std::map<std::string, std::string> problems;  ///< by domain
+  };
+
+  /// `publish` is called on `executor`, whose context outlives the feed. ErrorCode::unsupported: a
+  /// build without libvirt.
+  static Result<std::unique_ptr<LibvirtFeed>> start(boost::asio::any_io_executor executor,
+                                                    LibvirtOptions options, Publish publish);
+  /// Waits for the thread, which may itself wait for libvirtd, but no longer than its keepalive.
+  ~LibvirtFeed();
+  LibvirtFeed(const LibvirtFeed&) = delete;
+  LibvirtFeed& operator=(const LibvirtFeed&) = delete;
+
+  /// Any thread.
+  [[nodiscard]] Health health() const;
+  /// Reads the guests' directories again, whatever the events said. Any thread.
+  void look_again();
+
+ private:
+  class Impl;
+  explicit LibvirtFeed(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace metatap::libvirt

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <filesystem>
+#include <optional>
+
+#include "libvirt/domain.hpp"
+#include "metatap/result.hpp"
+
+namespace metatap::libvirt {
+
+/// A guest's data in NoCloud's layout: `meta-data`, `user-data`, `vendor-data`, any of which may be
+/// absent. nullopt: there is no such directory. An error names the file, and line where it can.
+///
+/// Of `meta-data` these lines of YAML are understood: `local-hostname: NAME`, `hostname: NAME`,
+/// `public-keys:` with a list of keys under it, and NAME: VALUE, which goes into the guest's
+/// metadata; `instance-id` is the domain's, whatever it says. `network-config` is an error, because
+/// the metadata service has no place for it.
+[[nodiscard]] Result<std::optional<GuestData>> read_guest_directory(
+    const std::filesystem::path& directory);
+
+}  // namespace metatap::libvirt
