@@ -11,6 +11,8 @@
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
+#include <future>
+#include <memory>
 #include <mutex>
 #include <set>
 #include <thread>
@@ -32,6 +34,7 @@ constexpr auto kFirstPause = 500ms, kLongestPause = 30'000ms;
 /// A libvirtd that is silent for three times that long is gone.
 constexpr int kKeepAliveSeconds = 5;
 constexpr unsigned kKeepAliveCount = 3;
+constexpr auto kToEnd = 1s;  ///< what the thread is given to end in
 
 struct CloseConnection {
   void operator()(virConnect* connection) const { virConnectClose(connection); }
@@ -54,7 +57,7 @@ std::string uuid_of(virDomain* domain) {
 
 }  // namespace
 
-class LibvirtFeed::Impl {
+class LibvirtFeed::Impl : public std::enable_shared_from_this<LibvirtFeed::Impl> {
  public:
   Impl(boost::asio::any_io_executor executor, LibvirtOptions options, Publish publish)
       : options_(std::move(options)),
@@ -64,12 +67,6 @@ class LibvirtFeed::Impl {
     health_.uri = options_.uri;
   }
   ~Impl() {
-    mailbox_->close();
-    stopping_ = true;
-    if (thread_.joinable()) {
-      virEventUpdateTimeout(work_timer_, kNow);
-      thread_.join();
-    }
     virEventRemoveTimeout(work_timer_);
     virEventRemoveTimeout(connect_timer_);
   }
@@ -89,8 +86,24 @@ class LibvirtFeed::Impl {
     if (work_timer_ < 0 || connect_timer_ < 0) {
       return fail(ErrorCode::internal, "libvirt's event loop: " + last_error());
     }
-    thread_ = std::thread([this] { run(); });
+    // It has what it uses for as long as it runs.
+    thread_ = std::thread([self = shared_from_this()] {
+      self->run();
+      self->ended_.set_value();
+    });
     return {};
+  }
+
+  void stop() {
+    mailbox_->close();
+    stopping_ = true;
+    virEventUpdateTimeout(work_timer_, kNow);
+    if (ended_.get_future().wait_for(kToEnd) == std::future_status::ready) {
+      thread_.join();
+    } else {
+      log::warn("libvirt: {} does not answer, and is not waited for", options_.uri);
+      thread_.detach();
+    }
   }
 
   [[nodiscard]] Health health() const {
@@ -343,14 +356,17 @@ class LibvirtFeed::Impl {
   UniqueFd inotify_;
   int watch_ = -1;
   std::thread thread_;
+  std::promise<void> ended_;
 };
 
-LibvirtFeed::LibvirtFeed(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
-LibvirtFeed::~LibvirtFeed() = default;
+LibvirtFeed::LibvirtFeed(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
+LibvirtFeed::~LibvirtFeed() {
+  impl_->stop();
+}
 
 Result<std::unique_ptr<LibvirtFeed>> LibvirtFeed::start(boost::asio::any_io_executor executor,
                                                         LibvirtOptions options, Publish publish) {
-  auto impl = std::make_unique<Impl>(std::move(executor), std::move(options), std::move(publish));
+  auto impl = std::make_shared<Impl>(std::move(executor), std::move(options), std::move(publish));
   if (auto started = impl->start(); !started) {
     return tl::make_unexpected(std::move(started.error()));
   }

@@ -35,7 +35,9 @@ class LibvirtFeed {
   /// build without libvirt.
   static Result<std::unique_ptr<LibvirtFeed>> start(boost::asio::any_io_executor executor,
                                                     LibvirtOptions options, Publish publish);
-  /// Waits for the thread, which may itself wait for libvirtd, but no longer than its keepalive.
+  /// Waits for the thread, but not for a libvirtd that does not answer: a thread in the midst of a
+  /// question to such a one is left behind, with what it uses, and ends when its connection does
+  /// (after 20 s at most) or with the process. Nothing is published any more.
   ~LibvirtFeed();
   LibvirtFeed(const LibvirtFeed&) = delete;
   LibvirtFeed& operator=(const LibvirtFeed&) = delete;
@@ -47,8 +49,8 @@ class LibvirtFeed {
 
  private:
   class Impl;
-  explicit LibvirtFeed(std::unique_ptr<Impl> impl);
-  std::unique_ptr<Impl> impl_;
+  explicit LibvirtFeed(std::shared_ptr<Impl> impl);
+  std::shared_ptr<Impl> impl_;
 };
 
 }  // namespace metatap::libvirt

@@ -221,7 +221,8 @@ TEST_F(PostgresStoreTest, MakesNoTablesInADatabaseOfAnotherProgram) {
   EXPECT_THROW(server_->sql("SELECT * FROM metatap_state"), pqxx::undefined_table);
   // It does not start with it either.
   boost::asio::io_context control;
-  const auto service = InventoryService::open(control.get_executor(), {server_->url(), "/nowhere"});
+  const auto service = InventoryService::open(
+      control.get_executor(), {.database = server_->url(), .state_path = "/nowhere"});
   ASSERT_TRUE(service);
   const auto started = (*service)->start();
   ASSERT_FALSE(started);

@@ -4,13 +4,18 @@
 
 #include <gmock/gmock.h>
 #include <libvirt/libvirt.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 
+#include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
 #include <chrono>
 #include <cstdlib>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "metatap/unique_fd.hpp"
 #include "unit/inventory/temporary_directory.hpp"
 
 namespace metatap::libvirt {
@@ -54,7 +59,6 @@ class FeedTest : public testing::Test {
   template <class F>
   bool until(F&& true_now) {
     for (int turn = 0; turn < 500 && !true_now(); ++turn) {
-      control_.restart();
       control_.run_for(20ms);
     }
     return true_now();
@@ -70,6 +74,8 @@ class FeedTest : public testing::Test {
 
   TemporaryDirectory directory_;
   boost::asio::io_context control_;
+  boost::asio::executor_work_guard<boost::asio::io_context::executor_type> until_told_ =
+      boost::asio::make_work_guard(control_);
   Json guests_;
   std::unique_ptr<LibvirtFeed> feed_;
   virConnect* connection_ = nullptr;
@@ -119,6 +125,24 @@ TEST_F(FeedTest, ALibvirtThatIsNotThereIsWaitedFor) {
   EXPECT_TRUE(until([&] { return !feed_->health().error.empty(); }));
   EXPECT_FALSE(feed_->health().connected);
   EXPECT_TRUE(guests_.is_null()) << "nobody is taken for gone";
+}
+
+/// One that is stopped, or hangs: its socket takes connections, and nobody says a word.
+TEST_F(FeedTest, TheEndDoesNotWaitForALibvirtdThatIsSilent) {
+  const auto path = (directory_.path() / "silent").string();
+  const UniqueFd silent(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};
+  ASSERT_LT(path.size(), sizeof address.sun_path);
+  path.copy(address.sun_path, path.size());
+  ASSERT_EQ(::bind(silent.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+  ASSERT_EQ(::listen(silent.get(), 4), 0);
+  start("test+unix:///default?socket=" + path);
+  pollfd asked{.fd = silent.get(), .events = POLLIN, .revents = 0};
+  ASSERT_EQ(::poll(&asked, 1, 10'000), 1);
+  const auto began = std::chrono::steady_clock::now();
+  feed_.reset();
+  EXPECT_LT(std::chrono::steady_clock::now() - began, 8s);
+  EXPECT_TRUE(guests_.is_null());
 }
 
 }  // namespace

@@ -6,7 +6,7 @@ namespace metatap::libvirt {
 
 class LibvirtFeed::Impl {};
 
-LibvirtFeed::LibvirtFeed(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+LibvirtFeed::LibvirtFeed(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
 LibvirtFeed::~LibvirtFeed() = default;
 
 Result<std::unique_ptr<LibvirtFeed>> LibvirtFeed::start(boost::asio::any_io_executor,
