@@ -13,7 +13,7 @@ namespace {
 constexpr std::size_t kMostApart = 3, kLettersEach = 3;
 constexpr std::size_t kLongestKey = 64;  // what is longer is no misspelling
 
-std::string plain(std::string_view key) {
+std::string plain_key(std::string_view key) {
   std::string text(key);
   std::ranges::transform(text, text.begin(), [](unsigned char c) {
     return c == '-' ? '_' : static_cast<char>(std::tolower(c));
@@ -67,8 +67,8 @@ std::string_view meant_key(std::string_view key, const std::vector<std::string_v
     return {};
   }
   std::vector<std::string> words(known.size());
-  std::ranges::transform(known, words.begin(), [](std::string_view one) { return plain(one); });
-  const auto word = plain(key);
+  std::ranges::transform(known, words.begin(), plain_key);
+  const auto word = plain_key(key);
   auto found = words.end();
   if (const auto near = meant_word(word, words)) {
     found = std::ranges::find(words, *near);

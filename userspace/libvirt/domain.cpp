@@ -70,7 +70,9 @@ Result<std::string> bytes_of(xmlNode* node) {
     const auto first = text.find_first_not_of(kWhiteSpace);
     return first == std::string::npos ? "" : text.substr(first);
   }
-  auto bytes = encoding == "base64" ? base64_decoded(text) : std::nullopt;
+  std::string digits = text;
+  std::erase_if(digits, [](char c) { return kWhiteSpace.find(c) != std::string_view::npos; });
+  auto bytes = encoding == "base64" && is_base64(digits) ? base64_decoded(digits) : std::nullopt;
   if (!bytes) {
     return fail(ErrorCode::invalid, "<" + std::string(view(node->name)) + ">: not " + encoding);
   }

@@ -35,7 +35,7 @@ class AdminTest : public testing::Test {
  protected:
   void SetUp() override {
     auto service = InventoryService::open(control_.get_executor(),
-                                          {"", directory_.path() / "state", std::nullopt});
+                                          {.state_path = directory_.path() / "state"});
     ASSERT_TRUE(service) << service.error().message;
     inventory_ = *std::move(service);
     ASSERT_TRUE(inventory_->start());
