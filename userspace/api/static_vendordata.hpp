@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <sys/stat.h>
-#include <atomic>
-#include <filesystem>
+#include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string>
 
 #include "api/json.hpp"
-#include "base/published.hpp"
+#include "inventory/store_thread.hpp"
 
 namespace metatap::api {
 
@@ -22,36 +21,24 @@ class StaticVendordata {
     std::shared_ptr<const std::string> vendor_data2;  ///< {"static": the value}
   };
 
+  /// What is longer is as good as malformed.
+  static constexpr std::size_t kLongest = std::size_t{16} << 20U;
+
   /// An empty path: no file, `{}`. Reads it at once.
   explicit StaticVendordata(std::string path);
 
-  /// Reads the file again if it has changed. Control thread only.
+  /// Reads the file again if it has changed. A file system that hangs is not waited for, but for a
+  /// moment; what comes of it counts when it is there. Control thread only.
   void refresh();
   /// Any thread.
-  [[nodiscard]] std::shared_ptr<const Content> get() const { return content_.get(); }
-  [[nodiscard]] std::uint64_t errors() const { return errors_.load(std::memory_order_relaxed); }
+  [[nodiscard]] std::shared_ptr<const Content> get() const;
+  [[nodiscard]] std::uint64_t errors() const;
 
  private:
-  struct Stamp {
-    bool there = false;
-    dev_t device = 0;
-    ino_t inode = 0;
-    off_t size = 0;
-    timespec changed{};
-    bool operator==(const Stamp& other) const {
-      return there == other.there && device == other.device && inode == other.inode &&
-             size == other.size && changed.tv_sec == other.changed.tv_sec &&
-             changed.tv_nsec == other.changed.tv_nsec;
-    }
-  };
-  [[nodiscard]] Stamp stamp() const;
-  [[nodiscard]] Result<Json> read() const;
-  static std::shared_ptr<const Content> content_of(Json value);
+  struct File;
 
-  std::string path_;
-  Stamp last_;
-  std::atomic<std::uint64_t> errors_ = 0;
-  Published<Content> content_;
+  const std::shared_ptr<File> file_;
+  StoreThread thread_{"vendordata"};
 };
 
 }  // namespace metatap::api

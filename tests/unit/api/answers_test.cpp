@@ -330,6 +330,17 @@ TEST(StaticVendordata, MissingFromTheStart) {
   EXPECT_EQ(stage->stats().vendordata_file_errors, 1U);
 }
 
+TEST(StaticVendordata, OneThatIsTooLongIsNone) {
+  const TempFile file;
+  file.write("{}");
+  std::filesystem::resize_file(file.path(), StaticVendordata::kLongest + 1);
+  ApiOptions options = sample_options();
+  options.vendordata_jsonfile_path = file.path();
+  const auto stage = stage_of(inventory_of({sample_instance()}), options);
+  EXPECT_EQ(body_of(*stage, kVendor), "{}");
+  EXPECT_EQ(stage->stats().vendordata_file_errors, 1U);
+}
+
 TEST(StaticVendordata, NoProviderNoFileButListed) {
   ApiOptions options = sample_options();
   options.vendordata_providers = {};
