@@ -8,6 +8,7 @@
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <chrono>
+#include <cstring>
 #include <system_error>
 #include <utility>
 
@@ -57,19 +58,26 @@ class FileWatch::Impl : public std::enable_shared_from_this<Impl> {
     }
     constexpr auto kEvents = IN_CLOSE_WRITE | IN_MOVED_TO | IN_CREATE | IN_DELETE | IN_ATTRIB;
     if (!fd || ::inotify_add_watch(fd.get(), directory.c_str(), kEvents) < 0) {
-      log::warn("inventory: cannot watch {}: {}; it is looked at every {} s", directory.string(),
-                std::generic_category().message(errno), kLookAgain.count());
+      if (!std::exchange(blind_, true)) {
+        log::warn("inventory: cannot watch {}: {}; it is looked at every {} s", directory.string(),
+                  std::generic_category().message(errno), kLookAgain.count());
+      }
       return;
     }
+    blind_ = false;
     events_.assign(fd.release());
     wait_for_event();
   }
 
   void wait_for_event() {
     events_.async_read_some(
-        asio::buffer(event_), [self = weak_from_this()](auto error, std::size_t) {
+        asio::buffer(event_), [self = weak_from_this()](auto error, std::size_t size) {
           const auto impl = self.lock();
-          if (!impl || error) {
+          if (!impl || impl->stopped_) {
+            return;
+          }
+          if (error || impl->tells_of_the_end(size)) {
+            impl->events_.close();  // look_later() watches anew
             return;
           }
           if (!std::exchange(impl->settling_, true)) {
@@ -85,10 +93,26 @@ class FileWatch::Impl : public std::enable_shared_from_this<Impl> {
         });
   }
 
+  /// The directory that is watched was deleted: one that takes its place is another.
+  [[nodiscard]] bool tells_of_the_end(std::size_t size) const {
+    for (std::size_t at = 0; at + sizeof(inotify_event) <= size;) {
+      inotify_event event{};
+      std::memcpy(&event, event_.data() + at, sizeof(event));
+      if ((event.mask & IN_IGNORED) != 0) {
+        return true;
+      }
+      at += sizeof(event) + event.len;
+    }
+    return false;
+  }
+
   void look_later() {
     look_again_.expires_after(kLookAgain);
     look_again_.async_wait([self = weak_from_this()](auto cancelled) {
       if (const auto impl = self.lock(); impl && !cancelled && !impl->stopped_) {
+        if (!impl->events_.is_open()) {
+          impl->watch();
+        }
         impl->look_();
         impl->look_later();
       }
@@ -101,6 +125,7 @@ class FileWatch::Impl : public std::enable_shared_from_this<Impl> {
   asio::steady_timer settle_, look_again_;
   std::array<char, 4096> event_{};
   bool settling_ = false, stopped_ = false;
+  bool blind_ = false;  ///< it has been said that there are no events
 };
 
 FileWatch::FileWatch(const asio::any_io_executor& executor, std::filesystem::path file,

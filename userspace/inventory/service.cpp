@@ -15,6 +15,7 @@
 #include "base/log.hpp"
 #include "base/mailbox.hpp"
 #include "base/published.hpp"
+#include "inventory/carry_out.hpp"
 #include "inventory/difference.hpp"
 #include "inventory/document.hpp"
 #include "inventory/file_watch.hpp"
@@ -239,7 +240,7 @@ class InventoryService::Impl : public std::enable_shared_from_this<InventoryServ
   void run(W work, Take take) {
     thread_.run([keeper = keeper_, mailbox = mailbox_, self = weak_from_this(),
                  work = std::move(work), take = std::move(take)]() mutable {
-      deliver(*mailbox, self, std::move(take), work(*keeper));
+      deliver(*mailbox, self, std::move(take), carry_out(work, *keeper));
     });
   }
 
@@ -252,7 +253,7 @@ class InventoryService::Impl : public std::enable_shared_from_this<InventoryServ
     // What comes too late is a matter of this service alone: whoever waited has gone.
     thread_.run([keeper = keeper_, mailbox = mailbox_, self = weak_from_this(), handover,
                  work = std::move(work)]() mutable {
-      if (auto late = handover->give(work(*keeper))) {
+      if (auto late = handover->give(carry_out(work, *keeper))) {
         deliver(
             *mailbox, self, [](Impl& impl, Made made) { impl.late(std::move(made)); },
             *std::move(late));

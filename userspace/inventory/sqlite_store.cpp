@@ -5,6 +5,8 @@
 #include <chrono>
 #include <condition_variable>
 #include <mutex>
+#include <optional>
+#include <string>
 #include <thread>
 #include <utility>
 
@@ -68,46 +70,91 @@ class SqliteStore::Impl {
 
   [[nodiscard]] const std::shared_ptr<const Inventory>& stored() const { return stored_; }
 
-  /// Looks on a thread and a connection of its own: `PRAGMA data_version` is a read of shared
-  /// memory, and differs once another connection has committed.
+  /// Looks on a thread of its own. What fails is tried again, for as long as it takes; health()
+  /// says so meanwhile.
   void watch(std::function<void()> changed) {
     watcher_ = std::jthread([this, changed = std::move(changed)](const std::stop_token& stop) {
-      try {
-        SQLite::Database db(path(), SQLite::OPEN_READONLY, kSqliteBusyTimeoutMs);
-        SQLite::Statement version(db, "PRAGMA data_version");
-        SQLite::Statement revision(db, "SELECT revision FROM state");
-        std::mutex mutex;
-        std::condition_variable_any wake;
-        std::unique_lock lock(mutex);
-        for (std::int64_t seen = -1; !stop.stop_requested();) {
-          const auto now = number(version);
-          if (now != seen &&
-              static_cast<std::uint64_t>(number(revision)) > known_revision_.load()) {
+      std::optional<Eye> eye;
+      std::mutex mutex;
+      std::condition_variable_any wake;
+      std::unique_lock lock(mutex);
+      while (!stop.stop_requested()) {
+        try {
+          if (!eye) {
+            eye.emplace(path());
+          }
+          if (eye->newer_than(known_revision_)) {
             changed();
           }
-          seen = now;
-          wake.wait_for(lock, stop, kLookEvery, [] { return false; });
+          saw({});
+        } catch (const SQLite::Exception& failure) {
+          eye.reset();
+          saw(failure.what());
         }
-      } catch (const SQLite::Exception& failure) {
-        log::error("database {}: no longer watched for others' changes: {}", path(),
-                   failure.what());
+        wake.wait_for(lock, stop, kLookEvery, [] { return false; });
       }
     });
   }
 
+  [[nodiscard]] Health health() const {
+    const std::lock_guard lock(health_mutex_);
+    return {blind_because_.empty(), "sqlite:" + path(),
+            blind_because_.empty() ? "ok" : "others' changes are not seen: " + blind_because_};
+  }
+
  private:
-  static std::int64_t number(SQLite::Statement& statement) {
-    statement.executeStep();
-    const auto value = statement.getColumn(0).getInt64();
-    statement.reset();
-    return value;
+  /// Looks through a connection of its own: `PRAGMA data_version` is a read of shared memory, and
+  /// differs once another connection has committed.
+  class Eye {
+   public:
+    explicit Eye(const std::string& path)
+        : db_(path, SQLite::OPEN_READONLY, kSqliteBusyTimeoutMs) {}
+
+    /// Whether there is a newer revision, which was not seen before.
+    bool newer_than(std::uint64_t known) {
+      const auto now = number(version_);
+      const bool newer = now != seen_ && static_cast<std::uint64_t>(number(revision_)) > known;
+      seen_ = now;
+      return newer;
+    }
+
+   private:
+    static std::int64_t number(SQLite::Statement& statement) {
+      statement.reset();
+      statement.executeStep();
+      const auto value = statement.getColumn(0).getInt64();
+      statement.reset();
+      return value;
+    }
+
+    SQLite::Database db_;
+    SQLite::Statement version_{db_, "PRAGMA data_version"};
+    SQLite::Statement revision_{db_, "SELECT revision FROM state"};
+    std::int64_t seen_ = -1;
+  };
+
+  /// What came of a look: why nothing was seen; empty: it was.
+  void saw(std::string failure) {
+    const std::lock_guard lock(health_mutex_);
+    if (failure == blind_because_) {
+      return;
+    }
+    if (failure.empty()) {
+      log::info("database {}: watched again", path());
+    } else if (blind_because_.empty()) {
+      log::error("database {}: others' changes are not seen until it can be read again: {}", path(),
+                 failure);
+    }
+    blind_because_ = std::move(failure);
   }
 
   const std::unique_ptr<SqliteTables> tables_;
   std::shared_ptr<const Inventory> stored_ = std::make_shared<const Inventory>();
   Ec2Ledger ledger_;
   std::atomic<std::uint64_t> known_revision_{0};  ///< the newest that is ours or was loaded
-  std::jthread watcher_;                          ///< last: stops before the rest goes
+  mutable std::mutex health_mutex_;
+  std::string blind_because_;  ///< why the last look at others' changes failed; empty: it did not
+  std::jthread watcher_;       ///< last: stops before the rest goes
 };
 
 SqliteStore::SqliteStore(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -172,7 +219,7 @@ void SqliteStore::on_foreign_change(std::function<void()> callback) {
 }
 
 Store::Health SqliteStore::health() const {
-  return {true, "sqlite:" + impl_->path(), "ok"};
+  return impl_->health();
 }
 
 }  // namespace metatap

@@ -14,6 +14,7 @@
 #include <map>
 #include <mutex>
 #include <set>
+#include <stdexcept>
 #include <thread>
 
 #include "base/config.hpp"
@@ -357,12 +358,17 @@ class SlowStore final : public Store {
   struct Gate {
     std::mutex mutex;
     std::condition_variable changed;
-    bool shut = false;
+    bool shut = false, throws = false;
     int asked = 0;
+    std::function<void()> foreign;  ///< as if somebody else had changed it
     void set(bool closed) {
       const std::lock_guard lock(mutex);
       shut = closed;
       changed.notify_all();
+    }
+    void fail(bool always) {
+      const std::lock_guard lock(mutex);
+      throws = always;
     }
     int times() {
       const std::lock_guard lock(mutex);
@@ -382,7 +388,9 @@ class SlowStore final : public Store {
   Result<InventoryChange> clear_password(std::string_view id) override {
     return pass(), store_->clear_password(id);
   }
-  void on_foreign_change(std::function<void()>) override {}
+  void on_foreign_change(std::function<void()> callback) override {
+    gate_->foreign = std::move(callback);
+  }
   Health health() const override { return store_->health(); }
 
  private:
@@ -390,6 +398,9 @@ class SlowStore final : public Store {
     std::unique_lock lock(gate_->mutex);
     ++gate_->asked;
     gate_->changed.wait(lock, [this] { return !gate_->shut; });
+    if (gate_->throws) {
+      throw std::runtime_error("out of everything");
+    }
   }
   std::shared_ptr<Gate> gate_;
   std::unique_ptr<Store> store_;
@@ -410,6 +421,26 @@ class SlowStoreTest : public InventoryServiceTest {
 
   std::shared_ptr<SlowStore::Gate> gate_ = std::make_shared<SlowStore::Gate>();
 };
+
+TEST_F(SlowStoreTest, WhatThrowsIsToldAndTriedAgain) {
+  start_slowly();
+  ASSERT_TRUE(apply(document("x")));
+  gate_->fail(true);
+  EXPECT_EQ(apply(document("y")).error().message, "out of everything");
+  const int before = gate_->times();
+  gate_->foreign();
+  ASSERT_TRUE(until([&] { return gate_->times() > before; }));
+  gate_->fail(false);
+  // Another process' change, which is still looked for.
+  auto theirs = open_store("", directory_.path(), 5s).value();
+  auto wanted = *theirs->load().value();
+  wanted.instances.erase("a");
+  ASSERT_TRUE(theirs->replace(wanted));
+  EXPECT_TRUE(until([&] {
+    gate_->foreign();
+    return name() == "(none)";
+  }));
+}
 
 TEST_F(SlowStoreTest, NobodyWaitsWithoutALimitAndNothingIsLost) {
   start_slowly();

@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <csignal>
@@ -185,6 +186,33 @@ TEST_F(SqliteStoreTest, IsToldWhatAnotherProcessWroteButNotItsOwn) {
   EXPECT_FALSE(wake.wait_for(lock, std::chrono::milliseconds(600), [&] { return told > 0; }));
   ASSERT_TRUE(open()->replace(instances("[]")));
   EXPECT_TRUE(wake.wait_for(lock, std::chrono::seconds(5), [&] { return told > 0; }));
+}
+
+TEST_F(SqliteStoreTest, LooksForOthersChangesAgainAfterItCouldNot) {
+  const auto ours = open();
+  ASSERT_TRUE(ours->replace(document(kSample)));
+  std::atomic<int> told = 0;
+  ours->on_foreign_change([&] { ++told; });
+  const auto until = [&](auto&& so) {
+    for (int i = 0; i < 500 && !so(); ++i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
+    return so();
+  };
+  const auto rename = [&](const char* from, const char* to) {
+    SQLite::Database(path_, SQLite::OPEN_READWRITE, 5000)
+        .exec(std::string("ALTER TABLE ") + from + " RENAME TO " + to);
+  };
+  EXPECT_TRUE(ours->health().reachable);
+  rename("state", "away");
+  ASSERT_TRUE(until([&] { return !ours->health().reachable; }));
+  EXPECT_THAT(ours->health().detail, testing::HasSubstr("others' changes are not seen: "));
+  rename("away", "state");
+  ASSERT_TRUE(until([&] { return ours->health().reachable; }));
+  EXPECT_EQ(ours->health().detail, "ok");
+  EXPECT_EQ(told, 0);
+  ASSERT_TRUE(open()->replace(instances("[]")));
+  EXPECT_TRUE(until([&] { return told > 0; }));
 }
 
 TEST_F(SqliteStoreTest, CanBeMadeBySeveralProcessesAtOnce) {
