@@ -8,6 +8,7 @@
 #include <string>
 
 #include "http/accept.hpp"
+#include "http/joined.hpp"
 
 namespace metatap::http {
 namespace {
@@ -37,9 +38,11 @@ constexpr std::array kStandard{
 
 enum class Form { plain, html, json };
 
-/// WebOb's choice: a malformed header counts as one that accepts everything, none as nothing.
+/// WebOb's choice: a malformed header counts as one that accepts everything, none as nothing. A
+/// request may have several headers of the name, which are one list.
 Form form_for(const Request& request) {
-  const auto ranges = parse_accept(request.header("Accept").value_or(""));
+  const auto accept = joined(request, "Accept");
+  const auto ranges = parse_accept(accept);
   if (!ranges) {
     return Form::html;
   }

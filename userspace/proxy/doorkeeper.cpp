@@ -95,8 +95,9 @@ NotedHeaders NotedHeaders::of(const Request& request) {
   for (const auto& [name, value] : request.headers) {
     switch (name.size()) {
       case std::string_view("Accept").size():
-        if (!noted.accept && iequals(name, "Accept")) {
-          noted.accept = value;
+        if (iequals(name, "Accept")) {
+          noted.accept = noted.accept.value_or(value);
+          ++noted.accepts;
         }
         break;
       case kToken.size():

@@ -16,6 +16,7 @@
 #include "http/deadlines.hpp"
 #include "http/endpoint.hpp"
 #include "http/error_page.hpp"
+#include "http/joined.hpp"
 #include "http/response_writer.hpp"
 #include "http/turned_away.hpp"
 #include "proxy/access_log.hpp"
@@ -169,6 +170,10 @@ class ProxyStage::GuestSession final : public http::ClientHandler, Continuation 
     }
     const auto noted = NotedHeaders::of(request);
     accept_ = noted.accept;
+    if (noted.accepts > 1) {
+      accept_list_ = http::joined(request, "Accept");
+      accept_ = accept_list_;
+    }
     return doorkeeper_.judge(request, noted);
   }
 
@@ -207,6 +212,7 @@ class ProxyStage::GuestSession final : public http::ClientHandler, Continuation 
   Doorkeeper doorkeeper_;
   RebuiltRequest rebuilt_;
   std::optional<std::string_view> accept_;  ///< of the request that is under way
+  std::string accept_list_;                 ///< what `accept_` is a view of, where it is said twice
   Continuation* then_ = nullptr;
   Clock::time_point began_, answered_;
   PathClass path_ = PathClass::other;

@@ -6,6 +6,8 @@
 #include <array>
 #include <string>
 
+#include "http/joined.hpp"
+
 namespace metatap::http {
 namespace {
 
@@ -103,6 +105,17 @@ TEST(ErrorPage, IsWebObsByteForByte) {
   const auto head = page_for("application/json", "HEAD");
   EXPECT_EQ(head.content_type, kTextHtml);
   EXPECT_EQ(head.body.size(), 0U);
+}
+
+TEST(ErrorPage, SeveralAcceptHeadersAreOneList) {
+  const Peer peer;
+  const std::array headers{Header{"Accept", "image/png"}, Header{"X", "text/html"},
+                           Header{"accept", "application/json"}};
+  EXPECT_EQ(joined({.headers = headers, .peer = &peer}, "ACCEPT"), "image/png,application/json");
+  EXPECT_EQ(error_page({.headers = headers, .peer = &peer}, 404).content_type, kJson);
+  // One that is malformed spoils them all, which counts as accepting everything.
+  const std::array spoilt{Header{"Accept", "application/json"}, Header{"Accept", "nonsense"}};
+  EXPECT_EQ(error_page({.headers = spoilt, .peer = &peer}, 404).content_type, kTextHtml);
 }
 
 TEST(ErrorPage, EscapesItsMessage) {

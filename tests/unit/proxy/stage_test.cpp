@@ -114,6 +114,13 @@ TEST_P(ProxyTest, SpeaksForThePortOnTheTapPath) {
             "body=");
 }
 
+TEST_P(ProxyTest, PassesAllAcceptHeadersOnAsOne) {
+  start();
+  EXPECT_THAT(body_of(ask("GET / HTTP/1.1\r\nAccept: image/png\r\nX: y\r\naccept: text/html;q=0.5"
+                          "\r\nAccept: application/json\r\n\r\n")),
+              HasSubstr("\nAccept=image/png,text/html;q=0.5,application/json\nbody="));
+}
+
 TEST_P(ProxyTest, SharesOutTheConnectionsOfALoneListener) {
   std::mutex mutex;
   std::map<std::thread::id, int> by_thread;
