@@ -276,7 +276,8 @@ std::vector<admin::Finding> old_path_findings(const dataplane::RouterDataPlane& 
     }
     return text;
   };
-  for (const auto& old : router.old_paths(kLookedAt)) {
+  const auto looked_at = router.old_paths(kLookedAt);
+  for (const auto& old : looked_at) {
     if (!old.serves() && old.rules.empty()) {
       continue;
     }
@@ -290,9 +291,9 @@ std::vector<admin::Finding> old_path_findings(const dataplane::RouterDataPlane& 
     }
     findings.push_back({Severity::ok, old.name, std::move(message), old.advice()});
   }
-  if (router.progress().served > kLookedAt) {
+  if (router.progress().served > looked_at.size()) {
     findings.push_back({Severity::ok, "namespaces",
-                        "only " + std::to_string(kLookedAt) + " of " +
+                        "only " + std::to_string(looked_at.size()) + " of " +
                             std::to_string(router.progress().served) +
                             " were searched for Neutron's own path",
                         ""});

@@ -5,15 +5,15 @@
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <array>
 #include <charconv>
-#include <cstdio>
+#include <chrono>
+#include <cstddef>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
-#include <memory>
 #include <sstream>
 
+#include "sys/command.hpp"
 #include "sys/netns.hpp"
 
 namespace metatap::dataplane {
@@ -21,29 +21,13 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::string_view kProxyPort = "9697";  ///< Neutron's metadata_port
+constexpr std::chrono::seconds kPatience{1};
+constexpr std::size_t kMostRules = std::size_t{16} << 20U;  ///< bytes of them
+constexpr std::string_view kProxyPort = "9697";             ///< Neutron's metadata_port
 
 std::string file_text(const char* path) {
   std::ifstream in(path);
   return {std::istreambuf_iterator<char>(in), {}};
-}
-
-/// Output of a command; empty when it is not there or fails. The control thread waits for it.
-std::string output_of(const char* command) {
-  struct Close {
-    void operator()(FILE* file) const { ::pclose(file); }
-  };
-  const std::unique_ptr<FILE, Close> pipe(::popen(command, "re"));
-  std::string text;
-  std::array<char, 4096> buffer{};
-  while (pipe) {
-    const auto size = std::fread(buffer.data(), 1, buffer.size(), pipe.get());
-    if (size == 0) {
-      break;
-    }
-    text.append(buffer.data(), size);
-  }
-  return text;
 }
 
 template <class F>
@@ -152,7 +136,9 @@ std::vector<OvnNamespace> ovn_namespaces() {
 OldPath look_at_old_path(std::string name, PlaceName place) {
   OldPath old{std::move(name), std::move(place), {}, {}, {}};
   for (const auto* program : {"iptables", "ip6tables"}) {
-    const auto saved = output_of(fmt::format("timeout 1 {}-save 2>/dev/null", program).c_str());
+    // The control thread waits for it. Where it is not there, or fails, there are no rules.
+    const auto saved =
+        sys::output_of({std::string(program) + "-save"}, kPatience, kMostRules).value_or("");
     std::ranges::move(metadata_rules(program, saved), std::back_inserter(old.rules));
   }
   for (const auto* table : {"/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"}) {

@@ -104,7 +104,7 @@ class RouterDataPlane {
   [[nodiscard]] std::string problem() const;
 
   /// For `metatap doctor`: what of Neutron's own path is still there, in the first `limit`
-  /// namespaces of ours. Some 10 ms each.
+  /// namespaces of ours, some 10 ms each, and no further than it comes in two seconds.
   [[nodiscard]] std::vector<OldPath> old_paths(std::size_t limit) const;
 
  private:

@@ -3,6 +3,8 @@
 // namespaces and of devices in them become sentences.
 #include <fmt/format.h>
 
+#include <chrono>
+
 #include "dataplane/router_data_plane.hpp"
 
 namespace metatap::dataplane {
@@ -129,11 +131,13 @@ std::string RouterDataPlane::problem() const {
 std::vector<OldPath> RouterDataPlane::old_paths(std::size_t limit) const {
   std::vector<OldPath> all;
   const auto proxies = haproxies();
+  constexpr std::chrono::seconds kPatience{2};  // the control thread waits meanwhile
+  const auto end = std::chrono::steady_clock::now() + kPatience;
   for (const auto& [name, place] : places_) {
     if (place.state == PlaceState::unknown) {
       continue;
     }
-    if (all.size() == limit) {
+    if (all.size() == limit || std::chrono::steady_clock::now() > end) {
       break;
     }
     const auto opened = sys::NetNamespace::open(name);
