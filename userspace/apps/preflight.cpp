@@ -50,6 +50,16 @@ Status check_addresses(const Settings& settings) {
   return status;
 }
 
+/// What is as it should be, and perhaps not as it was meant.
+void note_limits(const Settings& settings) {
+  const auto& taps = settings.dataplane;
+  if (settings.options.dataplane && taps.routers && taps.when_down == dataplane::WhenDown::refuse) {
+    log::info(
+        "[dataplane] when_down = refuse holds at taps. In router and DHCP namespaces requests take "
+        "the network's own path while nobody serves: Neutron's proxy where that is enabled");
+  }
+}
+
 Status check_inventory(const InventoryOptions& inventory) {
   auto store = check_store(inventory.database, inventory.state_path, inventory.database_timeout);
   if (!store && store.error().code == ErrorCode::unavailable) {
@@ -76,6 +86,7 @@ Status preflight(const Settings& settings) {
       return status;
     }
   }
+  note_limits(settings);
   return check_inventory(settings.inventory);
 }
 

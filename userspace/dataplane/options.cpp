@@ -58,7 +58,10 @@ Result<DataPlaneOptions> DataPlaneOptions::from(const Config& config) {
   read.choice(
       {kGroup, "attach", "By TCX, by filters, or by what the kernel has"}, options.attach,
       {{"auto", AttachMode::automatic}, {"tcx", AttachMode::tcx}, {"clsact", AttachMode::clsact}});
-  read.choice({kGroup, "when_down", "What becomes of requests while the daemon is down"},
+  read.choice({kGroup, "when_down",
+               "What becomes of requests at taps while the daemon is down; in router and DHCP "
+               "namespaces they "
+               "always take the network's own path then"},
               options.when_down, {{"pass", WhenDown::pass}, {"refuse", WhenDown::refuse}});
   read.boolean({kGroup, "routers", "Neutron's router and DHCP namespaces are served"},
                options.routers);
