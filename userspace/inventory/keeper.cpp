@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "base/file.hpp"
-#include "base/log.hpp"
 #include "inventory/difference.hpp"
 
 namespace metatap {
@@ -35,7 +34,9 @@ std::optional<FileVersion> FileVersion::of(const std::filesystem::path& path) {
 
 Keeper::Keeper(std::unique_ptr<Store> store, std::filesystem::path snapshot,
                std::optional<std::filesystem::path> file)
-    : store_(std::move(store)), snapshot_path_(std::move(snapshot)), file_(std::move(file)) {}
+    : store_(std::move(store)),
+      file_(std::move(file)),
+      snapshot_(std::move(snapshot), store_->health().where, "the inventory's database") {}
 
 void Keeper::on_foreign_change(std::function<void()> callback) {
   store_->on_foreign_change(std::move(callback));
@@ -52,50 +53,15 @@ Result<InventoryChange> Keeper::load() {
 Result<InventoryChange> Keeper::noted(Result<InventoryChange> change) {
   if (change && latest_ != change->after) {
     latest_ = change->after;
-    keep_snapshot();
+    snapshot_.keep(latest_);
   }
   return change;
 }
 
 void Keeper::confirm() {
   if (latest_) {
-    keep_snapshot();
+    snapshot_.keep(latest_);
   }
-}
-
-void Keeper::keep_snapshot() {
-  if (snapshot_path_.empty()) {
-    return;
-  }
-  Status kept;
-  if (!snapshot_) {
-    auto opened = Snapshot::open(snapshot_path_, store_->health().where);
-    if (opened) {
-      snapshot_ = *std::move(opened);
-    } else {
-      kept = tl::make_unexpected(std::move(opened.error()));
-    }
-  }
-  if (kept) {
-    kept = snapshot_->keep(latest_);
-  }
-  if (!kept && snapshot_works_) {
-    log::warn("inventory: no copy is kept for a start without the database: {}",
-              kept.error().message);
-  }
-  snapshot_works_ = kept.has_value();
-}
-
-Result<Snapshot::State> Keeper::remembered() const {
-  std::error_code ignored;
-  if (snapshot_path_.empty() || !std::filesystem::exists(snapshot_path_, ignored)) {
-    return fail(ErrorCode::not_found, "there is no copy on this host");
-  }
-  auto snapshot = Snapshot::open(snapshot_path_, store_->health().where);
-  if (!snapshot) {
-    return tl::make_unexpected(std::move(snapshot.error()));
-  }
-  return (*snapshot)->read();
 }
 
 /// Commits what `change` makes of the present state. Should another host have changed the database

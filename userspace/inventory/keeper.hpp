@@ -60,20 +60,17 @@ class Keeper {
   /// Notes in the copy that its state is still the store's.
   void confirm();
   /// The copy, read without the rest: also while another thread waits in here.
-  [[nodiscard]] Result<Snapshot::State> remembered() const;
+  [[nodiscard]] Result<Snapshot::State> remembered() const { return snapshot_.read(); }
 
  private:
   template <class F>
   [[nodiscard]] Result<InventoryChange> edit(F&& change);
   [[nodiscard]] Result<InventoryChange> noted(Result<InventoryChange> change);
-  void keep_snapshot();
 
   const std::unique_ptr<Store> store_;
-  const std::filesystem::path snapshot_path_;
   const std::optional<std::filesystem::path> file_;
   std::shared_ptr<const Inventory> latest_;  ///< what the store has, as far as we know; null: never
-  std::unique_ptr<Snapshot> snapshot_;
-  bool snapshot_works_ = true;
+  KeptSnapshot snapshot_;
   std::optional<FileVersion> settled_;  ///< the file as it was when `refused_` was found out
   Status refused_;
 };

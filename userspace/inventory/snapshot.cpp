@@ -4,6 +4,7 @@
 #include <chrono>
 #include <utility>
 
+#include "base/log.hpp"
 #include "inventory/difference.hpp"
 #include "inventory/sqlite_tables.hpp"
 
@@ -99,6 +100,43 @@ Status Snapshot::keep(std::shared_ptr<const Inventory> state) {
   } catch (const SQLite::Exception& failure) {
     return tl::make_unexpected(SqliteTables::error_of(failure, impl_->path()));
   }
+}
+
+KeptSnapshot::KeptSnapshot(std::filesystem::path file, std::string source, std::string what)
+    : file_(std::move(file)), source_(std::move(source)), what_(std::move(what)) {}
+
+void KeptSnapshot::keep(std::shared_ptr<const Inventory> state) {
+  if (file_.empty()) {
+    return;
+  }
+  Status kept;
+  if (!snapshot_) {
+    auto opened = Snapshot::open(file_, source_);
+    if (opened) {
+      snapshot_ = *std::move(opened);
+    } else {
+      kept = tl::make_unexpected(std::move(opened.error()));
+    }
+  }
+  if (kept) {
+    kept = snapshot_->keep(std::move(state));
+  }
+  if (!kept && works_) {
+    log::warn("{}: no copy is kept for a start without it: {}", what_, kept.error().message);
+  }
+  works_ = kept.has_value();
+}
+
+Result<Snapshot::State> KeptSnapshot::read() const {
+  std::error_code ignored;
+  if (file_.empty() || !std::filesystem::exists(file_, ignored)) {
+    return fail(ErrorCode::not_found, "there is no copy on this host");
+  }
+  auto snapshot = Snapshot::open(file_, source_);
+  if (!snapshot) {
+    return tl::make_unexpected(std::move(snapshot.error()));
+  }
+  return (*snapshot)->read();
 }
 
 }  // namespace metatap

@@ -38,4 +38,22 @@ class Snapshot {
   std::unique_ptr<Impl> impl_;
 };
 
+/// A snapshot that is opened when there is first something to keep. That it cannot be is a line in
+/// the log, and no more: whoever keeps it goes on. keep() is called on one thread at a time.
+class KeptSnapshot {
+ public:
+  /// An empty `file`: nothing is kept. `what`: whose state it is, for the log.
+  KeptSnapshot(std::filesystem::path file, std::string source, std::string what);
+
+  void keep(std::shared_ptr<const Inventory> state);
+  /// What the file has, read without the rest, so on any thread. ErrorCode::not_found: nothing.
+  [[nodiscard]] Result<Snapshot::State> read() const;
+
+ private:
+  const std::filesystem::path file_;
+  const std::string source_, what_;
+  std::unique_ptr<Snapshot> snapshot_;
+  bool works_ = true;
+};
+
 }  // namespace metatap
