@@ -30,16 +30,16 @@ void ports(std::string_view body) {
     return;
   }
   const PortQuestion by_id{.port_id = "port-1", .network_id = {}, .router_id = {}, .locator = {}};
-  if (const auto identity = identity_in(page->ports, by_id, {})) {
+  if (const auto port = port_in(page->ports, by_id, {})) {
     require(page->ports.size() == 1 && text_of(page->ports[0], "id") == "port-1");
-    require(!identity->instance_id.empty());
+    require(!port->device_id.empty());
   }
   for (const auto* address : {"10.0.0.5", "fe80::f816:3eff:fe00:1"}) {
     const PortQuestion by_address{.port_id = {},
                                   .network_id = "net-1",
                                   .router_id = {},
                                   .locator = Locator::of_address(address)};
-    if (identity_in(page->ports, by_address, {"net-1"})) {
+    if (port_in(page->ports, by_address, {"net-1"})) {
       require(page->ports.size() == 1 && text_of(page->ports[0], "network_id") == "net-1");
     }
   }

@@ -100,8 +100,8 @@ Result<PortPage> read_ports(std::string_view body) {
   return page;
 }
 
-Result<Identity> identity_in(const std::vector<json>& ports, const PortQuestion& question,
-                             const std::vector<std::string>& networks) {
+Result<Port> port_in(const std::vector<json>& ports, const PortQuestion& question,
+                     const std::vector<std::string>& networks) {
   if (!std::ranges::all_of(
           ports, [&](const json& port) { return is_asked_for(port, question, networks); })) {
     return fail(ErrorCode::unavailable, "Neutron's answer is not to our question");
@@ -110,16 +110,20 @@ Result<Identity> identity_in(const std::vector<json>& ports, const PortQuestion&
     return fail(ErrorCode::not_found,
                 ports.empty() ? "no port is there" : "several ports claim the address");
   }
-  const auto& port = ports.front();
-  auto project = text_of(port, "project_id");
-  if (project.empty()) {
-    project = text_of(port, "tenant_id");
+  const auto& told = ports.front();
+  Port port;
+  port.id = text_of(told, "id");
+  port.network_id = text_of(told, "network_id");
+  port.mac_address = text_of(told, "mac_address");
+  port.device_id = text_of(told, "device_id");
+  port.project_id = text_of(told, "project_id");
+  if (port.project_id.empty()) {
+    port.project_id = text_of(told, "tenant_id");
   }
-  Identity identity{text_of(port, "device_id"), std::move(project)};
-  if (identity.instance_id.empty()) {
+  if (port.device_id.empty()) {
     return fail(ErrorCode::not_found, "the port belongs to no instance");
   }
-  return identity;
+  return port;
 }
 
 }  // namespace metatap::agent

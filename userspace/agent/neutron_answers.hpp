@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "agent/place.hpp"
-#include "metatap/directory.hpp"
+#include "metatap/model.hpp"
 #include "metatap/result.hpp"
 
 /// What Keystone and Neutron answer, taken apart and held against what was asked. No network here.
@@ -41,12 +41,13 @@ struct PortQuestion {
   std::string port_id, network_id, router_id;
   std::optional<Locator> locator;
 };
-/// Whose the one port is that Neutron answers with. `networks`: in which it may be, unless it was
+/// The one port that Neutron answers with, as far as it says whose it is: id, network, MAC, device
+/// and project. `networks`: in which it may be, unless it was
 /// asked for by its id. ErrorCode::not_found: none, several, or nobody's. ErrorCode::unavailable:
 /// it is not what was asked for; an answer to another question, or of a server that does not know a
 /// filter, must not become somebody's identity.
-[[nodiscard]] Result<Identity> identity_in(const std::vector<nlohmann::json>& ports,
-                                           const PortQuestion& question,
-                                           const std::vector<std::string>& networks);
+[[nodiscard]] Result<Port> port_in(const std::vector<nlohmann::json>& ports,
+                                   const PortQuestion& question,
+                                   const std::vector<std::string>& networks);
 
 }  // namespace metatap::agent

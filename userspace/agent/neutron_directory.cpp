@@ -13,6 +13,8 @@
 #include "agent/neutron_answers.hpp"
 #include "agent/neutron_client.hpp"
 #include "agent/place.hpp"
+#include "agent/port_memory.hpp"
+#include "base/boot_time.hpp"
 #include "base/fair_share.hpp"
 #include "base/log.hpp"
 #include "http/flight.hpp"
@@ -26,12 +28,17 @@ using nlohmann::json;
 using Clock = std::chrono::steady_clock;
 
 constexpr std::size_t kMostPerShard = 16384;
+constexpr std::size_t kMostKept = 4096;      // in the file
 constexpr std::size_t kMostQuestions = 128;  // in flight
 /// Network ids in one query: some 5 KB of URL, which Neutron's servers take.
 constexpr std::size_t kNetworksPerQuery = 100;
 constexpr std::array kRouterInterfaceOwners{"network:router_interface",
                                             "network:ha_router_replicated_interface",
                                             "network:router_interface_distributed"};
+
+Identity identity_of(const Port& port) {
+  return {port.device_id, port.project_id};
+}
 
 std::string key_of(const DirectoryQuery& query) {
   if (!query.port_id.empty()) {
@@ -50,15 +57,26 @@ std::string key_of(const DirectoryQuery& query) {
 
 class NeutronDirectory::Impl : public std::enable_shared_from_this<Impl> {
  public:
-  Impl(const NeutronOptions& options, std::unique_ptr<NeutronClient> client)
-      : options_(options), client_(std::move(client)) {}
+  Impl(const NeutronOptions& options, std::unique_ptr<NeutronClient> client, PlugOf plug_of)
+      : options_(options),
+        client_(std::move(client)),
+        plug_of_(std::move(plug_of)),
+        // A device's number is its own until the host is started again.
+        memory_(options.memory, "Neutron, since boot " + this_boot()),
+        kept_(memory_.recall()) {
+    for (const auto& [id, port] : kept_->ports) {
+      const auto key = key_of({.port_id = id});
+      shard_of(key).entries.emplace(key, Entry{identity_of(*port), Clock::now() - memory_.age(),
+                                               static_cast<std::uint64_t>(port->attached)});
+    }
+  }
 
   Result<Identity> known(const DirectoryQuery& query) {
     const auto key = key_of(query);
     if (key.empty()) {
       return fail(ErrorCode::not_found, "the question names no single place");
     }
-    const auto entry = remembered(key);
+    const auto entry = remembered(key, query.port_id);
     if (entry && fresh(*entry)) {
       ++counts_.answered_from_memory;
       return entry->answer;
@@ -75,7 +93,7 @@ class NeutronDirectory::Impl : public std::enable_shared_from_this<Impl> {
     if (key.empty()) {
       co_return fail(ErrorCode::not_found, "the question names no single place");
     }
-    const auto entry = remembered(key);
+    const auto entry = remembered(key, query.port_id);
     if (freshness == Freshness::cached && entry && fresh(*entry)) {
       ++counts_.answered_from_memory;
       co_return entry->answer;
@@ -138,6 +156,7 @@ class NeutronDirectory::Impl : public std::enable_shared_from_this<Impl> {
   struct Entry {
     Result<Identity> answer;
     Clock::time_point at;
+    std::uint64_t plug = 0;  ///< of the port's device when it was asked for
   };
   struct Shard {
     std::mutex mutex;
@@ -148,11 +167,17 @@ class NeutronDirectory::Impl : public std::enable_shared_from_this<Impl> {
   Shard& shard_of(const std::string& key) {
     return shards_[std::hash<std::string>()(key) % shards_.size()];
   }
-  std::optional<Entry> remembered(const std::string& key) {
+  std::uint64_t plug_of(std::string_view port_id) const {
+    return port_id.empty() || !plug_of_ ? 0 : plug_of_(std::string(port_id));
+  }
+  std::optional<Entry> remembered(const std::string& key, std::string_view port_id) {
+    const auto plug = plug_of(port_id);
     auto& shard = shard_of(key);
     const std::scoped_lock lock(shard.mutex);
     const auto found = shard.entries.find(key);
-    return found == shard.entries.end() ? std::nullopt : std::optional(found->second);
+    return found == shard.entries.end() || found->second.plug != plug
+               ? std::nullopt
+               : std::optional(found->second);
   }
   bool fresh(const Entry& entry) const {
     return Clock::now() - entry.at < (entry.answer ? options_.ttl : options_.negative_ttl);
@@ -161,7 +186,7 @@ class NeutronDirectory::Impl : public std::enable_shared_from_this<Impl> {
   bool usable(const std::optional<Entry>& entry) const {
     return entry && entry->answer && Clock::now() - entry->at < options_.stale_if_error;
   }
-  void remember(const std::string& key, Result<Identity> answer) {
+  void remember(const std::string& key, Result<Identity> answer, std::uint64_t plug) {
     auto& shard = shard_of(key);
     const std::scoped_lock lock(shard.mutex);
     if (shard.entries.size() >= kMostPerShard) {
@@ -170,7 +195,30 @@ class NeutronDirectory::Impl : public std::enable_shared_from_this<Impl> {
         shard.entries.clear();
       }
     }
-    shard.entries.insert_or_assign(key, Entry{std::move(answer), Clock::now()});
+    shard.entries.insert_or_assign(key, Entry{std::move(answer), Clock::now(), plug});
+  }
+  /// For the next start.
+  void keep(const std::string& port_id, const Result<Port>& answer, std::uint64_t plug) {
+    const std::scoped_lock lock(kept_mutex_);
+    auto ports = std::make_shared<Inventory>(*kept_);
+    if (ports->ports.size() >= kMostKept) {
+      for (const auto& [id, port] : kept_->ports) {
+        if (plug_of(id) == 0) {
+          ports->ports.erase(id);
+        }
+      }
+    }
+    ports->ports.erase(port_id);
+    if (answer && ports->ports.size() < kMostKept) {
+      auto port = std::make_shared<Port>(*answer);
+      port->attached = static_cast<std::int64_t>(plug);
+      if (can_be_kept(*port)) {
+        ports->ports[port_id] = std::move(port);
+      }
+    }
+    ++ports->revision;
+    kept_ = std::move(ports);
+    memory_.keep(kept_);
   }
 
   /// The flight for that key, and the place of its question if we are to ask it. Null: too much
@@ -195,10 +243,15 @@ class NeutronDirectory::Impl : public std::enable_shared_from_this<Impl> {
                                      PortQuestion question, std::shared_ptr<AnswerFlight> flight,
                                      FairRoom::Place) {
     ++self->counts_.asked;
-    auto answer = co_await self->ask(question);
+    const auto plug = self->plug_of(question.port_id);  // first: the answer is no older than it
+    const auto port = co_await self->ask(question);
+    auto answer = port.map(identity_of);
     if (answer || answer.error().code == ErrorCode::not_found) {
       self->came_back();
-      self->remember(key, answer);
+      self->remember(key, answer, plug);
+      if (plug != 0) {
+        self->keep(question.port_id, port, plug);
+      }
     } else {
       ++self->counts_.failed;
       self->failed_with(answer.error());
@@ -223,7 +276,7 @@ class NeutronDirectory::Impl : public std::enable_shared_from_this<Impl> {
     }
   }
 
-  asio::awaitable<Result<Identity>> ask(const PortQuestion& question) {
+  asio::awaitable<Result<Port>> ask(const PortQuestion& question) {
     std::vector<std::string> networks;
     std::size_t at = 0;
     if (!question.router_id.empty()) {
@@ -274,11 +327,11 @@ class NeutronDirectory::Impl : public std::enable_shared_from_this<Impl> {
       }
       found.insert(found.end(), ports->begin(), ports->end());
     }
-    co_return identity_in(found, question, networks);
+    co_return port_in(found, question, networks);
   }
 
   /// A question Neutron cannot make sense of names nothing it has.
-  static Result<Identity> unless_refused(const Error& error) {
+  static Result<Port> unless_refused(const Error& error) {
     if (error.code == ErrorCode::invalid && error.message.starts_with("Neutron refuses")) {
       return fail(ErrorCode::not_found, error.message);
     }
@@ -317,6 +370,7 @@ class NeutronDirectory::Impl : public std::enable_shared_from_this<Impl> {
 
   const NeutronOptions options_;
   const std::unique_ptr<NeutronClient> client_;
+  const PlugOf plug_of_;
   std::array<Shard, 16> shards_;
   const std::shared_ptr<FairRoom> questions_ = std::make_shared<FairRoom>(kMostQuestions);
   NeutronCounts<std::atomic<std::uint64_t>> counts_;
@@ -326,18 +380,23 @@ class NeutronDirectory::Impl : public std::enable_shared_from_this<Impl> {
   Clock::time_point next_try_;
   std::chrono::milliseconds back_off_{0};
   std::string last_error_;
+
+  std::mutex kept_mutex_;
+  PortMemory memory_;
+  std::shared_ptr<const Inventory> kept_;  ///< `attached` is the plug of the port's device
 };
 
 NeutronDirectory::NeutronDirectory(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
 NeutronDirectory::~NeutronDirectory() = default;
 
-Result<std::unique_ptr<NeutronDirectory>> NeutronDirectory::create(const NeutronOptions& options) {
+Result<std::unique_ptr<NeutronDirectory>> NeutronDirectory::create(const NeutronOptions& options,
+                                                                   PlugOf plug_of) {
   auto client = NeutronClient::create(options);
   if (!client) {
     return tl::make_unexpected(std::move(client.error()));
   }
-  return std::unique_ptr<NeutronDirectory>(
-      new NeutronDirectory(std::make_shared<Impl>(options, std::move(*client))));
+  return std::unique_ptr<NeutronDirectory>(new NeutronDirectory(
+      std::make_shared<Impl>(options, std::move(*client), std::move(plug_of))));
 }
 
 Result<Identity> NeutronDirectory::known(const DirectoryQuery& query) const {

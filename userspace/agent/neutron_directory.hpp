@@ -3,6 +3,8 @@
 
 #include <atomic>
 #include <chrono>
+#include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -19,7 +21,13 @@ namespace metatap::agent {
 ///
 /// When Neutron or Keystone cannot be asked, what is remembered is given up to `stale_if_error`
 /// old; what is not is ErrorCode::unavailable at once, for a pause that grows from failure to
-/// failure, so that an outage is not a storm. Thread-safe; questions run on the asker's executor.
+/// failure, so that an outage is not a storm.
+///
+/// An answer about a port is good for the device that the port had when it was asked for, and for
+/// no other: who is plugged in later may be another guest. By that, answers also outlast a restart
+/// of ours (PortMemory); those of an address have nothing to go by, and do not.
+///
+/// Thread-safe; questions run on the asker's executor.
 class NeutronDirectory final : public Directory {
  public:
   struct Health : NeutronCounts<> {
@@ -30,7 +38,11 @@ class NeutronDirectory final : public Directory {
     std::chrono::seconds oldest{0};  ///< age of the oldest answer that is remembered
   };
 
-  static Result<std::unique_ptr<NeutronDirectory>> create(const NeutronOptions& options);
+  /// Origin::plug of a port's present device; 0: it is not known here. Any thread.
+  using PlugOf = std::function<std::uint64_t(const std::string& port_id)>;
+
+  static Result<std::unique_ptr<NeutronDirectory>> create(const NeutronOptions& options,
+                                                          PlugOf plug_of = nullptr);
   ~NeutronDirectory() override;
 
   [[nodiscard]] Result<Identity> known(const DirectoryQuery& query) const override;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -31,6 +32,8 @@ struct NeutronOptions {
   std::chrono::milliseconds ttl{60'000}, negative_ttl{5'000};
   /// [agent] stale_if_error: how old an answer may be that is given while Neutron is down.
   std::chrono::milliseconds stale_if_error{std::chrono::hours(24)};
+  /// Where answers are kept for a start while Neutron is down; empty: nowhere.
+  std::filesystem::path memory;
   std::chrono::milliseconds first_back_off{1'000}, longest_back_off{30'000};
 
   static Result<NeutronOptions> from(const Config& config);

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <ctime>
+#include <string>
 
 namespace metatap {
 
@@ -13,5 +14,9 @@ namespace metatap {
   ::clock_gettime(CLOCK_BOOTTIME, &now);
   return std::int64_t{now.tv_sec} * 1000 + now.tv_nsec / 1'000'000;
 }
+
+/// A name that this start of the host has alone, and all processes know. Where the kernel does not
+/// say it, one of this process.
+[[nodiscard]] std::string this_boot();
 
 }  // namespace metatap

@@ -30,16 +30,6 @@ Access unpacked(std::uint64_t word) {
 }
 static_assert(static_cast<unsigned>(TokenMode::ratchet) <= 3);
 
-std::string this_boot() {
-  auto id = read_file("/proc/sys/kernel/random/boot_id");
-  if (!id) {
-    // Then tokens and records are this process's own.
-    log::warn("{}", id.error().message);
-    return "process " + std::to_string(boot_time());
-  }
-  return std::string(trimmed(*id, kWhiteSpace));
-}
-
 /// Where there is no port: one for all addresses of its network or router.
 std::string place_of(const Origin& origin) {
   return "/" + (origin.network_id.empty() ? origin.router_id : origin.network_id);
@@ -176,9 +166,13 @@ PortAccess& AccessControl::port_of(const Origin& origin) {
     return static_cast<PortAccess&>(*kept);
   }
   const std::lock_guard lock(mutex_);
-  auto& port = ports_[origin.port_id.empty() ? place_of(origin) : origin.port_id];
+  auto& known = ports_[origin.port_id.empty() ? place_of(origin) : origin.port_id];
+  auto port = known;
   if (!port || port->plug() != origin.plug) {
     port = std::make_shared<PortAccess>(*this, origin);
+    if (!known || !origin.revoked()) {  // else a late connection of whom the port had before
+      known = port;
+    }
   }
   origin.notes.set(port);
   static_cast<void>(port->access());
@@ -201,6 +195,12 @@ PortRecord* AccessControl::record_of(std::string_view port, std::uint64_t plug,
         port);
   }
   return record;
+}
+
+std::uint64_t AccessControl::plug_of(const std::string& port_id) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = ports_.find(port_id);
+  return found == ports_.end() ? 0 : found->second->plug();
 }
 
 std::optional<AccessStatus> AccessControl::status_of(const std::string& port_id) const {

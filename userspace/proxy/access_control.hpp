@@ -98,6 +98,9 @@ class AccessControl {
   /// Kept with the origin once it was found. A port is noted as soon as it is there, so that its
   /// window begins then and not with its first request.
   PortAccess& port_of(const Origin& origin);
+  /// Origin::plug of the port's present device; 0: no such port has been seen, or there is none to
+  /// go by.
+  [[nodiscard]] std::uint64_t plug_of(const std::string& port_id) const;
   /// nullopt: no such port has been seen.
   [[nodiscard]] std::optional<AccessStatus> status_of(const std::string& port_id) const;
   /// Of all ports that have been seen, by id.

@@ -13,10 +13,13 @@
 #include <nlohmann/json.hpp>
 
 #include "agent/neutron_client.hpp"
+#include "agent/port_memory.hpp"
+#include "base/boot_time.hpp"
 #include "http/coroutine.hpp"
 #include "http/server.hpp"
 #include "http/workers.hpp"
 #include "unit/agent/support.hpp"
+#include "unit/inventory/temporary_directory.hpp"
 
 namespace metatap::agent {
 namespace {
@@ -440,6 +443,83 @@ TEST_F(Neutron, WhatIsKnownIsServedWhileItIsDown) {
   EXPECT_GE(health.answered_stale, 2U);
   EXPECT_FALSE(health.last_error.empty());
   EXPECT_EQ(find(one, Freshness::asked).error().code, ErrorCode::unavailable);
+}
+
+/// A directory of a process that has not asked anything yet.
+class Restarted : public Neutron {
+ protected:
+  Restarted() { options.memory = directory_.path() / "neutron.snapshot"; }
+  ~Restarted() override { directory.reset(); }  // before its file goes
+  void restart() {
+    directory.reset();
+    directory = NeutronDirectory::create(options, [this](const std::string& port) {
+                  return port == "p1" ? plug.load() : 0;
+                }).value();
+  }
+  /// The file is written by another thread.
+  bool kept(const std::string& port) {
+    for (int i = 0; i < 500; ++i) {
+      if (PortMemory(options.memory, "Neutron, since boot " + this_boot())
+              .recall()
+              ->ports.contains(port)) {
+        return true;
+      }
+      std::this_thread::sleep_for(10ms);
+    }
+    return false;
+  }
+
+  TemporaryDirectory directory_;
+  std::atomic<std::uint64_t> plug = 77;
+  const DirectoryQuery by_port{.port_id = "p1"};
+};
+
+TEST_F(Restarted, KnowsThePortWhoseDeviceIsStillThere) {
+  restart();
+  EXPECT_EQ(instance(by_port), "vm-1");
+  EXPECT_EQ(instance({.port_id = "p2"}), "vm-2");
+  EXPECT_EQ(instance(one), "vm-1");
+  ASSERT_TRUE(kept("p1"));
+  stop_cloud();
+  restart();
+  EXPECT_EQ(instance(by_port), "vm-1");
+  EXPECT_EQ(directory->health().remembered, 1U) << "nothing is kept that no device vouches for";
+  EXPECT_EQ(find({.port_id = "p2"}).error().code, ErrorCode::unavailable);
+  EXPECT_EQ(find(one).error().code, ErrorCode::unavailable) << "an address has no device";
+}
+
+TEST_F(Restarted, DoesNotKnowWhoIsPluggedInLater) {
+  restart();
+  EXPECT_EQ(instance(by_port), "vm-1");
+  ASSERT_TRUE(kept("p1"));
+  stop_cloud();
+  plug = 78;
+  restart();
+  EXPECT_EQ(find(by_port).error().code, ErrorCode::unavailable);
+  plug = 0;
+  EXPECT_EQ(find(by_port).error().code, ErrorCode::unavailable) << "not seen by the data plane yet";
+  plug = 77;
+  EXPECT_EQ(instance(by_port), "vm-1");
+}
+
+TEST_F(Restarted, ForgetsWhatIsTooOld) {
+  restart();
+  EXPECT_EQ(instance(by_port), "vm-1");
+  ASSERT_TRUE(kept("p1"));
+  stop_cloud();
+  options.ttl = options.stale_if_error = 0ms;
+  restart();
+  EXPECT_EQ(find(by_port).error().code, ErrorCode::unavailable);
+}
+
+TEST_F(Restarted, APortWithAnotherDeviceIsAskedForAgain) {
+  restart();
+  EXPECT_EQ(instance(by_port), "vm-1");
+  cloud.ports[0].device = "vm-9";
+  EXPECT_EQ(instance(by_port), "vm-1") << "it is fresh";
+  plug = 78;
+  EXPECT_EQ(directory->known(by_port).error().code, ErrorCode::unavailable);
+  EXPECT_EQ(instance(by_port), "vm-9");
 }
 
 TEST_F(Neutron, StaleAnswersHaveAnEnd) {
