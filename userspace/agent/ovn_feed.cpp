@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "agent/ovn_recall.hpp"
 #include "base/log.hpp"
 
 namespace metatap::agent {
@@ -72,12 +73,19 @@ std::string_view name_of(OvnFeed::Standing standing) {
       return "additional";
     case OvnFeed::Standing::unbound:
       return "unbound";
+    case OvnFeed::Standing::remembered:
+      return "remembered";
+    case OvnFeed::Standing::doubtful:
+      return "doubtful";
   }
   return "";
 }
 
 OvnFeed::OvnFeed(boost::asio::io_context& context, OvnOptions options)
-    : context_(context), options_(std::move(options)), remotes_(options_.southbound.remotes) {}
+    : context_(context),
+      options_(std::move(options)),
+      remotes_(options_.southbound.remotes),
+      memory_(options_.memory, "OVN, chassis of " + options_.local.remotes.front()) {}
 
 Result<std::unique_ptr<OvnFeed>> OvnFeed::create(boost::asio::io_context& context,
                                                  OvnOptions options) {
@@ -103,7 +111,18 @@ Result<std::unique_ptr<OvnFeed>> OvnFeed::create(boost::asio::io_context& contex
 }
 
 void OvnFeed::start() {
+  told_ = memory_.recall();
+  for (const auto& [id, port] : told_->ports) {
+    pending_.insert(id);
+  }
+  commit({});
   local_->start();
+}
+
+void OvnFeed::confirm() {
+  if (heard_ && pending_.empty() && answers()) {
+    memory_.confirm();
+  }
 }
 
 void OvnFeed::report() {
@@ -122,10 +141,13 @@ void OvnFeed::wait_until_ready(std::chrono::milliseconds limit) {
   }
   context_.restart();
   if (!ready_) {
-    log::warn("ovn: no ports yet: the local database is {}, the southbound one {}, chassis '{}' {}",
-              local_->health().connected ? "connected" : "not connected",
-              southbound_ && southbound_->health().connected ? "connected" : "not connected",
-              chassis_, chassis_uuid_.empty() ? "is not registered" : "is registered");
+    const auto known = inventory_->ports.size() - doubtful_.size();
+    log::warn(
+        "ovn: {} ports are known from before, {} of them surely the same guests', and no "
+        "others yet: the local database is {}, the southbound one {}, chassis '{}' {}",
+        inventory_->ports.size(), known, local_->health().connected ? "connected" : "not connected",
+        southbound_ && southbound_->health().connected ? "connected" : "not connected", chassis_,
+        chassis_uuid_.empty() ? "is not registered" : "is registered");
   }
 }
 
@@ -135,15 +157,20 @@ OvnFeed::Health OvnFeed::health() const {
           .chassis = chassis_,
           .registered = !chassis_uuid_.empty(),
           .ports = inventory_->ports.size(),
+          .doubtful = doubtful_.size(),
+          .age = heard_ && answers() ? std::chrono::seconds(0) : memory_.age(),
           .skipped = skipped_,
           .report = heartbeat_ ? heartbeat_->health() : OvnHeartbeat::Health()};
 }
 
 std::optional<OvnFeed::PortFacts> OvnFeed::facts(std::string_view port) const {
   const auto* row = row_of(port);
-  const auto known = inventory_->ports.find(port);
-  if (row == nullptr || known == inventory_->ports.end()) {
+  if (!inventory_->ports.contains(port)) {
     return std::nullopt;
+  }
+  if (row == nullptr || doubtful_.contains(port)) {
+    return PortFacts{.standing =
+                         doubtful_.contains(port) ? Standing::doubtful : Standing::remembered};
   }
   const auto parent = ovsdb_text(*row, "parent_port").value_or("");
   const auto standing = standing_of(*row, tap_of(parent.empty() ? port : parent));
@@ -304,17 +331,11 @@ void OvnFeed::note_interface(const std::string& uuid, Names& touched) {
   if (row == rows.end()) {
     return;
   }
-  auto port = ovsdb_entry(row->second, "external_ids", "iface-id");
-  auto name = ovsdb_text(row->second, "name");
-  if (!port || port->empty() || !name || name->empty()) {
-    return;  // most interfaces belong to nobody: bridges, tunnels, uplinks
+  if (auto tap = ovn_tap(row->second)) {
+    touch(tap->port, touched);
+    tap_rows_[tap->port].insert(uuid);
+    taps_[uuid] = *std::move(tap);
   }
-  touch(*port, touched);
-  tap_rows_[*port].insert(uuid);
-  taps_[uuid] = {.port = std::move(*port),
-                 .name = std::move(*name),
-                 .guest_mac = ovsdb_entry(row->second, "external_ids", "attached-mac").value_or(""),
-                 .present = ovsdb_integer(row->second, "ifindex").value_or(0) > 0};
 }
 
 /// A port and those who depend on it: its subports.
@@ -429,8 +450,28 @@ const OvnTap* OvnFeed::tap_of(std::string_view port) const {
   return best;
 }
 
+bool OvnFeed::answers() const {
+  return southbound_ && southbound_->health().connected;
+}
+
 /// Null: it is not here, or cannot be read.
 std::shared_ptr<const Port> OvnFeed::port_of(const std::string& id) {
+  return answers() ? told_port(id) : remembered_port(id);
+}
+
+std::shared_ptr<const Port> OvnFeed::remembered_port(const std::string& id) const {
+  const auto before = told_->ports.find(id);
+  if (before == told_->ports.end()) {
+    return nullptr;
+  }
+  const auto* parent = parent_of(*before->second, told_->ports);
+  return recalled({.before = *before->second,
+                   .parent = parent,
+                   .tap = tap_of(parent == nullptr ? id : parent->id),
+                   .taps_known = local_->health().complete});
+}
+
+std::shared_ptr<const Port> OvnFeed::told_port(const std::string& id) {
   const auto was_skipped = skipped_.extract(id);
   const auto* row = row_of(id);
   if (row == nullptr) {
@@ -459,17 +500,36 @@ std::shared_ptr<const Port> OvnFeed::port_of(const std::string& id) {
   return nullptr;
 }
 
+/// `touched` were looked at while OVN answered.
+void OvnFeed::remember(const Names& touched) {
+  if (auto told = kept_after(*told_, touched, *inventory_)) {
+    told_ = std::move(told);
+    memory_.keep(told_);
+  } else {
+    memory_.confirm();
+  }
+}
+
 void OvnFeed::commit(Names touched) {
+  if (!answers()) {
+    // Open vSwitch still says who is plugged in; what OVN says of them is asked when it is back.
+    pending_.insert(touched.begin(), touched.end());
+    publish(heard_ ? touched : pending_);
+    return;
+  }
   pending_.merge(touched);
-  if (rebuild_ || !southbound_ || !southbound_->settled()) {
+  if (rebuild_ || !southbound_->settled()) {
     return;  // what we know stays until we know all of what follows it
   }
-  publish(std::exchange(pending_, {}));
+  heard_ = true;
+  const auto looked_at = std::exchange(pending_, {});
+  publish(looked_at);
+  remember(looked_at);
 }
 
 void OvnFeed::publish(const Names& touched) {
   // Whether an absent port is indeed absent is not known before ovn-controller has registered us.
-  const bool first = !ready_ && !chassis_uuid_.empty();
+  const bool first = !ready_ && !chassis_uuid_.empty() && answers();
   ready_ = ready_ || first;
   if (touched.empty() && !first) {
     return;
@@ -490,6 +550,11 @@ void OvnFeed::publish(const Names& touched) {
   };
   for (const auto& id : touched) {
     auto port = port_of(id);
+    doubtful_.erase(id);
+    if (port && port->device_id.empty()) {
+      doubtful_.insert(id);
+      ready_ = false;
+    }
     if (port && !after->networks.contains(port->network_id)) {
       auto network = std::make_shared<Network>();
       network->id = port->network_id;

@@ -16,6 +16,7 @@
 #include "agent/ovn_options.hpp"
 #include "agent/ovn_port.hpp"
 #include "agent/ovsdb_client.hpp"
+#include "agent/port_memory.hpp"
 #include "metatap/model.hpp"
 
 namespace metatap::agent {
@@ -30,7 +31,12 @@ namespace metatap::agent {
 /// and named.
 ///
 /// Of the southbound database only rows of this host are asked for: what is bound to its chassis,
-/// and what is plugged into it. What is known stays while a database cannot be reached.
+/// and what is plugged into it.
+///
+/// What is known stays while a database cannot be reached, also over a restart (PortMemory).
+/// Whoever is plugged in meanwhile, and after a restart each port, is believed to be the guest that
+/// the port had only where Open vSwitch shows it (ovn_recall.hpp); until then the port is here
+/// without an owner, and the feed is not ready().
 ///
 /// Everything on the thread that runs the context, listeners too.
 class OvnFeed {
@@ -42,12 +48,14 @@ class OvnFeed {
     std::string chassis;      ///< its name, from external_ids:system-id
     bool registered = false;  ///< the southbound database knows this chassis
     std::size_t ports = 0;
+    std::size_t doubtful = 0;     ///< of these: nothing shows whose they are now
+    std::chrono::seconds age{0};  ///< for how long OVN has not confirmed what is served
     std::map<std::string, OvnSkipped> skipped;  ///< by logical port: why it is left out
     OvnHeartbeat::Health report;
   };
 
-  /// How a port came to be here.
-  enum class Standing : std::uint8_t { bound, additional, unbound };
+  /// How a port came to be here. The last two: OVN cannot be asked, and it is known from before.
+  enum class Standing : std::uint8_t { bound, additional, unbound, remembered, doubtful };
   /// What OVN says of a port and an inventory has no place for.
   struct PortFacts {
     std::string name;  ///< neutron:port_name
@@ -65,11 +73,14 @@ class OvnFeed {
   /// From now on Neutron is shown that the metadata agent is alive, if the options say so. To be
   /// called when guests are served.
   void report();
+  /// To be called every few seconds: notes that what is known is still so.
+  void confirm();
   /// Runs the context until ready(), for at most `limit`. To be called before anybody else runs it.
   void wait_until_ready(std::chrono::milliseconds limit);
 
   [[nodiscard]] std::shared_ptr<const Inventory> inventory() const { return inventory_; }
-  /// Both databases have been read at least once, so that an absent port is indeed absent.
+  /// Both databases have been read at least once, and nobody is in doubt: so an absent port, and
+  /// one without an owner, is nobody's.
   [[nodiscard]] bool ready() const { return ready_; }
   [[nodiscard]] Health health() const;
   /// nullopt: the port is not here.
@@ -99,6 +110,10 @@ class OvnFeed {
   /// nullopt: not here.
   [[nodiscard]] std::optional<Standing> standing_of(const OvsdbRow& row, const OvnTap* tap) const;
   [[nodiscard]] std::shared_ptr<const Port> port_of(const std::string& id);
+  [[nodiscard]] std::shared_ptr<const Port> told_port(const std::string& id);
+  [[nodiscard]] std::shared_ptr<const Port> remembered_port(const std::string& id) const;
+  [[nodiscard]] bool answers() const;
+  void remember(const Names& touched);
   void commit(Names touched);
   void publish(const Names& touched);
 
@@ -109,6 +124,7 @@ class OvnFeed {
   std::shared_ptr<OvnHeartbeat> heartbeat_;  ///< of southbound_
   std::string chassis_, chassis_uuid_, bridge_;
   bool rebuild_ = true;  ///< what is noted of the southbound database is not of its present rows
+  bool heard_ = false;   ///< the southbound database has spoken since the start
   bool ready_ = false, reporting_ = false;
 
   std::map<std::string, OvnTap, std::less<>> taps_;            // by Interface row
@@ -118,13 +134,16 @@ class OvnFeed {
   std::map<std::string, Names, std::less<>> datapath_rows_;    // Port_Binding rows by datapath
   std::map<std::string, Names, std::less<>> children_;         // subports by parent port
   std::map<std::string, OvnSkipped> skipped_;
+  PortMemory memory_;
+  std::shared_ptr<const Inventory> told_;  ///< the ports as OVN had them last, in their kept form
+  Names doubtful_;
   Names pending_;  ///< ports to look at when the databases have said all we asked for
 
   std::shared_ptr<const Inventory> inventory_ = std::make_shared<Inventory>();
   std::vector<Listener> listeners_;
 };
 
-/// "bound", "additional" or "unbound".
+/// "bound", "additional", "unbound", "remembered" or "doubtful".
 [[nodiscard]] std::string_view name_of(OvnFeed::Standing standing);
 
 }  // namespace metatap::agent

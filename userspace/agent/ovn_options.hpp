@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <filesystem>
 
 #include "agent/ovsdb_remote.hpp"
 #include "base/config.hpp"
@@ -26,6 +27,8 @@ struct OvnOptions {
   /// A sign of life follows Neutron's question after a time by chance, at most that long: not all
   /// hosts of a cloud write at once.
   std::chrono::milliseconds report_within{10'000};
+  /// Where the ports are kept for a start while OVN is away; empty: nowhere.
+  std::filesystem::path memory;
 
   static Result<OvnOptions> from(const Config& config);
 };

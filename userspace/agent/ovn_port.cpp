@@ -191,6 +191,23 @@ std::string_view name_of(Reason reason) {
   return "";
 }
 
+std::optional<OvnTap> ovn_tap(const OvsdbRow& interface) {
+  OvnTap tap{.port = entry(interface, "iface-id"),
+             .name = ovsdb_text(interface, "name").value_or(""),
+             .guest_mac = entry(interface, "attached-mac"),
+             .instance = entry(interface, "vm-uuid"),
+             .present = ovsdb_integer(interface, "ifindex").value_or(0) > 0};
+  if (tap.port.empty() || tap.name.empty()) {
+    return std::nullopt;
+  }
+  if (const auto by_libvirt = entry(interface, "vm-id"); tap.instance.empty()) {
+    tap.instance = by_libvirt;
+  } else if (!by_libvirt.empty() && by_libvirt != tap.instance) {
+    tap.instance.clear();
+  }
+  return tap;
+}
+
 tl::expected<Port, OvnSkipped> ovn_port(const OvnSources& sources) {
   const auto& row = sources.binding;
   Port port;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -18,8 +19,12 @@ struct OvnTap {
   std::string port;       ///< external_ids:iface-id
   std::string name;       ///< of the device
   std::string guest_mac;  ///< external_ids:attached-mac; may be empty
+  std::string instance;   ///< vm-uuid (Nova) or vm-id (libvirt); empty: not said, or not agreed on
   bool present = false;   ///< has an ifindex: the device is really there
 };
+
+/// nullopt: it is no port's, as most are not: bridges, tunnels, uplinks.
+[[nodiscard]] std::optional<OvnTap> ovn_tap(const OvsdbRow& interface);
 
 /// A Port_Binding row that cannot be served, and what it lacks.
 struct OvnSkipped {

@@ -80,6 +80,8 @@ Json ovn_status(const agent::OvnFeed::Health& health) {
   return Json{{"chassis", health.chassis},
               {"registered", health.registered},
               {"ports", health.ports},
+              {"doubtful", health.doubtful},
+              {"age", health.age.count()},
               {"local", database(health.local)},
               {"southbound", database(health.southbound)},
               {"agent_id", health.report.agent_id},
@@ -275,6 +277,10 @@ void show(admin::Registry& registry, const agent::OvnFeed& ovn) {
   registry.add_metrics([&ovn](Metrics& metrics) {
     const auto health = ovn.health();
     metrics.gauge("ovn_ports", "Ports of this host", {}, static_cast<double>(health.ports));
+    metrics.gauge("ovn_ports_doubtful", "Of these, answered 503: nothing shows whose they are now",
+                  {}, static_cast<double>(health.doubtful));
+    metrics.gauge("ovn_age_seconds", "For how long OVN has not confirmed what is served", {},
+                  static_cast<double>(health.age.count()));
     metrics.gauge("ovn_rows", "Rows of the southbound database that are followed", {},
                   static_cast<double>(health.southbound.rows));
     std::map<std::string_view, std::size_t> skipped;

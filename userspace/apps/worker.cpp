@@ -125,6 +125,7 @@ Status Worker::Impl::start_api() {
 }
 
 Status Worker::Impl::start_ovn() {
+  settings.ovn.memory = settings.inventory.state_path / "ovn.snapshot";
   auto feed = agent::OvnFeed::create(control, settings.ovn);
   if (!feed) {
     return tl::make_unexpected(std::move(feed.error()));
@@ -142,7 +143,11 @@ Status Worker::Impl::start_directory() {
     return {};
   }
   if (settings.agent.directory == agent::DirectorySource::neutron) {
-    auto made = agent::NeutronDirectory::create(settings.neutron);
+    settings.neutron.memory = settings.inventory.state_path / "neutron.snapshot";
+    auto made =
+        agent::NeutronDirectory::create(settings.neutron, [this](const std::string& port_id) {
+          return proxy ? proxy->access().plug_of(port_id) : 0;
+        });
     if (!made) {
       return tl::make_unexpected(std::move(made.error()));
     }
@@ -329,6 +334,9 @@ void Worker::Impl::keep_refreshing() {
     }
     if (api) {
       api->refresh();
+    }
+    if (ovn) {
+      ovn->confirm();
     }
     registry.keep_findings();
     trace.look_away(admin::TraceLog::Clock::now());

@@ -133,6 +133,32 @@ TEST(OvnPort, SaysWhatARowLacks) {
   EXPECT_EQ(name_of(lost.error().reason), "no_network");
 }
 
+OvsdbRow interface(const std::map<std::string, std::string>& ids, int ifindex = 5) {
+  json pairs = json::array();
+  for (const auto& [key, value] : ids) {
+    pairs.push_back(json::array({key, value}));
+  }
+  return {{"name", "tap1"}, {"ifindex", ifindex}, {"external_ids", json::array({"map", pairs})}};
+}
+
+TEST(OvnTap, IsOfTheInstanceThatNovaOrLibvirtNames) {
+  const auto tap = ovn_tap(
+      interface({{"iface-id", "port"}, {"attached-mac", "fa:16:3e:00:00:05"}, {"vm-uuid", "vm"}}));
+  ASSERT_TRUE(tap);
+  EXPECT_EQ(tap->port, "port");
+  EXPECT_EQ(tap->name, "tap1");
+  EXPECT_EQ(tap->guest_mac, "fa:16:3e:00:00:05");
+  EXPECT_EQ(tap->instance, "vm");
+  EXPECT_TRUE(tap->present);
+  EXPECT_EQ(ovn_tap(interface({{"iface-id", "port"}, {"vm-id", "vm"}}))->instance, "vm");
+  EXPECT_EQ(ovn_tap(interface({{"iface-id", "p"}, {"vm-id", "a"}, {"vm-uuid", "a"}}))->instance,
+            "a");
+  EXPECT_EQ(ovn_tap(interface({{"iface-id", "p"}, {"vm-id", "a"}, {"vm-uuid", "b"}}))->instance,
+            "");
+  EXPECT_FALSE(ovn_tap(interface({{"iface-id", "port"}}, 0))->present);
+  EXPECT_FALSE(ovn_tap(interface({{"attached-mac", "fa:16:3e:00:00:05"}})));
+}
+
 TEST(OvnAgentId, IsNeutrons) {
   // By Python's uuid: uuid5(UUID(name), "metadata_agent"), or of the name's own uuid5.
   EXPECT_EQ(ovn_agent_id("9f1a3b52-6c8e-4a0e-9d51-0d3e9be1c0aa"),
