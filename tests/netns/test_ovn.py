@@ -6,6 +6,8 @@ import contextlib
 import json
 import pathlib
 import shutil
+import socket
+import sqlite3
 import subprocess
 import threading
 import time
@@ -194,7 +196,7 @@ class Ovn:
                            "where": [["name", "==", CHASSIS]]})[0]["rows"]
         return dict(rows[0]["external_ids"][1]) if rows else {}
 
-    def plug(self, guest, device=None):
+    def plug(self, guest, device=None, instance=None):
         """What Nova and ovs-vswitchd write when the guest's tap is there."""
         device = device or guest.host_device
         ifindex = int(pathlib.Path("/sys/class/net", device, "ifindex").read_text())
@@ -202,14 +204,38 @@ class Ovn:
             self.local.remote, "Open_vSwitch",
             {"op": "insert", "table": "Interface", "uuid-name": "i",
              "row": {"name": device, "ifindex": ifindex,
-                     "external_ids": table(**{"iface-id": guest.port_id,
-                                              "attached-mac": guest.mac})}},
+                     "external_ids": self.plugged(guest, instance)}},
             {"op": "insert", "table": "Port", "uuid-name": "p",
              "row": {"name": device, "interfaces": ["named-uuid", "i"]}},
             {"op": "insert", "table": "Bridge", "uuid-name": "b",
              "row": {"name": f"br-{device}", "ports": ["named-uuid", "p"]}},
             {"op": "mutate", "table": "Open_vSwitch", "where": [],
              "mutations": [["bridges", "insert", ["set", [["named-uuid", "b"]]]]]})
+
+    @staticmethod
+    def plugged(guest, instance=None):
+        return table(**{"iface-id": guest.port_id, "attached-mac": guest.mac, "iface-status": "active",
+                        "vm-uuid": instance or guest.instance_id})
+
+    def there(self, guest):
+        """What ovs-vswitchd writes of each device when it begins: the database forgets it."""
+        ifindex = int(pathlib.Path("/sys/class/net", guest.host_device, "ifindex").read_text())
+        transact(self.local.remote, "Open_vSwitch",
+                 {"op": "update", "table": "Interface", "where": [["name", "==", guest.host_device]],
+                  "row": {"ifindex": ifindex}})
+
+    def own(self, guest, instance):
+        """Neutron says whose the port is now."""
+        ids = self.row_of(guest)["external_ids"]
+        ids[1] = [[key, instance if key == "neutron:device_id" else value] for key, value in ids[1]]
+        self.write({"op": "update", "table": "Port_Binding",
+                    "where": [["logical_port", "==", guest.port_id]], "row": {"external_ids": ids}})
+
+    def hand_over(self, guest, instance):
+        """The port is another instance's now, plugged in as the same device."""
+        transact(self.local.remote, "Open_vSwitch",
+                 {"op": "update", "table": "Interface", "where": [["name", "==", guest.host_device]],
+                  "row": {"external_ids": self.plugged(guest, instance)}})
 
     def close(self):
         for database in (self.local, *self.members):
@@ -335,8 +361,95 @@ def test_losing_the_leader_under_load_loses_no_request(host):
     assert status["ovn"]["ports"] == 2
 
 
+def kept(file):
+    """The ports that the file knows."""
+    if not file.exists():
+        return set()
+    with contextlib.closing(sqlite3.connect(file, timeout=10)) as database:
+        try:
+            return {row[0] for row in database.execute("SELECT id FROM object WHERE kind = 'ports'")}
+        except sqlite3.OperationalError:
+            return set()  # its tables are being made
+
+
 def shown(deployment, *what):
     return json.loads(mtlab.metatap(deployment.admin_socket, "--json", *what, check=False).stdout)
+
+
+def held_back(guest):
+    """The guest is told to come again."""
+    try:
+        answer = guest.get("/openstack/2012-08-10/meta_data.json", timeout=2)
+    except mtlab.RemoteError:
+        return False
+    return answer.status == 503 and int(answer.headers["retry-after"]) > 0
+
+
+def metrics_of(deployment):
+    with socket.socket(socket.AF_UNIX) as admin:
+        admin.settimeout(10)
+        admin.connect(str(deployment.admin_socket))
+        admin.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+        text = b"".join(iter(lambda: admin.recv(65536), b"")).decode()
+    return dict(line.rsplit(" ", 1) for line in text.splitlines() if line.startswith("metatap_ovn_"))
+
+
+def test_a_start_without_the_southbound_database_serves_who_is_still_the_same(host):
+    lab, ovn, deployment = host
+    red, blue, green = lab["red1"], lab["blue1"], lab["red2"]
+    for guest in (red, blue):
+        ovn.bind(guest)
+        ovn.plug(guest)
+    for guest in (red, blue):
+        mtlab.wait_until(lambda guest=guest: who(guest) == guest.instance_id, 5, "served")
+    ports = lab.state / "ovn.snapshot"
+    mtlab.wait_until(lambda: kept(ports) == {red.port_id, blue.port_id}, 5, "the ports are kept")
+    deployment.stop()
+    ovn.members[0].kill()
+    # Meanwhile one of them changes hands, and another guest comes.
+    ovn.hand_over(blue, red.instance_id)
+    ovn.plug(green)
+    deployment.start()
+    assert who(red) == red.instance_id
+    assert who(red, 6) == red.instance_id
+    assert held_back(blue), "who has the port now is not known"
+    assert who(green) is None, "nobody knows whose that device is"
+    status = shown(deployment, "status")["ovn"]
+    assert (status["ports"], status["doubtful"], status["southbound"]["connected"]) == (2, 1, False)
+    assert {row["id"]: row["ovn"] for row in shown(deployment, "ports")} == \
+        {red.port_id: "remembered", blue.port_id: "doubtful"}
+    mtlab.wait_until(lambda: shown(deployment, "status")["ovn"]["age"] > 0, 5, "its age is shown")
+    metrics = metrics_of(deployment)
+    assert float(metrics["metatap_ovn_age_seconds"]) > 0
+    assert float(metrics["metatap_ovn_ports_doubtful"]) == 1
+    # One that goes while nobody can be asked is not remembered for the next who takes the device.
+    ovn.hand_over(red, blue.instance_id)
+    mtlab.wait_until(lambda: held_back(red), 5, "in doubt, too")
+
+    ovn.members[0].start()
+    ovn.hand_over(red, red.instance_id)
+    ovn.own(blue, red.instance_id)
+    mtlab.wait_until(lambda: who(red) == red.instance_id, 15, "it is back")
+    mtlab.wait_until(lambda: who(blue) == red.instance_id, 5, "whose it is now is known")
+    status = shown(deployment, "status")["ovn"]
+    assert (status["doubtful"], status["age"]) == (0, 0)
+
+
+def test_a_start_without_open_vswitch_tells_guests_to_come_again(host):
+    lab, ovn, deployment = host
+    red = lab["red1"]
+    ovn.bind(red)
+    ovn.plug(red)
+    mtlab.wait_until(lambda: who(red) == red.instance_id, 5, "served")
+    mtlab.wait_until(lambda: kept(lab.state / "ovn.snapshot") == {red.port_id}, 5, "kept")
+    deployment.stop()
+    ovn.local.kill()
+    deployment.start()
+    assert held_back(red), "nothing shows that it is the same guest"
+    assert shown(deployment, "status")["ovn"]["doubtful"] == 1
+    ovn.local.start()
+    ovn.there(red)
+    mtlab.wait_until(lambda: who(red) == red.instance_id, 15, "it is back")
 
 
 def test_a_restart_of_ovn_controller_loses_no_request(host):
