@@ -219,7 +219,7 @@ def test_a_fleet_of_late_identities_loses_no_first_request():
         for guest in guests:
             mtlab.wait_until(lambda one=guest: one.run("attempt", PATH, timeout=0.3) != 200, 10,
                              "the port is unknown")
-            guest.send("attempt", PATH, timeout=15.0)
+            guest.send("attempt", PATH, timeout=40.0)
         time.sleep(2)
         lab.write_inventory(whole)
         assert [guest.receive() for guest in guests] == [200] * len(guests)
