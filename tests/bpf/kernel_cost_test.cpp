@@ -137,6 +137,7 @@ TEST_F(KernelCost, TheAbiHasOneLayoutOnBothSides) {
                                             METATAP_AT(mt_slot, generation),
                                             METATAP_AT(mt_slot, device_slot),
                                             METATAP_AT(mt_slot, mac),
+                                            METATAP_AT(mt_slot, syn_rate),
                                             METATAP_AT(mt_slot, first_v4),
                                             METATAP_AT(mt_slot, device),
                                             METATAP_AT(mt_slot, port_id),

@@ -183,7 +183,7 @@ def test_a_broken_document_changes_nothing(sample):
     document["ports"][0]["mac_adress"] = "typo"
     done = sample.run("apply", "-", text=json.dumps(document))
     assert done.returncode == FAILED
-    assert done.stderr == 'metatap: /ports/0/mac_adress: unknown key "mac_adress"\n'
+    assert done.stderr == 'metatap: /ports/0/mac_adress: unknown key "mac_adress"; did you mean "mac_address"?\n'
     assert sample.ask("/latest/meta-data/hostname") == (200, b"full.novalocal")
     assert sample.run("apply", "/nonexistent").returncode == USAGE
     assert sample.run("frobnicate").returncode == USAGE

@@ -19,7 +19,7 @@ import pytest
 import routerkit
 from labkit.manager import Manager
 from test_stop import metatapd
-from test_worker import kill, name_of, status, worker_of
+from test_worker import VERSION, kill, name_of, status, worker_of
 
 LONG = os.environ.get("METATAP_LONG") == "1"
 TIMES, RATE, DEATHS = (20, 1000, 50) if LONG else (2, 100, 3)
@@ -346,7 +346,7 @@ def test_maps_of_another_layout_leave_the_worker_in_place(world):
     has_ended(worker)
 
 
-def frame(kind, body=b"", version=2):
+def frame(kind, body=b"", version=VERSION):
     return struct.pack("=IHHQBB6x", 0x6D746368, version, kind, len(body), 0, 0) + body
 
 
@@ -421,7 +421,7 @@ def worker_user():
 
 
 def with_fd(kind, count):
-    return struct.pack("=IHHQBB6x", 0x6D746368, 2, kind, 0, count, 0)
+    return struct.pack("=IHHQBB6x", 0x6D746368, VERSION, kind, 0, count, 0)
 
 
 HELLO_BODY = struct.pack("=I", 1) + b"x"

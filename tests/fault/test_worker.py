@@ -17,6 +17,8 @@ import mtlab
 import pytest
 import routerkit
 
+VERSION = int(re.search(r"kVersion = (\d+)", (labkit.ROOT / "userspace/channel/socket.hpp").read_text())[1])
+
 PATH = "/latest/meta-data/instance-id"
 NOBODY_SERVES = "guests are left to the other path"
 
@@ -229,7 +231,7 @@ def test_no_such_user_is_a_sentence(make_lab):
     assert f"{lab.id}-metatap" not in labkit.namespaces_present()
 
 
-def message(kind, body=b"", version=2, descriptors=0, length=None):
+def message(kind, body=b"", version=VERSION, descriptors=0, length=None):
     """As channel/socket.cpp has it."""
     return struct.pack("=IHHQBB6x", 0x6D746368, version, kind,
                        len(body) if length is None else length, descriptors, 0) + body
@@ -240,10 +242,10 @@ def text(value):
 
 
 HELLO, INVENTORY = 1, 2
-A_PATH = (b"\1" + struct.pack("=QI", 1, 1) + text(b"../x") + b"\1\0"  # one network
+A_PATH = (b"\1" + struct.pack("=QI", 1, 1) + text(b"../x") + b"\1\0\0"  # one network
           + struct.pack("=I", 0) * 7)
 STRANGERS = {
-    "of another version": (message(HELLO, text(b"x"), version=1), "version 1, ours is 2"),
+    "of another version": (message(HELLO, text(b"x"), version=1), f"version 1, ours is {VERSION}"),
     "no message at all": (b"GET / HTTP/1.1\r\nHost: supervisor\r\n\r\n", "it is none"),
     "one that breaks off": (message(HELLO, b"x", length=100), "length is wrong"),
     "of an unknown kind": (message(77), "something unknown: kind 77"),

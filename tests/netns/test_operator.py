@@ -381,8 +381,11 @@ def test_watched_on_a_narrow_terminal_until_ctrl_c(served, view):
 @pytest.mark.parametrize("view", ["trace", "top"])
 def test_what_goes_on_ends_with_ctrl_c(served, view):
     with on_a_terminal(served, view) as (process, terminal):
-        served.lab["red1"].get(PATH)
-        read_until(terminal, bool)
+        served.lab["red1"].run("start_polling", PATH)
+        try:
+            read_until(terminal, bool)
+        finally:
+            served.lab["red1"].run("stop_polling")
         os.write(terminal, b"\x03")
         assert process.wait(5) == DONE
 

@@ -224,10 +224,12 @@ class Ovn:
                  {"op": "update", "table": "Interface", "where": [["name", "==", guest.host_device]],
                   "row": {"ifindex": ifindex}})
 
-    def own(self, guest, instance):
-        """Neutron says whose the port is now."""
+    def own(self, guest, other):
+        """Neutron says whose the port is now: another guest's, and of that one's project."""
+        theirs = dict(self.row_of(other)["external_ids"][1])
         ids = self.row_of(guest)["external_ids"]
-        ids[1] = [[key, instance if key == "neutron:device_id" else value] for key, value in ids[1]]
+        ids[1] = [[key, theirs[key] if key in ("neutron:device_id", "neutron:project_id") else value]
+                  for key, value in ids[1]]
         self.write({"op": "update", "table": "Port_Binding",
                     "where": [["logical_port", "==", guest.port_id]], "row": {"external_ids": ids}})
 
@@ -382,7 +384,8 @@ def held_back(guest):
         answer = guest.get("/openstack/2012-08-10/meta_data.json", timeout=2)
     except mtlab.RemoteError:
         return False
-    return answer.status == 503 and int(answer.headers["retry-after"]) > 0
+    headers = {name.lower(): value for name, value in answer.headers}
+    return answer.status == 503 and int(headers["retry-after"]) > 0
 
 
 def metrics_of(deployment):
@@ -402,7 +405,7 @@ def test_a_start_without_the_southbound_database_serves_who_is_still_the_same(ho
         ovn.plug(guest)
     for guest in (red, blue):
         mtlab.wait_until(lambda guest=guest: who(guest) == guest.instance_id, 5, "served")
-    ports = lab.state / "ovn.snapshot"
+    ports = lab.state / "state" / "ovn.snapshot"
     mtlab.wait_until(lambda: kept(ports) == {red.port_id, blue.port_id}, 5, "the ports are kept")
     deployment.stop()
     ovn.members[0].kill()
@@ -428,7 +431,7 @@ def test_a_start_without_the_southbound_database_serves_who_is_still_the_same(ho
 
     ovn.members[0].start()
     ovn.hand_over(red, red.instance_id)
-    ovn.own(blue, red.instance_id)
+    ovn.own(blue, red)
     mtlab.wait_until(lambda: who(red) == red.instance_id, 15, "it is back")
     mtlab.wait_until(lambda: who(blue) == red.instance_id, 5, "whose it is now is known")
     status = shown(deployment, "status")["ovn"]
@@ -441,7 +444,7 @@ def test_a_start_without_open_vswitch_tells_guests_to_come_again(host):
     ovn.bind(red)
     ovn.plug(red)
     mtlab.wait_until(lambda: who(red) == red.instance_id, 5, "served")
-    mtlab.wait_until(lambda: kept(lab.state / "ovn.snapshot") == {red.port_id}, 5, "kept")
+    mtlab.wait_until(lambda: kept(lab.state / "state" / "ovn.snapshot") == {red.port_id}, 5, "kept")
     deployment.stop()
     ovn.local.kill()
     deployment.start()
