@@ -131,6 +131,7 @@ static __always_inline int index_of(const struct mt_who *who, const struct mt_in
 				     .family = v4 ? MT_FAMILY_V4 : MT_FAMILY_V6};
 	struct mt_address *known;
 
+	/* Only where who_is() has let no MAC through but the one that answers go to. */
 	if (v4 && address->w[0] == who->row->first_v4 && address->w[0])
 		return 0;
 	if (!v4 && is_link_local(address)) {

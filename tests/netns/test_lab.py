@@ -10,8 +10,6 @@ import mtlab
 import pytest
 import routerkit
 
-ALONE = "its benchmark is told who else uses the CPUs"
-
 
 def test_guests_of_a_tenant_reach_each_other_and_no_one_else(lab):
     good, text = lab["red1"].run("ping", "10.0.0.11")

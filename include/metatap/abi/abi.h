@@ -244,7 +244,7 @@ struct mt_slot_reason {
 
 /*
  * mt_buckets: SYN budget as a virtual clock (GCRA): when all that was taken is paid for. The daemon
- * moves it ahead while the port has all the connections that it may.
+ * writes it only for a new owner of the slot.
  */
 struct mt_bucket {
 	__u64 full_until_ns;
