@@ -16,6 +16,8 @@ import labkit
 import mtlab
 import pytest
 import routerkit
+from labkit import process
+from labkit.process import name_of
 
 VERSION = int(re.search(r"kVersion = (\d+)", (labkit.ROOT / "userspace/channel/socket.hpp").read_text())[1])
 
@@ -29,17 +31,7 @@ def status(deployment):
 
 def worker_of(deployment):
     """Its process id, as the kernel has it."""
-    children = pathlib.Path(f"/proc/{deployment.data_plane.process.pid}/task")
-    pids = [int(pid) for task in children.iterdir()
-            for pid in (task / "children").read_text().split()]
-    return next((pid for pid in pids if name_of(pid) == "metatap-worker"), None)
-
-
-def name_of(pid):
-    try:
-        return pathlib.Path(f"/proc/{pid}/comm").read_text().strip()
-    except OSError:
-        return None
+    return next(iter(process.children_of(deployment.data_plane.process.pid, "metatap-worker")), None)
 
 
 def kill(pid):
@@ -103,8 +95,7 @@ def test_a_namespace_that_goes_is_not_kept_by_it(tap):
 
 def test_it_holds_nothing_of_the_data_plane(tap):
     """Sockets and the table of callers, which it can only read; no program, map or link."""
-    folder = pathlib.Path(f"/proc/{worker_of(tap)}/fd")
-    kinds = [os.readlink(fd) for fd in folder.iterdir()]
+    kinds = process.descriptors(worker_of(tap))
     assert not [kind for kind in kinds if "bpf" in kind or "net:[" in kind], kinds
 
 

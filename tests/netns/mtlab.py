@@ -23,7 +23,7 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "lab")]
 import labkit  # noqa: E402
-from labkit import BIN  # noqa: E402
+from labkit import BIN, process  # noqa: E402
 from labkit.process import Readiness  # noqa: E402
 
 PYTHON = "/usr/bin/python3"
@@ -166,13 +166,7 @@ class TestLab(labkit.Lab):
 
 def children_of(pid):
     """Of a daemon: its workers, if it has some."""
-    def is_worker(child):
-        return pathlib.Path(f"/proc/{child}/comm").read_text() == "metatap-worker\n"
-    try:
-        return [int(child) for task in pathlib.Path(f"/proc/{pid}/task").iterdir()
-                for child in (task / "children").read_text().split() if is_worker(child)]
-    except OSError:
-        return []
+    return process.children_of(pid, "metatap-worker")
 
 
 def kill_all(pids):

@@ -4,7 +4,6 @@ views into namespaces."""
 
 import collections
 import json
-import os
 import pathlib
 import re
 import socketserver
@@ -12,6 +11,7 @@ import subprocess
 import threading
 
 import labkit
+from labkit import process
 from mtlab import Daemon, LocalServer, metatap, wait_until
 
 
@@ -115,10 +115,4 @@ def daemon_of(lab, stages="dataplane,proxy,agent,api", name="fused", arguments=(
 
 def fds(pid):
     """What a process has open, by kind."""
-    kinds = collections.Counter()
-    for fd in os.listdir(f"/proc/{pid}/fd"):
-        try:
-            kinds[re.sub(r"[:\[].*", "", os.readlink(f"/proc/{pid}/fd/{fd}"))] += 1
-        except OSError:
-            pass
-    return kinds
+    return collections.Counter(re.sub(r"[:\[].*", "", kind) for kind in process.descriptors(pid))

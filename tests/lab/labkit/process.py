@@ -30,6 +30,32 @@ def carries(pid, mark):
         return False
 
 
+def name_of(pid):
+    try:
+        return pathlib.Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return None
+
+
+def children_of(pid, name):
+    """Its living children that are called so. Threads and children may end while we read."""
+    found = []
+    with contextlib.suppress(OSError):
+        for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
+            with contextlib.suppress(OSError):
+                found += [int(child) for child in (task / "children").read_text().split()]
+    return [child for child in found if name_of(child) == name]
+
+
+def descriptors(pid):
+    """What each of its descriptors is, as the kernel names it; one that is closed meanwhile is none."""
+    found = []
+    for fd in pathlib.Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found.append(os.readlink(fd))
+    return found
+
+
 def pss_bytes(pids):
     """Memory of these processes, what they share counted once."""
     total = 0
