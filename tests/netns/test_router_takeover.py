@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A live router with Neutron's rules and haproxy, taken over and given back under load."""
 
+import collections
 import os
 import signal
 import time
@@ -76,10 +77,14 @@ def test_taken_over_and_given_back_under_load(live):
           f"{len(failures)} requests lost in killed processes; slowest answer "
           f"{max(slowest for _, _, slowest in results) * 1000:.0f} ms")
     assert set(total) == {("haproxy", 200), ("metatap", 200)}
-    # One request at a time is in flight in each loop; only a killed process may lose it.
-    assert len(failures) <= 2 * killed, failures
+    # Only a killed process may lose requests: of each of the two loops the one in flight, and one
+    # that came while the kernel had closed the connections and not yet the listener.
+    lost = collections.Counter()
     for at, *what in failures:
-        assert any(begin <= at <= end for begin, end in windows), (at, what, windows)
+        window = next((window for window in windows if window[0] <= at <= window[1]), None)
+        assert window, (at, what, windows)
+        lost[window] += 1
+    assert all(count <= 4 for count in lost.values()), lost
 
 
 def test_a_connection_stays_where_it_began(live):
