@@ -9,6 +9,7 @@
 #include "http/upstream.hpp"
 #include "metatap/result.hpp"
 #include "proxy/access_control.hpp"
+#include "proxy/long_poll.hpp"
 #include "proxy/rate_limit.hpp"
 
 namespace metatap::proxy {
@@ -36,6 +37,10 @@ struct ProxyOptions {
   bool neutron_agent = false;
   /// [proxy] access_log_sample: one answer in so many is a line of the access log; 0: none.
   unsigned access_log_sample = 0;
+  /// [proxy] etags: answers carry an entity tag, and If-None-Match is heard.
+  bool etags = true;
+  /// [proxy] max_waiting, max_waiting_per_port, change_poll, longest_wait
+  LongPollRules long_poll;
   RateLimit rate_limit;  ///< [metadata_rate_limiting]
   AccessOptions access;  ///< [proxy] tokens, boot_window, token_hop_limit, sealed
 
