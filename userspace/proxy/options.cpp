@@ -35,8 +35,9 @@ void read_access(OptionReader& read, AccessOptions& options) {
 void read_changes(OptionReader& read, ProxyOptions& options) {
   constexpr long kLongest = 365L * 86'400;
   LongPollRules& rules = options.long_poll;
-  read.boolean({"proxy", "etags", "Answers carry an entity tag, and If-None-Match is heard"},
-               options.etags);
+  read.choice({"proxy", "etags", "Whether answers carry entity tags; asked: with If-None-Match"},
+              options.etags,
+              {{"off", EtagMode::off}, {"asked", EtagMode::asked}, {"always", EtagMode::always}});
   read.integer({"proxy", "max_waiting", "Requests that wait for a change; 0: none may"}, rules.most,
                0, 1'000'000);
   read.integer({"proxy", "max_waiting_per_port", "Of these, of one port"}, rules.most_of_port, 0,

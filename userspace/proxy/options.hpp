@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <string>
 
 #include "base/config.hpp"
@@ -16,6 +17,13 @@ namespace metatap::proxy {
 
 /// How much Neutron's agent reads of a request, with one read.
 inline constexpr std::size_t kNeutronReads = 4096;
+
+/// Which answers carry an entity tag. To make one costs time, and to send it some guests a packet.
+enum class EtagMode : std::uint8_t {
+  off,     ///< only those that waited for a change
+  asked,   ///< those, and to requests with If-None-Match, be it empty
+  always,  ///< each GET's
+};
 
 /// The proxy's settings; Neutron's option names where Neutron has one.
 struct ProxyOptions {
@@ -37,8 +45,7 @@ struct ProxyOptions {
   bool neutron_agent = false;
   /// [proxy] access_log_sample: one answer in so many is a line of the access log; 0: none.
   unsigned access_log_sample = 0;
-  /// [proxy] etags: answers carry an entity tag, and If-None-Match is heard.
-  bool etags = true;
+  EtagMode etags = EtagMode::asked;  ///< [proxy]
   /// [proxy] max_waiting, max_waiting_per_port, change_poll, longest_wait
   LongPollRules long_poll;
   RateLimit rate_limit;  ///< [metadata_rate_limiting]

@@ -189,11 +189,14 @@ class ProxyStage::GuestSession final : public http::ClientHandler, Continuation 
     } else {
       measure(shared_->passed, response.status);
     }
-    if (!shared_->options.etags || !get_ || response.status != 200) {
+    const EtagMode mode = shared_->options.etags;
+    const bool wanted = long_poll_ || mode == EtagMode::always ||
+                        (mode == EtagMode::asked && if_none_match_.has_value());
+    if (!wanted || !get_ || response.status != 200) {
       return;
     }
     auto etag = etag_of(response.body);
-    if (if_none_match_ && names_etag(*if_none_match_, etag)) {
+    if (mode != EtagMode::off && if_none_match_ && names_etag(*if_none_match_, etag)) {
       response = {};
       response.status = 304;
     }

@@ -188,9 +188,11 @@ class ChangesTest : public ::testing::TestWithParam<bool> {
 };
 INSTANTIATE_TEST_SUITE_P(FastAndSlow, ChangesTest, ::testing::Bool());
 
-TEST_P(ChangesTest, AnAnswerHasATagAndIsNotSentAgain) {
+TEST_P(ChangesTest, WhoAsksForItGetsATagAndNothingTwice) {
   start();
-  const auto first = ask("/a");
+  EXPECT_THAT(ask("/a"), Not(HasSubstr("ETag")));
+  const auto first = ask("/a", "If-None-Match:\r\n");
+  EXPECT_EQ(body_of(first), "red");
   EXPECT_THAT(first, HasSubstr("ETag: " + tag_of("red") + "\r\n"));
   const auto again = ask("/a", "If-None-Match: \"x\", " + tag_of("red") + "\r\n");
   EXPECT_EQ(status_of(again), 304U);
@@ -200,8 +202,10 @@ TEST_P(ChangesTest, AnAnswerHasATagAndIsNotSentAgain) {
   EXPECT_EQ(body_of(ask("/a", "If-None-Match: " + tag_of("red") + "\r\n")), "blue");
 }
 
-TEST_P(ChangesTest, NothingElseHasATag) {
+TEST_P(ChangesTest, EachGetMayHaveATagAndNothingElse) {
+  options_.etags = EtagMode::always;
   start();
+  EXPECT_THAT(ask("/a"), HasSubstr("ETag: " + tag_of("red")));
   EXPECT_THAT(ask("/a", "Content-Length: 0\r\n", "POST"), Not(HasSubstr("ETag")));
   EXPECT_THAT(ask("/a", "", "HEAD"), Not(HasSubstr("ETag")));
   set("no", 404);
@@ -209,7 +213,7 @@ TEST_P(ChangesTest, NothingElseHasATag) {
 }
 
 TEST_P(ChangesTest, TagsCanBeSwitchedOff) {
-  options_.etags = false;
+  options_.etags = EtagMode::off;
   start();
   const auto response = ask("/a", "If-None-Match: " + tag_of("red") + "\r\n");
   EXPECT_EQ(status_of(response), 200U);
