@@ -41,6 +41,7 @@ libssl-dev
 libsystemd-dev
 libvirt-dev
 libxml2-dev
+libxxhash-dev
 linux-libc-dev
 mold
 ninja-build

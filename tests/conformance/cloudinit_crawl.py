@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """cloud-init's own data source classes, run inside a guest's namespace.
 
-usage: cloudinit_crawl.py openstack|ec2 [--url URL]   prints what they got as one JSON object
+usage: cloudinit_crawl.py openstack|ec2|ec2-tokens [--url URL]   prints what they got as one JSON object
 
 The classes are taken as the distribution ships them. Only what concerns the machine is answered
-for it: that the platform is OpenStack (a namespace has no DMI table of its own).
+for it: that the platform is OpenStack (a namespace has no DMI table of its own); and for ec2-tokens that it is
+Amazon's, where the class uses session tokens.
 """
 
 import argparse
@@ -87,7 +88,8 @@ def crawl(kind, url, folder):
         source = DataSourceOpenStack.DataSourceOpenStack(
             {"datasource": {"OpenStack": options}, "datasource_list": ["OpenStack"]}, distro, paths)
     else:
-        DataSourceEc2.identify_platform = lambda: DataSourceEc2.CloudNames.UNKNOWN
+        names = DataSourceEc2.CloudNames
+        DataSourceEc2.identify_platform = lambda: names.AWS if kind == "ec2-tokens" else names.UNKNOWN
         source = DataSourceEc2.DataSourceEc2(
             {"datasource": {"Ec2": {**options, "strict_id": False}}, "datasource_list": ["Ec2"]},
             distro, paths)
@@ -117,7 +119,7 @@ def crawl(kind, url, folder):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("kind", choices=["openstack", "ec2"])
+    parser.add_argument("kind", choices=["openstack", "ec2", "ec2-tokens"])
     parser.add_argument("--url")
     args = parser.parse_args()
     log = tempfile.TemporaryFile("w+")

@@ -91,6 +91,31 @@ def test_openstack_datasource_over_ipv6(served):
     assert got["instance_id"] == guest.instance_id
 
 
+def test_a_ratchet_lets_both_boot_and_turns_with_the_first_token():
+    with mtlab.serving(config={"proxy": {"tokens": "ratchet"}}) as deployment:
+        guest = deployment.lab["red1"]
+        path = "/openstack/latest/meta_data.json"
+        openstack = crawl(guest, "openstack")
+        assert openstack["found"] and openstack["instance_id"] == guest.instance_id
+        assert guest.get(path).status == 200
+
+        ec2 = crawl(guest, "ec2-tokens")
+        assert ec2["found"], ec2
+        assert ec2["metadata"]["local-ipv4"] == guest.ip4
+        asked = [(url.partition("169.254.169.254")[2], status) for url, status, _ in ec2["requests"]]
+        assert ("/latest/api/token", 200) in asked
+        assert {status for _, status in asked} <= {200, 404}, asked
+        # Somebody who makes a program of the guest's fetch a page for him gets nothing any more.
+        assert guest.get(path).status == 401
+        said = mtlab.metatap(deployment.admin_socket, "port", guest.port_id).stdout
+        assert "ratchet" in said and "required" in said, said
+        access = json.loads(mtlab.metatap(deployment.admin_socket, "--json", "port", guest.port_id)
+                            .stdout)["port"]["access"]
+        assert access["required_now"] and access["plain_refused"] == 1 and access["valid"] > 10
+        # And who shows tokens boots again.
+        assert crawl(guest, "ec2-tokens")["found"]
+
+
 def test_both_datasources_agree_on_the_twins(served):
     ids = {name: crawl(served.lab[name], "ec2")["instance_id"] for name in ("red1", "blue1")}
     assert ids["red1"] != ids["blue1"]

@@ -174,8 +174,8 @@ void ApiStage::index_addresses() {
   }
 }
 
-void ApiStage::apply(const InventoryChange& change) {
-  const auto touched = index_.follow(change);
+std::set<std::string> ApiStage::apply(const InventoryChange& change) {
+  auto touched = index_.follow(change);
   std::vector<std::shared_ptr<const Instance>> changed;
   for (const std::string& id : touched) {
     const auto& instances = index_.inventory().instances;
@@ -192,6 +192,7 @@ void ApiStage::apply(const InventoryChange& change) {
     index_addresses();
   }
   providers_.apply(change);
+  return touched;
 }
 
 Response ApiStage::counted(Response response) {

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <set>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -55,8 +56,9 @@ class ApiStage final : public Handler {
                                                   std::shared_ptr<const Inventory> inventory,
                                                   ApiHooks hooks = {});
 
-  /// Renders what the change touched; served from the moment this returns.
-  void apply(const InventoryChange& change);
+  /// Renders what the change touched; served from the moment this returns. The ids of the instances
+  /// whose answers may be others now.
+  std::set<std::string> apply(const InventoryChange& change);
   /// vendor_data.json of an instance: the operator's file, and what the inventory has for this
   /// instance alone as "cloud-init" in it. nullopt: neither is there.
   [[nodiscard]] std::optional<std::string> vendor_data_of(const Instance& instance) const;

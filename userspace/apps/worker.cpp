@@ -279,12 +279,26 @@ void Worker::Impl::follow_ports(const InventoryChange& change) {
   }
 }
 
+/// Guests that wait for their answer to change.
+void Worker::Impl::tell_waiting(const std::set<std::string>& instances) {
+  if (!proxy) {
+    return;
+  }
+  std::vector<std::string> ports;
+  for (const std::string& instance : instances) {
+    for (const Port* port : api->index().ports_of_instance(instance)) {
+      ports.push_back(port->id);
+    }
+  }
+  proxy->changed(std::move(ports));
+}
+
 /// The API first and the data plane last: who can ask finds an answer. Each part begins with what
 /// is there when it is made, and is told of every change from then on.
 void Worker::Impl::follow_inventory() {
   inventory->subscribe([this](const InventoryChange& change) {
     if (api) {
-      api->apply(change);
+      tell_waiting(api->apply(change));
     }
     if (inventory_directory != nullptr) {
       inventory_directory->apply(change);

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -118,6 +119,7 @@ struct Worker::Impl {
   void serve_exposed();
   [[nodiscard]] std::string instance_of(std::string_view port) const;
   void follow_ports(const InventoryChange& change);
+  void tell_waiting(const std::set<std::string>& instances);
   void follow_inventory();
   void keep_refreshing();
   void end(bool again);

@@ -72,7 +72,9 @@ void write_head(std::string& out, const Response& response, HeadOptions options)
       out += "\r\n";
     }
   }
-  if (response.status >= 200 && response.status != 204) {
+  // With 304 it would be the length of what the client has already.
+  const bool without_body = response.status == 204 || response.status == 304;
+  if (response.status >= 200 && (!without_body || response.content_length)) {
     out += "Content-Length: ";
     append_number(out, response.content_length.value_or(response.body.size()));
     out += "\r\n";

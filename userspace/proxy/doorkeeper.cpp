@@ -17,6 +17,7 @@ namespace metatap::proxy {
 namespace {
 
 constexpr std::string_view kToken = "X-aws-ec2-metadata-token", kShortToken = "X-metadata-token";
+constexpr std::string_view kIfNoneMatch = "If-None-Match";
 constexpr std::string_view kLifetime = "X-aws-ec2-metadata-token-ttl-seconds",
                            kShortLifetime = "X-metadata-token-ttl-seconds";
 constexpr std::string_view kPath = "/latest/api/token",
@@ -99,6 +100,11 @@ NotedHeaders NotedHeaders::of(const Request& request) {
         if (iequals(name, "Accept")) {
           noted.accept = noted.accept.value_or(value);
           ++noted.accepts;
+        }
+        break;
+      case kIfNoneMatch.size():
+        if (iequals(name, kIfNoneMatch)) {
+          noted.if_none_match = value;
         }
         break;
       case kToken.size():

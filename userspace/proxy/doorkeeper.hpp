@@ -12,10 +12,11 @@ namespace metatap::proxy {
 
 /// What of a guest's headers means anything to the proxy, found in one pass.
 struct NotedHeaders {
-  std::optional<std::string_view> accept;  ///< the first
-  unsigned accepts = 0;                    ///< so many of these
-  std::string_view token;                  ///< X-aws-ec2-metadata-token or X-metadata-token
-  unsigned tokens = 0;                     ///< so many of these
+  std::optional<std::string_view> accept;         ///< the first
+  unsigned accepts = 0;                           ///< so many of these
+  std::optional<std::string_view> if_none_match;  ///< the last
+  std::string_view token;                         ///< X-aws-ec2-metadata-token or X-metadata-token
+  unsigned tokens = 0;                            ///< so many of these
 
   static NotedHeaders of(const Request& request);
 };

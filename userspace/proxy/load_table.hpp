@@ -18,6 +18,7 @@ namespace metatap::proxy {
 struct Load {
   std::atomic<unsigned> connections{0};
   std::atomic<unsigned> turned_away{0};  ///< connections that are told to come back later
+  std::atomic<unsigned> waiting{0};      ///< requests that wait for a change
   RateGauge rate;
 };
 
@@ -67,6 +68,8 @@ class LoadShare {
   /// How many there were when it came.
   [[nodiscard]] unsigned others() const { return others_; }
   [[nodiscard]] Load& load() const { return *load_; }
+  /// A place among others of the same port or network.
+  [[nodiscard]] LoadShare also(Counter counter) const { return LoadShare(load_, counter); }
 
  private:
   std::shared_ptr<Load> load_;

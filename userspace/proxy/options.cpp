@@ -32,6 +32,23 @@ void read_access(OptionReader& read, AccessOptions& options) {
             options.sealed);
 }
 
+void read_changes(OptionReader& read, ProxyOptions& options) {
+  constexpr long kLongest = 365L * 86'400;
+  LongPollRules& rules = options.long_poll;
+  read.choice({"proxy", "etags", "Whether answers carry entity tags; asked: with If-None-Match"},
+              options.etags,
+              {{"off", EtagMode::off}, {"asked", EtagMode::asked}, {"always", EtagMode::always}});
+  read.integer({"proxy", "max_waiting", "Requests that wait for a change; 0: none may"}, rules.most,
+               0, 1'000'000);
+  read.integer({"proxy", "max_waiting_per_port", "Of these, of one port"}, rules.most_of_port, 0,
+               1'000'000);
+  read.seconds(
+      {"proxy", "change_poll", "How often they are answered anew where nobody tells of changes"},
+      rules.look_every, 1, kLongest);
+  read.seconds({"proxy", "longest_wait", "After which one gets what there is"}, rules.longest, 1,
+               kLongest);
+}
+
 }  // namespace
 
 Result<ProxyOptions> ProxyOptions::from(const Config& config) {
@@ -84,6 +101,7 @@ Result<ProxyOptions> ProxyOptions::from(const Config& config) {
       options.access_log_sample, 0, 1'000'000'000);
 
   read_access(read, options.access);
+  read_changes(read, options);
 
   constexpr std::string_view kRate = "metadata_rate_limiting";
   RateLimit& rate = options.rate_limit;

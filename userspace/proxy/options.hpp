@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <string>
 
 #include "base/config.hpp"
@@ -9,12 +10,20 @@
 #include "http/upstream.hpp"
 #include "metatap/result.hpp"
 #include "proxy/access_control.hpp"
+#include "proxy/long_poll.hpp"
 #include "proxy/rate_limit.hpp"
 
 namespace metatap::proxy {
 
 /// How much Neutron's agent reads of a request, with one read.
 inline constexpr std::size_t kNeutronReads = 4096;
+
+/// Which answers carry an entity tag. To make one costs time, and to send it some guests a packet.
+enum class EtagMode : std::uint8_t {
+  off,     ///< only those that waited for a change
+  asked,   ///< those, and to requests with If-None-Match, be it empty
+  always,  ///< each GET's
+};
 
 /// The proxy's settings; Neutron's option names where Neutron has one.
 struct ProxyOptions {
@@ -36,6 +45,9 @@ struct ProxyOptions {
   bool neutron_agent = false;
   /// [proxy] access_log_sample: one answer in so many is a line of the access log; 0: none.
   unsigned access_log_sample = 0;
+  EtagMode etags = EtagMode::asked;  ///< [proxy]
+  /// [proxy] max_waiting, max_waiting_per_port, change_poll, longest_wait
+  LongPollRules long_poll;
   RateLimit rate_limit;  ///< [metadata_rate_limiting]
   AccessOptions access;  ///< [proxy] tokens, boot_window, token_hop_limit, sealed
 

@@ -20,6 +20,8 @@
 #include "http/response_writer.hpp"
 #include "http/turned_away.hpp"
 #include "proxy/doorkeeper.hpp"
+#include "proxy/etag.hpp"
+#include "proxy/long_poll.hpp"
 #include "proxy/rebuilt_request.hpp"
 
 namespace metatap::proxy {
@@ -89,12 +91,14 @@ std::string_view reason_of(const Request* request, const Response& response) {
 /// One guest's connection.
 class ProxyStage::GuestSession final : public http::ClientHandler, Continuation {
  public:
-  GuestSession(std::shared_ptr<Shared> shared, WorkerCounters& counters, Caller caller,
-               Admitted places, std::uint16_t source_port)
+  GuestSession(std::shared_ptr<Shared> shared, WorkerCounters& counters, ChangeBoard& board,
+               Caller caller, Admitted places, int fd, std::uint16_t source_port)
       : shared_(std::move(shared)),
         counters_(counters),
+        board_(board),
         caller_(std::move(caller)),
         places_(std::move(places)),
+        fd_(fd),
         doorkeeper_(shared_->access, shared_->access.port_of(*caller_.origin), caller_.address,
                     source_port),
         rebuilt_(caller_, shared_->options, shared_->key ? &*shared_->key : nullptr) {
@@ -149,22 +153,86 @@ class ProxyStage::GuestSession final : public http::ClientHandler, Continuation 
     path_ = path_class_of(request.target);
     reason_ = {};
     began_ = Clock::now();
-    if (auto own = own_answer(request)) {
+    long_poll_.reset();
+    auto own = own_answer(request);
+    if (!own && request.target.find('?') != std::string_view::npos) {
+      own = begin_wait(request);
+    }
+    if (own) {
       reason_ = own->reason;
       measure(shared_->own, own->response.status);
       return std::move(own->response);
     }
     then_ = &then;
-    auto response = shared_->next.ask(rebuilt_.of(request, accept_), here, *this);
+    get_ = request.method == "GET";
+    auto response = long_poll_ ? long_poll_->ask(shared_->next, waiting_form_of(request), *this)
+                               : shared_->next.ask(rebuilt_.of(request, accept_), here, *this);
     if (response) {
-      measure(shared_->passed, response->status);
+      complete(*response);
     }
     return response;
   }
 
   void answered(Response&& response) noexcept override {
-    measure(shared_->passed, response.status);
+    complete(response);
     std::exchange(then_, nullptr)->answered(std::move(response));
+  }
+
+  /// What the stages behind have answered, as the guest gets it.
+  void complete(Response& response) {
+    if (long_poll_) {
+      answered_ = Clock::now();  // how long it waited is nobody's slowness
+      if (auto own = doorkeeper_.judge(*waiting_, NotedHeaders::of(*waiting_))) {
+        reason_ = own->reason;  // what may be read is a matter of when it is read
+        response = std::move(own->response);
+      }
+    } else {
+      measure(shared_->passed, response.status);
+    }
+    const EtagMode mode = shared_->options.etags;
+    const bool wanted = long_poll_ || mode == EtagMode::always ||
+                        (mode == EtagMode::asked && if_none_match_.has_value());
+    if (!wanted || !get_ || response.status != 200) {
+      return;
+    }
+    auto etag = etag_of(response.body);
+    if (mode != EtagMode::off && if_none_match_ && names_etag(*if_none_match_, etag)) {
+      response = {};
+      response.status = 304;
+    }
+    response.headers.emplace_back("ETag", std::move(etag));
+  }
+
+  const Request& waiting_form_of(const Request& request) {
+    Request form = request;
+    form.target = long_poll_->target();
+    return rebuilt_.of(form, accept_);
+  }
+
+  /// nullopt: it waits for nothing, or may.
+  [[nodiscard]] std::optional<OwnAnswer> begin_wait(const Request& request) {
+    auto query = ChangeQuery::of(request.target);
+    if (!query) {
+      return OwnAnswer{http::plain_response(400, query.error()), "malformed"};
+    }
+    if (!*query || !(*query)->wait) {
+      return std::nullopt;
+    }
+    if (request.method != "GET") {
+      return OwnAnswer{http::plain_response(400, "only a GET waits for changes"), "malformed"};
+    }
+    const LongPollRules& rules = shared_->options.long_poll;
+    auto place = places_.port.also(&Load::waiting);
+    LoadShare everybody(shared_->everybody, &Load::waiting);
+    if (place.others() >= rules.most_of_port || everybody.others() >= rules.most) {
+      ++counters_.waits_refused;
+      return OwnAnswer{http::busy_response("too many wait already"), "too_many_wait"};
+    }
+    waiting_ = &request;
+    long_poll_ = std::make_unique<LongPoll>(rules, *std::move(*query),
+                                            LongPoll::Guest{*caller_.origin, fd_, counters_},
+                                            std::move(place), std::move(everybody), board_);
+    return std::nullopt;
   }
 
   void measure(http::Meter& meter, unsigned status) {
@@ -187,6 +255,7 @@ class ProxyStage::GuestSession final : public http::ClientHandler, Continuation 
     }
     const auto noted = NotedHeaders::of(request);
     accept_ = noted.accept;
+    if_none_match_ = noted.if_none_match;
     if (noted.accepts > 1) {
       accepts_ = http::joined(request, "Accept");
       accept_ = accepts_;
@@ -222,17 +291,23 @@ class ProxyStage::GuestSession final : public http::ClientHandler, Continuation 
 
   std::shared_ptr<Shared> shared_;
   WorkerCounters& counters_;
+  ChangeBoard& board_;
   Caller caller_;
   const Admitted places_;
+  const int fd_;  ///< the session's
   Doorkeeper doorkeeper_;
   RebuiltRequest rebuilt_;
   std::optional<std::string_view> accept_;  ///< of the request that is under way
   std::string accepts_;                     ///< where it says that more than once
+  std::optional<std::string_view> if_none_match_;
+  std::unique_ptr<LongPoll> long_poll_;  ///< where it waits for a change, or did
+  const Request* waiting_ = nullptr;     ///< it, then
   Continuation* then_ = nullptr;
   Clock::time_point began_, answered_;
   PathClass path_ = PathClass::other;
   std::string_view reason_;  ///< why the stages behind were not asked; empty: they were
   bool in_flight_ = false;
+  bool get_ = false;
 };
 
 /// A connection too many.
@@ -281,7 +356,8 @@ class ProxyStage::GuestAcceptor final : public http::Acceptor {
     Admitted places =
         shared_->admission.admit(caller, shared_->access.port_of(*caller.origin).connections());
     if (places.refusal == Refusal::none) {
-      return std::make_unique<GuestSession>(shared_, counters, std::move(caller), std::move(places),
+      return std::make_unique<GuestSession>(shared_, counters, *shared_->boards[worker],
+                                            std::move(caller), std::move(places), fd,
                                             source_port_of(peer));
     }
     const auto refusal = info_of(places.refusal);
@@ -300,7 +376,7 @@ class ProxyStage::GuestAcceptor final : public http::Acceptor {
 };
 
 ProxyStage::Shared::Shared(Handler& its_next, ProxyOptions its_options,
-                           std::optional<PortTagKey> its_key, const http::Workers& workers)
+                           std::optional<PortTagKey> its_key, http::Workers& workers)
     : next(its_next),
       options(std::move(its_options)),
       key(std::move(its_key)),
@@ -308,14 +384,21 @@ ProxyStage::Shared::Shared(Handler& its_next, ProxyOptions its_options,
       access(options.access),
       counters(workers.size()),
       own(workers.size()),
-      passed(workers.size()) {}
+      passed(workers.size()) {
+  for (unsigned worker = 0; worker < workers.size(); ++worker) {
+    boards.push_back(std::make_shared<ChangeBoard>(workers.at(worker)));
+  }
+}
 
 ProxyStage::ProxyStage(http::Workers& workers, Handler& next, ProxyOptions options,
                        std::optional<PortTagKey> key)
-    : shared_(std::make_shared<Shared>(next, std::move(options), std::move(key), workers)),
+    : workers_(workers),
+      shared_(std::make_shared<Shared>(next, std::move(options), std::move(key), workers)),
       server_(workers, shared_->options.limits) {}
 
-ProxyStage::~ProxyStage() = default;
+ProxyStage::~ProxyStage() {
+  stop(std::chrono::milliseconds(0));
+}
 
 void ProxyStage::open(GuestListener listener, std::shared_ptr<const CallerResolver> resolver) {
   http::tune_listener(listener.fd.get());
@@ -353,8 +436,28 @@ void ProxyStage::close(const std::string& name) {
   server_.close(name);
 }
 
-void ProxyStage::stop(std::chrono::milliseconds drain) {
-  server_.stop(drain);
+void ProxyStage::changed(std::vector<std::string> ports) {
+  const auto all = std::make_shared<const ChangeBoard::Ports>(
+      std::make_move_iterator(ports.begin()), std::make_move_iterator(ports.end()));
+  for (const auto& board : shared_->boards) {
+    board->changed(all);
+  }
+}
+
+void ProxyStage::drain() {
+  server_.drain();
+  for (const auto& board : shared_->boards) {
+    board->end();
+  }
+}
+
+void ProxyStage::stop(std::chrono::milliseconds longest) {
+  drain();
+  server_.stop(longest);
+  // Nobody may ask the next stage any more once this returns.
+  for (unsigned worker = 0; worker < shared_->boards.size(); ++worker) {
+    workers_.run_on(worker, [board = shared_->boards[worker]] { board->close(); });
+  }
 }
 
 ProxyCounters ProxyStage::counters() const {

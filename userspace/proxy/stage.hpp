@@ -19,6 +19,7 @@
 #include "proxy/access_control.hpp"
 #include "proxy/access_log.hpp"
 #include "proxy/admission.hpp"
+#include "proxy/change_board.hpp"
 #include "proxy/counters.hpp"
 #include "proxy/options.hpp"
 
@@ -54,13 +55,15 @@ class ProxyStage {
   /// Whoever wants to hear of answers that the proxy gave itself, on a worker's thread. Before the
   /// first open().
   void tell_own_answers(std::function<void(const AccessEntry&)> tell);
+  /// Of these ports answers may be others now: requests that wait for that look. Any thread.
+  void changed(std::vector<std::string> ports);
   /// Accepts from now on; `resolver` says whose the connections are.
   void open(GuestListener listener, std::shared_ptr<const CallerResolver> resolver);
   /// Its descriptor is closed when this returns, and so are the connections accepted from it.
   void close(const std::string& name);
 
   /// Nothing new comes in, what runs goes on: http::SocketServer::drain().
-  void drain() { server_.drain(); }
+  void drain();
   [[nodiscard]] unsigned open_connections() const { return server_.open_connections(); }
   void stop(std::chrono::milliseconds drain = std::chrono::seconds(5));
   [[nodiscard]] ProxyCounters counters() const;
@@ -80,11 +83,13 @@ class ProxyStage {
   /// What all sessions share; lives as long as the last of them.
   struct Shared {
     Shared(Handler& its_next, ProxyOptions its_options, std::optional<PortTagKey> its_key,
-           const http::Workers& workers);
+           http::Workers& workers);
     Handler& next;
     const ProxyOptions options;
     const std::optional<PortTagKey> key;
     Admission admission;
+    const std::shared_ptr<Load> everybody = std::make_shared<Load>();
+    std::vector<std::shared_ptr<ChangeBoard>> boards;  ///< of the workers
     AccessControl access;
     std::vector<WorkerCounters> counters;
     http::Meter own, passed;
@@ -95,6 +100,7 @@ class ProxyStage {
     log::Limit without_address, unidentified, refused, unanswered;
   };
 
+  http::Workers& workers_;
   std::shared_ptr<Shared> shared_;
   http::SocketServer server_;
 };
