@@ -57,6 +57,46 @@ def check(folder, text, stages="agent,api"):
     return done.returncode, done.stderr.replace(str(folder) + "/", "")
 
 
+def unfit(value):
+    """Values that an option is not to have, by how the document describes those that it may."""
+    if span := re.match(r"(\d+) to (\d+)", value):
+        return ["soon" if span[1] == "0" else "0", str(int(span[2]) + 1)]
+    return ["no-such"] if value.startswith("`") else []
+
+
+def is_named(folder, directory, section, option, wrong):
+    """With what must be there where Neutron is asked; its options and OVN's count only where they are."""
+    ask = "" if (section, option) == ("agent", "directory") else f"[agent]\ndirectory = {directory}\n"
+    text = f"[neutron]\nendpoint_override = http://n\nauth_type = none\n{ask}[{section}]\n{option} = {wrong}\n"
+    status, said = check(folder, text)
+    place = rf"checked\.conf:{text.count(chr(10)) + 2}: \[{section}\] {option}( = '{wrong}')?: expected "
+    return status == 78 and re.search(place, said) is not None
+
+
+def test_every_value_that_does_not_fit_is_named_with_its_place(tmp_path):
+    """Of all options that are numbers, switches or choices: ours, Neutron's and Nova's."""
+    looked_at = 0
+    for section in re.split(r"\n## \[", (ROOT / "docs/configuration.md").read_text())[1:]:
+        name, rest = section.split("]\n", 1)
+        for option, value in re.findall(r"^\| `([a-z0-9_]+)` \| ([^|]+) \|", rest, re.M):
+            for wrong in unfit(value):
+                assert any(is_named(tmp_path, directory, name, option, wrong)
+                           for directory in ("neutron", "ovn")), (name, option, wrong)
+                looked_at += 1
+    assert looked_at > 100
+
+
+@pytest.mark.parametrize("options,said", [
+    ("when_down = refuse\n", True),
+    ("when_down = refuse\nrouters = false\n", False),
+    ("when_down = pass\n", False),
+])
+def test_what_refusing_cannot_do_behind_routers_is_said(tmp_path, options, said):
+    status, text = check(tmp_path, "[dataplane]\n" + options, "dataplane,proxy,agent,api")
+    assert status == 0, text
+    assert ("when_down = refuse holds at taps. In router and DHCP namespaces" in text) == said, text
+
+
 @pytest.mark.parametrize("text,wrong", [
     ("[proxy]\nwokers = 2\n", "[proxy] wokers: there is no such option; did you mean workers?"),
     ("[dataplan]\nrouters = false\n", "there is no such option; did you mean [dataplane]?"),

@@ -24,9 +24,11 @@ def binaries():
 
 
 class Postgres:
-    """Reached by a UNIX socket only. It refuses to run as root, so it runs as nobody then."""
+    """Reached by a UNIX socket only, or also by listen(). It refuses to run as root, so it runs as
+    nobody then."""
 
     def __init__(self):
+        self.prefix, self.more = [], ["-h", ""]
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="metatap-postgres-"))
         self.process = None
         self.folder.chmod(0o755)  # its data is closed to others, its socket is not
@@ -55,13 +57,32 @@ class Postgres:
     def start(self):
         with open(self.folder / "log", "ab") as log:
             self.process = subprocess.Popen(
-                [binaries() / "postgres", "-D", self.folder / "data", "-k", self.folder, "-h", "",
-                 "-c", "fsync=off"], cwd=self.folder, stdout=log, stderr=log, **self.user)
+                [*self.prefix, binaries() / "postgres", "-D", self.folder / "data", "-k", self.folder,
+                 *self.more, "-c", "fsync=off"], cwd=self.folder, stdout=log, stderr=log, **({} if self.prefix else self.user))
         deadline = time.monotonic() + 20
         while subprocess.run([binaries() / "pg_isready", "-q", "-h", self.folder]).returncode != 0:
             assert time.monotonic() < deadline and self.process.poll() is None, \
                 (self.folder / "log").read_text()
             time.sleep(0.05)
+
+    def listen(self, addresses, namespace, certificate=None):
+        """From now on also by TCP, there, for anybody; with TLS where there is a certificate (and its
+        key, `.crt` and `.key`)."""
+        self.stop()
+        with open(self.folder / "data/pg_hba.conf", "w", encoding="ascii") as rules:
+            rules.write("local all all trust\nhost all all all trust\n")
+        self.more = ["-h", ",".join(addresses)]
+        if certificate:
+            own = self.folder / "server.crt", self.folder / "server.key"
+            for source, target in zip((certificate, certificate.with_suffix(".key")), own):
+                shutil.copy(source, target)
+                os.chown(target, self.user["user"], self.user["group"])
+                target.chmod(0o600)
+            self.more += ["-c", "ssl=on", "-c", f"ssl_cert_file={own[0]}", "-c", f"ssl_key_file={own[1]}"]
+        nobody = self.user["user"], self.user["group"]
+        self.prefix = ["nsenter", f"--net=/run/netns/{namespace}", "setpriv", f"--reuid={nobody[0]}",
+                       f"--regid={nobody[1]}", "--clear-groups"]
+        self.start()
 
     def _signal(self, number):
         """To each of its processes."""

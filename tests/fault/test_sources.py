@@ -2,12 +2,10 @@
 """What the inventory comes from is slow, away, or not ours: the database, the file, the name server."""
 
 import concurrent.futures
-import hashlib
-import hmac
-import http.client
 import json
 import os
-import select
+import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,121 +14,8 @@ import time
 import mtlab
 import postgres
 import pytest
+from aloneapi import LIMIT, PROJECT, SAMPLE, SECRET, STRANGER
 
-SAMPLE = mtlab.labkit.ROOT / "tests/data/nova-sample/inventory.json"
-FULL, PROJECT = "d6452656-3124-57a4-98af-fbad778b56d7", "84db5c77d1b755f193cb8f0e36fc6553"
-SECRET = "secret-of-a-test"
-STRANGER = "11111111-2222-4333-8444-555555555555"
-LIMIT = 2  # [inventory] database_timeout, in seconds
-
-needs_postgres = pytest.mark.skipif(bool(postgres.missing()), reason=str(postgres.missing()))
-
-
-class Api:
-    """metatapd with the API alone, what it tells systemd, and how it is asked."""
-
-    def __init__(self, folder, inventory=None, more=""):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.admin_socket = folder / "run/admin.sock"
-        self.config = folder / "metatapd.conf"
-        self.config.write_text(
-            # The folder of a test is closed to all but root.
-            f"[DEFAULT]\nuser = root\nstate_path = {folder}/state\nrun_path = {folder}/run\n"
-            f"metadata_listen = 127.0.0.1\nmetadata_listen_port = {self.port}\n"
-            f"metadata_proxy_shared_secret = {SECRET}\n"
-            f"[inventory]\ndatabase_timeout = {LIMIT}\n"
-            + "".join(f"{key} = {value}\n" for key, value in (inventory or {}).items()) + more)
-        self.notify_path = folder / "notify"
-        self.log = folder / "log"
-        self.process, self.told = None, ""
-
-    def start(self):
-        self.notify_path.unlink(missing_ok=True)
-        self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.notify.bind(str(self.notify_path))
-        self.told = ""
-        with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(
-                [mtlab.BIN / "metatapd", "--stages", "api", "--config-file", self.config],
-                stdin=subprocess.DEVNULL, stderr=log,
-                env={**os.environ, "NOTIFY_SOCKET": str(self.notify_path), "WATCHDOG_USEC": "400000"})
-        self.wait_until_told("READY=1", 20)
-        return self
-
-    def wait_until_told(self, text, seconds):
-        """Until systemd has been told that; returns all that it was told meanwhile."""
-        deadline, before = time.monotonic() + seconds, len(self.told)
-        while text not in self.told[before:]:
-            ready, _, _ = select.select([self.notify], [], [], 0.1)
-            self.told += self.notify.recv(4096).decode() + "\n" if ready else ""
-            assert self.process.poll() is None, self.log.read_text()
-            assert time.monotonic() < deadline, f"not told within {seconds} s: {text}"
-        return self.told[before:]
-
-    def stop(self):
-        if self.process and self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            self.process.wait(20)
-        if self.process:
-            self.notify.close()
-
-    def ask(self, path="/latest/meta-data/hostname", uuid=FULL, method="GET", body=None):
-        """(status, Retry-After or None, body)"""
-        signature = hmac.new(SECRET.encode(), uuid.encode(), hashlib.sha256).hexdigest()
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
-        try:
-            connection.request(method, path, body, {
-                "X-Instance-ID": uuid, "X-Tenant-ID": PROJECT, "X-Forwarded-For": "10.70.0.11",
-                "X-Instance-ID-Signature": signature})
-            response = connection.getresponse()
-            return response.status, response.headers["Retry-After"], response.read().decode()
-        finally:
-            connection.close()
-
-    def post_password(self, text):
-        return self.ask("/openstack/latest/password", method="POST", body=text)
-
-    def metatap(self, *arguments, check=True):
-        return mtlab.metatap(self.admin_socket, *arguments, check=check)
-
-    def status(self):
-        return json.loads(self.metatap("--json", "status").stdout)["inventory"]
-
-    def admin(self, path):
-        """(status, text) of the admin socket."""
-        with socket.socket(socket.AF_UNIX) as admin:
-            admin.settimeout(10)
-            admin.connect(str(self.admin_socket))
-            admin.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
-            answer = b""
-            while more := admin.recv(65536):
-                answer += more
-        head, _, text = answer.decode().partition("\r\n\r\n")
-        return int(head.split()[1]), text
-
-
-@pytest.fixture
-def database():
-    server = postgres.Postgres()
-    yield server
-    server.close()
-
-
-@pytest.fixture
-def api(tmp_path):
-    made = []
-
-    def make(inventory=None, more=""):
-        made.append(Api(tmp_path, inventory, more))
-        return made[-1]
-    yield make
-    for one in made:
-        one.stop()
-
-
-@needs_postgres
 def test_hung_database_holds_up_neither_watchdog_nor_operator_nor_guests(api, database):
     daemon = api({"database": database.url()}).start()
     daemon.metatap("apply", str(SAMPLE))
@@ -159,7 +44,6 @@ def test_hung_database_holds_up_neither_watchdog_nor_operator_nor_guests(api, da
     assert daemon.ask("/openstack/latest/password")[2] == "c2VjcmV0"
 
 
-@needs_postgres
 def test_start_with_the_database_down_serves_what_it_had_last(api, database):
     daemon = api({"database": database.url()}).start()
     daemon.metatap("apply", str(SAMPLE))
@@ -185,7 +69,6 @@ def test_start_with_the_database_down_serves_what_it_had_last(api, database):
     mtlab.wait_until(lambda: daemon.admin("/healthz")[0] == 200, 5, "healthy")
 
 
-@needs_postgres
 def test_start_that_never_knew_anything_answers_503_until_it_does(api, database):
     database.stop()
     daemon = api({"database": database.url()}).start()
@@ -277,7 +160,6 @@ def test_what_commands_say_survives_a_restart(api, tmp_path):
     assert daemon.ask()[0] == 200
 
 
-@needs_postgres
 @pytest.mark.parametrize("kind", ["mysql", "postgresql"])
 def test_novas_database_is_noted_and_left_alone(api, database, kind):
     database.sql("CREATE TABLE instances (id integer)")
@@ -291,7 +173,6 @@ def test_novas_database_is_noted_and_left_alone(api, database, kind):
     assert database.sql("SELECT count(*) FROM pg_tables WHERE tablename LIKE 'metatap%'") == "0"
 
 
-@needs_postgres
 def test_database_of_another_program_is_refused_with_a_sentence(api, database):
     database.sql("CREATE TABLE instances (id integer)")
     daemon = api({"database": database.url()})
@@ -300,6 +181,97 @@ def test_database_of_another_program_is_refused_with_a_sentence(api, database):
     assert done.returncode != 0
     assert "it belongs to another program (there is instances)" in done.stderr
     assert database.sql("SELECT count(*) FROM pg_tables WHERE tablename LIKE 'metatap%'") == "0"
+
+
+# --- a database over a network ---------------------------------------------------------------------
+
+DATABASE, ANOTHER = ADDRESSES = ["192.0.2.1", "192.0.2.2"]
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory):
+    """Two authorities, and the database's certificate by the first one."""
+    if not shutil.which("openssl"):
+        pytest.skip("openssl is not installed")
+    folder = tmp_path_factory.mktemp("certificates")
+
+    def openssl(*arguments):
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
+                        "-nodes", "-days", "2", *arguments], check=True, capture_output=True, cwd=folder)
+    for name in ("right", "wrong"):
+        openssl("-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.crt")
+    openssl("-subj", "/CN=database", "-addext", f"subjectAltName=IP:{DATABASE}",
+            "-addext", "basicConstraints=critical,CA:FALSE", "-CA", "right.crt", "-CAkey", "right.key",
+            "-keyout", "database.key", "-out", "database.crt")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def network():
+    """A namespace with addresses that are no loopback's."""
+    name = f"mt{secrets.token_hex(3)}db"
+    subprocess.run(["ip", "netns", "add", name], check=True)
+    try:
+        mtlab.labkit.ip_batch(["link set lo up", *(f"addr add {address}/32 dev lo" for address in ADDRESSES)],
+                              name)
+        yield name
+    finally:
+        subprocess.run(["ip", "netns", "del", name], check=True)
+
+
+@pytest.fixture(scope="module")
+def remote_database(network):
+    """remote_database(certificate or None): one that listens in that namespace, with TLS or without."""
+    if why := postgres.missing():
+        pytest.skip(why)
+    server, now = postgres.Postgres(), [...]
+
+    def listen(certificate=None):
+        if now[0] != certificate:
+            now[0] = certificate
+            server.listen(ADDRESSES, network, certificate)
+    yield listen
+    server.close()
+
+
+@pytest.mark.parametrize("host,options,refused", [
+    (DATABASE, "?sslrootcert={folder}/right.crt", None),
+    (DATABASE, "?sslrootcert={folder}/wrong.crt", "certificate verify failed"),
+    (DATABASE, "", "certificate verify failed"),  # by the host's authorities
+    (ANOTHER, "?sslrootcert={folder}/right.crt", "does not match"),  # it is another's
+    (DATABASE, "?sslmode=require", None),
+], ids=["right", "wrong", "unknown", "another-name", "told-otherwise"])
+def test_database_over_a_network_shows_who_it_is(api, remote_database, network, certificates, host, options,
+                                                 refused):
+    remote_database(certificates / "database.crt")
+    over_a_network(api, network, f"postgresql://metatap@{host}/postgres" + options.format(folder=certificates),
+                   refused)
+
+
+@pytest.mark.parametrize("options,refused", [("", "does not support SSL"), ("?sslmode=disable", None)],
+                         ids=["by-default", "told-otherwise"])
+def test_database_over_a_network_without_tls_is_refused_unless_told_otherwise(
+        api, remote_database, network, options, refused):
+    remote_database()
+    over_a_network(api, network, f"postgresql://metatap@{DATABASE}/postgres{options}", refused)
+
+
+def over_a_network(api, network, url, refused):
+    """What --check and a start in that namespace make of it."""
+    daemon = api({"database": url})
+    daemon.prefix = ["nsenter", f"--net=/run/netns/{network}"]
+    checked = subprocess.run([*daemon.prefix, mtlab.BIN / "metatapd", "--check", "--stages", "api",
+                              "--config-file", daemon.config], capture_output=True, text=True, timeout=30)
+    daemon.start()
+    status = daemon.status()
+    assert status["database_reachable"] == (refused is None), checked.stderr
+    if refused is None:
+        assert "go on without it" not in checked.stderr, checked.stderr
+        daemon.metatap("apply", str(SAMPLE))
+    else:
+        assert refused in checked.stderr, checked.stderr
+        assert refused in status["unknown_because"]
+        assert daemon.metatap("apply", str(SAMPLE), check=False).returncode != 0
 
 
 # --- the name server ------------------------------------------------------------------------------

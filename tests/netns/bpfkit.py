@@ -11,6 +11,7 @@ import subprocess
 import pytest
 
 OK, DROP = 0, 2  # TC_ACT_OK, TC_ACT_SHOT: both end the chain
+NEXT = -1  # TCX_NEXT: whoever comes after
 BPF_PROG_LOAD, BPF_OBJ_PIN, BPF_PROG_QUERY, BPF_LINK_CREATE = 5, 6, 16, 28
 SCHED_CLS, TCX_INGRESS, BEFORE = 3, 46, 1 << 3
 _syscall = ctypes.CDLL(None, use_errno=True).syscall

@@ -2,6 +2,8 @@
 """Who else is on the device: programs, policers and qdiscs of others, before, beside and after us.
 Guests are served, or `ports` says who may be in the way; what is others' stays as it was."""
 
+import contextlib
+import ctypes
 import json
 import os
 import pathlib
@@ -187,23 +189,34 @@ def by_libvirt(device):
        "0", "0", "police", *RATE, "mtu", "64kb", "drop", "flowid", ":1")
 
 
-def by_stand_in(device):
-    """For kernels without act_police: the same steps, and a filter that ends the chain for every
-    packet, as a policer does, and drops the big ones."""
-    tc("qdisc", "del", "dev", device, "ingress", check=False)
-    tc("qdisc", "add", "dev", device, "handle", "ffff:", "ingress")
+def stand_in(device, *where):
+    """For kernels without act_police: a filter that ends the chain for every packet, as a policer
+    does whose packets conform, and drops the big ones."""
     program = bpfkit.load("police", bpfkit.DROP, beyond=1000)
     pin = f"/sys/fs/bpf/police_{device}"
     bpfkit.pin(program, pin)
     os.close(program)
     try:
-        tc("filter", "add", "dev", device, "parent", "ffff:", "protocol", "all", "prio", "49",
-           "bpf", "da", "object-pinned", pin)
+        tc("filter", "add", "dev", device, "parent", "ffff:", "protocol", "all", *where, "bpf", "da",
+           "object-pinned", pin)
     finally:
         os.unlink(pin)
 
 
-POLICERS = [by_ovs, by_ovs_matchall, by_neutron, by_libvirt, by_stand_in]
+def as_ovs_and_neutron(device):
+    tc("qdisc", "del", "dev", device, "handle", "ffff:", "ingress", check=False)
+    tc("qdisc", "add", "dev", device, "handle", "ffff:", "ingress")
+    stand_in(device, "prio", "49")
+
+
+def as_libvirt(device):
+    """Its filter has the pref that the kernel gives."""
+    tc("qdisc", "del", "dev", device, "ingress", check=False)
+    tc("qdisc", "add", "dev", device, "ingress")
+    stand_in(device)
+
+
+POLICERS = [by_ovs, by_ovs_matchall, by_neutron, by_libvirt, as_ovs_and_neutron, as_libvirt]
 
 
 @pytest.fixture(params=POLICERS, ids=lambda policer: policer.__name__)
@@ -337,6 +350,20 @@ def test_filter_with_the_first_priority_is_before_us_and_named(lab, daemon, devi
         os.close(program)
 
 
+def test_lower_priority_that_becomes_free_is_taken(lab, daemon, device):
+    tc("qdisc", "add", "dev", device, "ingress")
+    for priority in ("2", "3"):
+        tc("filter", "add", "dev", device, "parent", "ffff:", "protocol", "all", "prio", priority, "u32",
+           "match", "u32", "0", "0", "flowid", ":1")
+    deployment = daemon("clsact")
+    assert port_row(deployment)["before"] == ["u32 filter (pref 2)", "u32 filter (pref 3)"]
+    tc("filter", "del", "dev", device, "parent", "ffff:", "prio", "2")
+    mtlab.wait_until(lambda: not port_row(deployment).get("reason"), 8, "it is first")
+    assert served(lab)
+    left = tc("filter", "show", "dev", device, "parent", "ffff:")
+    assert "pref 3 u32" in left and re.search(r"pref 2 bpf .*mt_tap", left), left
+
+
 @pytest.mark.skipif(not bpfkit.has_tcx(), reason="this kernel has no TCX (6.6)")
 @pytest.mark.parametrize("first,then", [("tcx", "clsact"), ("clsact", "tcx")])
 def test_other_way_of_attaching_after_a_kill(lab, daemon, device, first, then):
@@ -403,16 +430,67 @@ def test_what_goes_while_nobody_runs_keeps_nothing_of_ours(make_lab, attach, gon
 
 # --------------------------------------------------------------------------- the machine's switch
 
+SWITCH = pathlib.Path("/sys/kernel/rcu_expedited")
+
+
+@contextlib.contextmanager
+def writes_to(file):
+    """How often it was written to in a `with` block, by whomever: a list of one number, when it ends."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    watch = libc.inotify_init1(os.O_NONBLOCK)
+    seen = []
+    try:
+        assert libc.inotify_add_watch(watch, os.fsencode(file), 0x2) >= 0  # IN_MODIFY
+        yield seen
+        with contextlib.suppress(BlockingIOError):
+            seen.append(len(os.read(watch, 65536)) // 16)
+            return
+        seen.append(0)
+    finally:
+        os.close(watch)
+
+
+@pytest.mark.parametrize("expedite", ["true", "false"])
+def test_the_machines_switch_is_touched_only_if_that_is_allowed(lab, expedite):
+    """Tap mode, and as many devices as make it worth while."""
+    if SWITCH.read_text().strip() != "0":
+        pytest.skip("rcu_expedited is on already, by whoever")
+    before = lab.inventory_file.read_text()
+    names = []
+
+    def add_ports(document):
+        template = next(port for port in document["ports"] if "device" not in port)
+        for number in range(20):
+            own = f"{template['id'][:6]}90-{number:02x}"
+            document["ports"].append({**template, "id": own + template["id"][11:], "device_id": "",
+                                      "fixed_ips": [], "mac_address": f"fa:16:3e:7e:00:{number:02x}"})
+            names.append("tap" + own)
+    deployment = mtlab.Deployment(lab, config={"dataplane": {"expedite_rcu": expedite}})
+    try:
+        lab.edit_inventory(add_ports)
+        mtlab.labkit.ip_batch([f"tuntap add dev {name} mode tap" for name in names])
+        with writes_to(SWITCH) as writes:
+            deployment.start()
+            rows = json.loads(mtlab.metatap(deployment.admin_socket, "--json", "ports").stdout)
+            deployment.close()
+        assert {row["device"] for row in rows if row["state"] == "steered"} > set(names)
+        assert (writes[0] > 0) == (expedite == "true")
+        assert SWITCH.read_text().strip() == "0"
+    finally:
+        deployment.close()
+        mtlab.labkit.ip_batch([f"link del {name}" for name in names])
+        lab.write_inventory(before)
+
+
 def test_rcu_expedited_is_put_back_after_a_kill(lab, daemon):
-    switch = pathlib.Path("/sys/kernel/rcu_expedited")
-    if switch.read_text().strip() != "0":
+    if SWITCH.read_text().strip() != "0":
         pytest.skip("rcu_expedited is on already, by whoever")
     record = lab.state / "run/dataplane/rcu_expedited.before"
     record.write_text("0")  # what a process leaves that is killed in such a moment
-    switch.write_text("1")
+    SWITCH.write_text("1")
     try:
         daemon()
-        assert switch.read_text().strip() == "0"
+        assert SWITCH.read_text().strip() == "0"
         assert not record.exists()
     finally:
-        switch.write_text("0")
+        SWITCH.write_text("0")

@@ -3,6 +3,7 @@
 
 import json
 import pathlib
+import signal
 import time
 
 import mtlab
@@ -158,3 +159,33 @@ def test_new_port_is_served_without_disturbing_others(served):
     lab.write_inventory(json.dumps(whole))
     within_a_moment(guest, guest.instance_id)
     assert other.run("use_connection", STABLE) == 200
+
+
+def test_restart_keeps_numbers_although_a_new_port_sorts_first():
+    """Killed, so that the maps alone tell the next process which number is whose."""
+    lab = mtlab.TestLab()
+    deployment = None
+
+    def numbers():
+        return {row["formatted"]["value"]["port_id"]: row["formatted"]["key"]
+                for row in deployment.dump("mt_owners")}
+    try:
+        lab.up()
+        whole = lab.inventory_file.read_text()
+        first = min(json.loads(whole)["ports"], key=lambda port: port["id"])
+        lab.edit_inventory(lambda document: document["ports"].remove(first))
+        deployment = mtlab.Deployment(lab).start()
+        before = numbers()
+        assert len(before) >= 3 and first["id"] not in before
+        deployment.data_plane.stop(signal.SIGKILL)
+        lab.write_inventory(whole)
+        deployment.data_plane.start()
+        after = numbers()
+        assert {port: after[port] for port in before} == before
+        assert after[first["id"]] not in before.values()
+        for name in ("red1", "blue1"):
+            assert who(lab[name]) == lab[name].instance_id
+    finally:
+        if deployment:
+            deployment.close()
+        lab.close()
