@@ -28,6 +28,8 @@ void read_shield(OptionReader& read, ShieldOptions& shield) {
       shield.patience, 1, 3600);
   read.integer({"agent", "shield_questions", "Questions to the API at a time; others wait"},
                shield.most_questions, 1, 4096);
+  read.boolean({"agent", "shield_ahead", "What a boot asks for is fetched when its port comes"},
+               shield.ahead);
 }
 
 }  // namespace

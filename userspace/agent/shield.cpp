@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "agent/boot_paths.hpp"
 #include "agent/shield_cache.hpp"
 #include "base/back_off.hpp"
 #include "base/mailbox.hpp"
@@ -25,6 +26,8 @@ namespace asio = boost::asio;
 using Kept = std::shared_ptr<const ShieldCache::Entry>;
 
 constexpr std::size_t kMostInLine = 4096;
+constexpr std::size_t kMostMet = 4096;
+constexpr std::int64_t kMeetAgain = 60'000;      // milliseconds
 constexpr std::int64_t kLongestInLine = 30'000;  // milliseconds; whoever asked has given up by then
 
 /// The API gave no answer of its own: who stands for it could not reach it, or got none in time.
@@ -99,8 +102,9 @@ asio::execution_context::id Desks::id;
 /// answer.
 class Question final : public Continuation {
  public:
-  Question(std::shared_ptr<Shield::State> state, const Request& request, AnswerKey key,
-           std::shared_ptr<Desk> desk);
+  /// `target`: in the request's place.
+  Question(std::shared_ptr<Shield::State> state, const Request& request, std::string_view target,
+           AnswerKey key, std::shared_ptr<Desk> desk);
   ~Question();
   Question(const Question&) = delete;
   Question& operator=(const Question&) = delete;
@@ -108,7 +112,10 @@ class Question final : public Continuation {
   /// On the desk's thread.
   static void ask(std::unique_ptr<Question> question);
   [[nodiscard]] const std::shared_ptr<Desk>& desk() const { return desk_; }
+  [[nodiscard]] const AnswerKey& key() const { return key_; }
   bool in_flight = false;  ///< counted as such
+  bool probe = false;      ///< there is an old answer: only when the API may be asked again
+  bool ahead = false;      ///< nobody waits for it; so counted, if it is in flight
 
  private:
   void answered(Response&& response) noexcept override {
@@ -147,11 +154,28 @@ struct Shield::State : std::enable_shared_from_this<State> {
   [[nodiscard]] Response answer(const News& news);
   /// Asks, now or when it is its turn.
   void take_on(std::unique_ptr<Question> question);
-  void heard(const AnswerKey& key, const Request& request, Response response, std::int64_t since,
-             bool was_in_flight) noexcept;
+  void heard(const Question& question, const Request& request, Response response,
+             std::int64_t since) noexcept;
+  // The next four with the lock held.
+  /// What else the instance will want to know, if this is the first that we hear of it; each of
+  /// these is a flight from now on.
+  [[nodiscard]] std::vector<std::unique_ptr<Question>> all_of_boot(
+      const Request& request, const AnswerKey& key, const std::shared_ptr<Desk>& desk);
+  /// Somebody waits for it now: it has its turn like others.
+  void no_longer_ahead(const AnswerKey& key);
+  [[nodiscard]] bool has_room(const Question& question) const {
+    return in_flight < options.most_questions &&
+           (!question.ahead || ahead_in_flight < std::max(1U, options.most_questions / 2));
+  }
+  void depart(Question& question) {
+    question.in_flight = true;
+    ++in_flight;
+    ahead_in_flight += question.ahead ? 1 : 0;
+  }
   /// What `response` is to those who wait for it.
   [[nodiscard]] News take_note(const AnswerKey& key, const Request& request, Response response,
-                               std::int64_t since, bool was_asked);
+                               std::int64_t since);
+  void note_health(const Question& question, unsigned status);
   [[nodiscard]] BackOff::Clock::time_point now() const {
     return BackOff::Clock::time_point(std::chrono::milliseconds(clock()));
   }
@@ -169,7 +193,9 @@ struct Shield::State : std::enable_shared_from_this<State> {
   ShieldCache kept;
   std::unordered_map<AnswerKey, Flight, AnswerKeyHash> flights;
   std::deque<std::unique_ptr<Question>> in_line;
-  unsigned in_flight = 0;
+  std::deque<std::unique_ptr<Question>> ahead_in_line;  ///< when nobody is in the other one
+  std::unordered_map<std::string, std::int64_t> met;    ///< instances, when all was asked for them
+  unsigned in_flight = 0, ahead_in_flight = 0;
   BackOff trouble;
   ShieldCounts<> counts;
 };
@@ -215,12 +241,12 @@ void Desk::close() {
 
 // ---- Question
 
-Question::Question(std::shared_ptr<Shield::State> state, const Request& request, AnswerKey key,
-                   std::shared_ptr<Desk> desk)
+Question::Question(std::shared_ptr<Shield::State> state, const Request& request,
+                   std::string_view target, AnswerKey key, std::shared_ptr<Desk> desk)
     : state_(std::move(state)),
       key_(std::move(key)),
       desk_(std::move(desk)),
-      target_(request.target),
+      target_(target),
       since_(state_->clock()) {
   for (const Header& header : request.headers) {
     texts_.emplace_back(header.name, header.value);
@@ -253,7 +279,7 @@ void Question::ask(std::unique_ptr<Question> question) {
 
 void Question::settle(Response response) noexcept {
   const auto state = std::exchange(state_, nullptr);
-  state->heard(key_, request_, std::move(response), since_, in_flight);
+  state->heard(*this, request_, std::move(response), since_);
 }
 
 // ---- Shield
@@ -277,14 +303,11 @@ Response Shield::State::answer(const News& news) {
 void Shield::State::take_on(std::unique_ptr<Question> question) {
   {
     const std::lock_guard lock(mutex);
-    if (in_flight >= options.most_questions) {
-      if (in_line.size() < kMostInLine) {
-        in_line.push_back(std::move(question));
-        return;
-      }
-    } else {
-      ++in_flight;
-      question->in_flight = true;
+    if (has_room(*question)) {
+      depart(*question);
+    } else if (auto& line = question->ahead ? ahead_in_line : in_line; line.size() < kMostInLine) {
+      line.push_back(std::move(question));
+      return;
     }
   }
   if (question->in_flight) {
@@ -292,13 +315,21 @@ void Shield::State::take_on(std::unique_ptr<Question> question) {
   }  // else its end answers
 }
 
-News Shield::State::take_note(const AnswerKey& key, const Request& request, Response response,
-                              std::int64_t since, bool was_asked) {
-  if (was_asked && is_outage(response.status)) {
-    trouble.failed(now());
-  } else if (was_asked) {
-    trouble.succeeded();
+/// When to ask again. A pause grows by what was asked at its end, and not by all that had to be
+/// asked meanwhile; and nobody has missed what was to be there ahead.
+void Shield::State::note_health(const Question& question, unsigned status) {
+  if (!question.in_flight) {
+    return;
   }
+  if (!is_outage(status)) {
+    trouble.succeeded();
+  } else if (question.probe || (!question.ahead && !trouble.resting(now()))) {
+    trouble.failed(now());
+  }
+}
+
+News Shield::State::take_note(const AnswerKey& key, const Request& request, Response response,
+                              std::int64_t since) {
   if (auto answer = KeptAnswer::of(request, response)) {
     kept.put(key, *answer, since);
     return {.kept = std::make_shared<const ShieldCache::Entry>(key, std::move(*answer), since),
@@ -314,24 +345,72 @@ News Shield::State::take_note(const AnswerKey& key, const Request& request, Resp
   return {.kept = nullptr, .response = std::move(response)};
 }
 
-void Shield::State::heard(const AnswerKey& key, const Request& request, Response response,
-                          std::int64_t since, bool was_in_flight) noexcept {
+std::vector<std::unique_ptr<Question>> Shield::State::all_of_boot(
+    const Request& request, const AnswerKey& key, const std::shared_ptr<Desk>& desk) {
+  std::vector<std::unique_ptr<Question>> questions;
+  const auto now = clock();
+  if (!options.ahead || kept.knows(key.instance)) {
+    return questions;
+  }
+  // One of which the API says nothing good is not asked for over and over.
+  const auto is_old = [now](const auto& one) { return now - one.second >= kMeetAgain; };
+  if (met.size() >= kMostMet) {
+    std::erase_if(met, is_old);
+  }
+  const auto [before, is_new] = met.try_emplace(key.instance, now);
+  if (met.size() > kMostMet || (!is_new && !is_old(*before))) {
+    return questions;
+  }
+  before->second = now;
+  for (const auto path : kBootPaths) {
+    Request like = request;
+    like.target = path;
+    auto its_key = AnswerKey::of(like);
+    if (flights.try_emplace(its_key).second) {
+      questions.push_back(
+          std::make_unique<Question>(shared_from_this(), request, path, std::move(its_key), desk));
+      questions.back()->ahead = true;
+    }
+  }
+  counts.asked += questions.size();
+  return questions;
+}
+
+void Shield::State::no_longer_ahead(const AnswerKey& key) {
+  const auto found =
+      std::ranges::find_if(ahead_in_line, [&key](const auto& one) { return one->key() == key; });
+  if (found != ahead_in_line.end()) {
+    (*found)->ahead = false;
+    in_line.push_back(std::move(*found));
+    ahead_in_line.erase(found);
+  }
+}
+
+void Shield::State::heard(const Question& question, const Request& request, Response response,
+                          std::int64_t since) noexcept {
+  const AnswerKey& key = question.key();
   std::vector<std::shared_ptr<Desk>> desks;
   std::unique_ptr<Question> next;
+  std::deque<std::unique_ptr<Question>> given_up;  // their ends take the lock
   News news;
   {
     const std::lock_guard lock(mutex);
-    news = take_note(key, request, std::move(response), since, was_in_flight);
+    note_health(question, response.status);
+    if (question.ahead && question.in_flight && is_outage(response.status)) {
+      given_up.swap(ahead_in_line);
+    }
+    news = take_note(key, request, std::move(response), since);
     if (auto flight = flights.extract(key); !flight.empty()) {
       desks = std::move(flight.mapped().desks);
     }
-    if (was_in_flight) {
+    if (question.in_flight) {
       --in_flight;
-      if (!in_line.empty()) {
-        next = std::move(in_line.front());
-        in_line.pop_front();
-        next->in_flight = true;
-        ++in_flight;
+      ahead_in_flight -= question.ahead ? 1 : 0;
+      auto& line = in_line.empty() ? ahead_in_line : in_line;
+      if (!line.empty() && has_room(*line.front())) {
+        next = std::move(line.front());
+        line.pop_front();
+        depart(*next);
       }
     }
   }
@@ -348,10 +427,11 @@ Shield::Shield(Handler& api, const ShieldOptions& options, Clock clock)
     : state_(std::make_shared<State>(api, options, std::move(clock))) {}
 
 Shield::~Shield() {
-  std::deque<std::unique_ptr<Question>> in_line;  // their ends take the lock
+  std::deque<std::unique_ptr<Question>> in_line, ahead_in_line;  // their ends take the lock
   {
     const std::lock_guard lock(state_->mutex);
     in_line.swap(state_->in_line);
+    ahead_in_line.swap(state_->ahead_in_line);
   }
 }
 
@@ -371,7 +451,8 @@ std::optional<Response> Shield::handle(const Request& request, asio::io_context&
   const auto desk = state_->desk_at(here);
   auto key = AnswerKey::of(request);
   News news;
-  bool first = false;
+  bool first = false, probe = false;
+  std::vector<std::unique_ptr<Question>> ahead;
   {
     const std::lock_guard lock(state_->mutex);
     auto old = state_->kept.find(key);
@@ -383,8 +464,15 @@ std::optional<Response> Shield::handle(const Request& request, asio::io_context&
     const bool usable = state_->usable(old, now);
     news = {.kept = usable ? std::move(old) : nullptr, .old = usable, .response = {}};
     if (!usable || state_->trouble.may_try(state_->now())) {
-      auto& desks = state_->flights[key].desks;
-      first = desks.empty();
+      probe = usable;
+      const auto [flight, departs] = state_->flights.try_emplace(key);
+      auto& desks = flight->second.desks;
+      first = departs;
+      if (first) {
+        ahead = state_->all_of_boot(request, key, desk);
+      } else {
+        state_->no_longer_ahead(key);
+      }
       ++(first ? state_->counts.asked : state_->counts.joined);
       if (std::ranges::find(desks, desk) == desks.end()) {
         desks.push_back(desk);
@@ -397,7 +485,13 @@ std::optional<Response> Shield::handle(const Request& request, asio::io_context&
     return state_->answer(news);
   }
   if (first) {
-    state_->take_on(std::make_unique<Question>(state_, request, std::move(key), desk));
+    auto question =
+        std::make_unique<Question>(state_, request, request.target, std::move(key), desk);
+    question->probe = probe;
+    state_->take_on(std::move(question));
+  }
+  for (auto& question : ahead) {
+    state_->take_on(std::move(question));
   }
   return std::nullopt;
 }

@@ -22,6 +22,9 @@ struct ShieldOptions {
   /// How long the API may take while there is such an answer.
   std::chrono::milliseconds patience{3'000};
   unsigned most_questions = 32;  ///< in flight to the API at a time
+  /// With the first question of an instance that nothing is kept of, the rest of what a boot asks
+  /// for (boot_paths.hpp) is asked as well. The proxy puts such a question when a port comes.
+  bool ahead = true;
   std::size_t most_bytes = 64U << 20U;
 };
 
@@ -37,6 +40,7 @@ struct ShieldOptions {
 ///   and Cache-Status (RFC 9111, RFC 9211), whose negative ttl says how long it has been out of
 ///   date. After three failures in a row the API is asked only now and then, so that a boot does
 ///   not wait for it at each step.
+/// * What is fetched ahead has half of `most_questions`, and only while nobody waits in line.
 /// * Another 4xx passes and ends what was kept. POST, HEAD, queries and passwords pass by; what
 /// holds an
 ///   administrator's password is not kept for an outage (kept_answer.hpp).

@@ -49,6 +49,10 @@ class ShieldCache {
   void put(AnswerKey key, KeptAnswer answer, std::int64_t since);
   void erase(const AnswerKey& key);
 
+  /// Whether there is anything of an instance (AnswerKey::instance).
+  [[nodiscard]] bool knows(const std::string& instance) const {
+    return of_instance_.contains(instance);
+  }
   [[nodiscard]] std::size_t bytes() const { return bytes_; }
   [[nodiscard]] std::size_t size() const { return places_.size(); }
 

@@ -183,7 +183,8 @@ Status ToSupervisor::listen(channel::Frame frame) {
   return {};
 }
 
-void ToSupervisor::each_caller(const std::function<void(const Origin&)>& use) const {
+void ToSupervisor::each_caller(
+    const std::function<void(const std::shared_ptr<const Origin>&)>& use) const {
   if (callers_) {
     callers_->each(use);
   }

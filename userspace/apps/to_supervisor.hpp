@@ -64,7 +64,7 @@ class ToSupervisor {
   [[nodiscard]] dataplane::Callers* callers() const { return callers_.get(); }
 
   /// Whose connections there may be now.
-  void each_caller(const std::function<void(const Origin&)>& use) const;
+  void each_caller(const std::function<void(const std::shared_ptr<const Origin>&)>& use) const;
   /// Process id of the supervisor, and how many workers have died before us.
   [[nodiscard]] std::int32_t supervisor() const { return welcome_.supervisor; }
   [[nodiscard]] std::uint64_t restarts() const { return welcome_.restarts; }

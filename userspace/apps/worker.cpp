@@ -370,11 +370,26 @@ void Worker::Impl::keep_refreshing() {
     trace.look_away(admin::TraceLog::Clock::now());
     if (data_plane) {
       // A port's window begins when it comes, and not with its first request.
-      data_plane->each_caller([this](const Origin& origin) { proxy->access().port_of(origin); });
+      data_plane->each_caller(
+          [this](const std::shared_ptr<const Origin>& origin) { meet(origin); });
       proxy->access().look();
     }
     keep_refreshing();
   });
+}
+
+/// A shield prepares for a guest's boot with the first thing that it hears of it.
+void Worker::Impl::meet(const std::shared_ptr<const Origin>& origin) {
+  const bool is_new = origin->notes.get() == nullptr;
+  proxy->access().port_of(*origin);
+  if (!is_new || !settings.agent.shield.enabled || !settings.agent.shield.ahead) {
+    return;
+  }
+  const auto known = ovn ? ovn->inventory() : inventory->current();
+  const auto port = known->ports.find(origin->port_id);
+  if (port != known->ports.end() && !port->second->fixed_ips.empty()) {
+    proxy->introduce({origin, port->second->fixed_ips.front().ip_address});
+  }
 }
 
 void Worker::Impl::end(bool again) {

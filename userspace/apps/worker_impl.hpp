@@ -119,6 +119,7 @@ struct Worker::Impl {
   void serve_exposed();
   [[nodiscard]] std::string instance_of(std::string_view port) const;
   void follow_ports(const InventoryChange& change);
+  void meet(const std::shared_ptr<const Origin>& origin);
   void tell_waiting(const std::set<std::string>& instances);
   void follow_inventory();
   void keep_refreshing();

@@ -18,8 +18,8 @@ std::shared_ptr<const CallerResolver> Callers::resolver(const CallerRule& rule) 
   return addresses_of(rule.place);
 }
 
-void Callers::each(const std::function<void(const Origin&)>& use) const {
-  view_->each([&](const SlotEntry& entry) { use(*entry.origin); });
+void Callers::each(const std::function<void(const std::shared_ptr<const Origin>&)>& use) const {
+  view_->each([&](const SlotEntry& entry) { use(entry.origin); });
 }
 
 Caller Callers::caller_of(const CallerRule& rule, const Connection& connection) {

@@ -36,7 +36,7 @@ class Callers {
 
   [[nodiscard]] std::shared_ptr<const CallerResolver> resolver(const CallerRule& rule);
   /// All there are now.
-  void each(const std::function<void(const Origin&)>& use) const;
+  void each(const std::function<void(const std::shared_ptr<const Origin>&)>& use) const;
   /// Who would the caller of a connection be, with that peer and mark, by that device? As the
   /// resolver of a listener with that rule says it.
   struct Connection {

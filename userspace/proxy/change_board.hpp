@@ -68,6 +68,7 @@ class ChangeBoard : public std::enable_shared_from_this<ChangeBoard> {
   void end();
   /// All give up, and nothing is done for anybody any more. Before the context ends.
   void close();
+  [[nodiscard]] bool ended() const { return ended_; }
   [[nodiscard]] boost::asio::io_context& context() { return context_; }
 
  private:

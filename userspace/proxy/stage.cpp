@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <boost/algorithm/string/predicate.hpp>
+#include <boost/asio/post.hpp>
 #include <cstddef>
 #include <cstring>
 #include <string_view>
@@ -310,6 +311,40 @@ class ProxyStage::GuestSession final : public http::ClientHandler, Continuation 
   bool get_ = false;
 };
 
+/// Owns itself until there is an answer.
+class ProxyStage::Introduction final : Continuation {
+ public:
+  Introduction(std::shared_ptr<Shared> shared, Caller caller)
+      : shared_(std::move(shared)),
+        caller_(std::move(caller)),
+        rebuilt_(caller_, shared_->options, shared_->key ? &*shared_->key : nullptr) {}
+
+  static void make(std::unique_ptr<Introduction> self, boost::asio::io_context& here) {
+    if (self->caller_.origin->revoked() || self->shared_->boards.front()->ended()) {
+      return;
+    }
+    constexpr std::string_view kWhatAllAskFirst = "/openstack";
+    const Request request{.method = "GET",
+                          .target = kWhatAllAskFirst,
+                          .headers = {},
+                          .body = {},
+                          .peer = &kOurselves};
+    if (!self->shared_->next.ask(self->rebuilt_.of(request), here, *self)) {
+      static_cast<void>(self.release());  // it goes with its answer, or has gone
+    }
+  }
+
+ private:
+  void answered(Response&& response) noexcept override {
+    static_cast<void>(response);
+    const std::unique_ptr<Introduction> self(this);
+  }
+
+  const std::shared_ptr<Shared> shared_;
+  const Caller caller_;
+  RebuiltRequest rebuilt_;
+};
+
 /// A connection too many.
 class ProxyStage::Refused final : public http::TurnedAway {
  public:
@@ -434,6 +469,14 @@ ProxyStage::Measured ProxyStage::measured() const {
 
 void ProxyStage::close(const std::string& name) {
   server_.close(name);
+}
+
+void ProxyStage::introduce(Caller caller) {
+  auto& here = workers_.at(0);
+  boost::asio::post(
+      here, [&here, its = std::make_unique<Introduction>(shared_, std::move(caller))]() mutable {
+        Introduction::make(std::move(its), here);
+      });
 }
 
 void ProxyStage::changed(std::vector<std::string> ports) {

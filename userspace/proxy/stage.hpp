@@ -55,6 +55,9 @@ class ProxyStage {
   /// Whoever wants to hear of answers that the proxy gave itself, on a worker's thread. Before the
   /// first open().
   void tell_own_answers(std::function<void(const AccessEntry&)> tell);
+  /// Puts one question in the name of a guest that has just come, for stages behind that prepare
+  /// for it; nobody gets the answer. Any thread.
+  void introduce(Caller caller);
   /// Of these ports answers may be others now: requests that wait for that look. Any thread.
   void changed(std::vector<std::string> ports);
   /// Accepts from now on; `resolver` says whose the connections are.
@@ -79,6 +82,7 @@ class ProxyStage {
  private:
   class GuestSession;
   class Refused;
+  class Introduction;
   class GuestAcceptor;
   /// What all sessions share; lives as long as the last of them.
   struct Shared {

@@ -7,7 +7,9 @@
 #include <array>
 #include <boost/asio/io_context.hpp>
 #include <memory>
+#include <set>
 
+#include "agent/boot_paths.hpp"
 #include "agent/kept_answer.hpp"
 #include "agent/shield_cache.hpp"
 #include "unit/agent/support.hpp"
@@ -70,6 +72,7 @@ class ShieldTest : public testing::Test {
  protected:
   ShieldTest() {
     options_.most_questions = 2;
+    options_.ahead = false;
     api_.respond = [this](const RecordingApi::Seen& seen) {
       Response response;
       response.status = status_;
@@ -134,6 +137,109 @@ TEST_F(ShieldTest, NeverGivesOneTheAnswerOfAnother) {
   settle();
   EXPECT_EQ(api_.seen.size(), 5U);
   EXPECT_NE(one.body(), other.body());
+}
+
+TEST_F(ShieldTest, TheFirstQuestionOfAnInstanceIsFollowedByAllThatABootAsks) {
+  options_.ahead = true;
+  const auto shield = this->shield();
+  const Asker knock(*shield, here(), "/openstack");
+  settle();
+  std::set<std::string> asked;
+  for (const auto& seen : api_.seen) {
+    EXPECT_TRUE(asked.insert(seen.target).second) << seen.target << " twice";
+    EXPECT_THAT(seen.headers, testing::Contains(testing::Pair("X-Instance-ID", "i1")));
+  }
+  EXPECT_EQ(asked, std::set<std::string>(kBootPaths.begin(), kBootPaths.end()));
+  for (const auto path : kBootPaths) {
+    EXPECT_EQ(Asker(*shield, here(), std::string(path)).status(), 200U);
+  }
+  EXPECT_EQ(api_.seen.size(), kBootPaths.size());
+  EXPECT_EQ(asked.count("/openstack/2018-08-27/vendor_data2.json"), 0U);
+}
+
+TEST_F(ShieldTest, WhatIsFetchedAheadKeepsNobodyWaiting) {
+  options_.ahead = true;
+  api_.at_once = false;
+  const auto shield = this->shield();
+  const Asker knock(*shield, here(), "/openstack");
+  EXPECT_EQ(api_.waiting.size(), 2U);  // its own, and one ahead
+  const Asker other(*shield, here(), "/latest/user-data", "i2");
+  const Asker joined(*shield, here(), "/latest/meta-data/security-groups");
+  answer();
+  answer();
+  // Those for whom somebody waits have come before the rest.
+  ASSERT_EQ(api_.seen.size(), 4U);
+  EXPECT_EQ(api_.seen[2].target, "/latest/user-data");
+  EXPECT_EQ(api_.seen[3].target, "/latest/meta-data/security-groups");
+  EXPECT_EQ(other.status(), 200U);
+  EXPECT_EQ(joined.status(), 200U);
+  for (int i = 0; i < 100 && !api_.waiting.empty(); ++i) {
+    EXPECT_LE(api_.waiting.size(), 2U);
+    answer();
+  }
+  EXPECT_TRUE(api_.waiting.empty());
+}
+
+TEST_F(ShieldTest, AnInstanceThatTheApiDoesNotKnowIsNotAskedForOverAndOver) {
+  options_.ahead = true;
+  status_ = 404;
+  const auto shield = this->shield();
+  for (int i = 0; i < 5; ++i) {
+    const Asker one(*shield, here(), "/openstack");
+    settle();
+  }
+  EXPECT_EQ(api_.seen.size(), kBootPaths.size() + 4);
+  now_ += 60'000;
+  const Asker later(*shield, here(), "/openstack");
+  settle();
+  EXPECT_EQ(api_.seen.size(), 2 * kBootPaths.size() + 4);
+}
+
+TEST_F(ShieldTest, AnOutageEndsWhatIsFetchedAheadAndNothingElse) {
+  options_.ahead = true;
+  api_.at_once = false;
+  const auto shield = this->shield();
+  const Asker knock(*shield, here(), "/openstack");
+  answer();  // its own, and one ahead
+  status_ = 503;
+  answer();
+  for (int i = 0; i < 100 && !api_.waiting.empty(); ++i) {
+    answer();
+  }
+  EXPECT_LE(api_.seen.size(), 5U);
+  status_ = 200;
+  api_.at_once = true;
+  const Asker later(*shield, here(), "/latest/user-data", "i2");
+  settle();
+  EXPECT_EQ(later.status(), 200U);  // is asked at once: nobody has seen the API fail
+}
+
+TEST_F(ShieldTest, ManyWhoHadToAskMakeAPauseNoLonger) {
+  options_.ttl = 0ms;
+  const auto shield = this->shield();
+  const Asker known(*shield, here());
+  settle();
+  status_ = 503;
+  for (int i = 0; i < 30; ++i) {
+    const Asker stranger(*shield, here(), "/latest/user-data", "i" + std::to_string(10 + i));
+    settle();
+  }
+  status_ = 200;
+  now_ += 1001;
+  const Asker again(*shield, here());
+  settle();
+  EXPECT_EQ(again.status(), 200U);
+  EXPECT_EQ(header_of(*again.answer, "Age"), "") << "the API was asked";
+}
+
+TEST_F(ShieldTest, AnEndWithQuestionsAheadInLineIsAnEnd) {
+  options_.ahead = true;
+  api_.at_once = false;
+  auto shield = this->shield();
+  const Asker knock(*shield, here(), "/openstack");
+  shield.reset();
+  answer();
+  EXPECT_EQ(knock.status(), 200U);
 }
 
 TEST_F(ShieldTest, GivesAnAnswerAgainForItsTime) {
