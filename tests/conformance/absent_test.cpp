@@ -49,7 +49,9 @@ bool is_novas(const std::string& path, const Instance& instance) {
   return (path.ends_with("/ami-id") && !instance.image_ref) || std::regex_match(path, kVolume);
 }
 
-void expect_no_none(const std::shared_ptr<const Inventory>& inventory, const std::string& what) {
+/// `part`: only of paths that contain it.
+void expect_no_none(const std::shared_ptr<const Inventory>& inventory, const std::string& what,
+                    std::string_view part = "") {
   ApiOptions options;
   options.metadata_proxy_shared_secret = kSecret;
   const auto stage = ApiStage::create(options, inventory);
@@ -63,6 +65,9 @@ void expect_no_none(const std::shared_ptr<const Inventory>& inventory, const std
         Header{"X-Forwarded-For", "10.70.0.11"}};
     const Peer peer;
     for (const auto& path : (*stage)->document(uuid)->layout().all_paths()) {
+      if (path.find(part) == std::string::npos) {
+        continue;
+      }
       const auto answer =
           ask(static_cast<Handler&>(**stage),
               {.method = "GET", .target = path, .headers = headers, .body = "", .peer = &peer});
@@ -91,13 +96,17 @@ void members_of(const Json& value, const std::string& at, std::vector<std::strin
   }
 }
 
-TEST(Absent, IsCompletedOrRefusedButNeverSaidToBeNone) {
-  const Json whole = sample();
-  std::vector<std::string> pointers;
-  for (std::size_t i = 0; i < whole["instances"].size(); ++i) {
-    members_of(whole["instances"][i], "/instances/" + std::to_string(i), pointers);
-  }
+struct Looked {
   int served = 0, refused = 0;
+};
+
+/// Every document that lacks one member of the objects in that table, or has null there.
+Looked look_at(const Json& whole, const char* table, std::string_view part = "") {
+  std::vector<std::string> pointers;
+  for (std::size_t i = 0; i < whole[table].size(); ++i) {
+    members_of(whole[table][i], "/" + std::string(table) + "/" + std::to_string(i), pointers);
+  }
+  Looked looked;
   for (const auto& pointer : pointers) {
     for (const bool left_out : {false, true}) {
       Json document = whole;
@@ -111,16 +120,35 @@ TEST(Absent, IsCompletedOrRefusedButNeverSaidToBeNone) {
         continue;
       }
       if (const auto inventory = stored(document)) {
-        ++served;
-        expect_no_none(inventory, pointer);
+        ++looked.served;
+        expect_no_none(inventory, pointer, part);
       } else {
-        ++refused;
+        ++looked.refused;
       }
     }
   }
-  EXPECT_GT(served, 100);
-  EXPECT_GT(refused, 50);
-  std::cout << served << " documents served, " << refused << " refused\n";
+  std::cout << table << ": " << looked.served << " documents served, " << looked.refused
+            << " refused\n";
+  return looked;
+}
+
+TEST(Absent, IsCompletedOrRefusedButNeverSaidToBeNone) {
+  const auto looked = look_at(sample(), "instances");
+  EXPECT_GT(looked.served, 100);
+  EXPECT_GT(looked.refused, 50);
+}
+
+/// Without Nova's network cache a guest is told of its network by ports, subnets and networks.
+TEST(Absent, SoIsWhatANetworkIsDerivedFrom) {
+  Json document = sample();
+  for (auto& instance : document["instances"]) {
+    instance.erase("network_info");
+  }
+  for (const auto* table : {"networks", "subnets", "ports"}) {
+    const auto looked = look_at(document, table, "/latest/");  // all versions tell the same of it
+    EXPECT_GT(looked.served, 3) << table;
+    EXPECT_GT(looked.refused, 1) << table;
+  }
 }
 
 TEST(Absent, TheLeastThatCanBeWrittenIsAWholeInstance) {

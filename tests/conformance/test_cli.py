@@ -468,6 +468,7 @@ def test_agent_and_api_in_one_process_need_no_secret(tmp_path):
 
 
 NEUTRON = "[agent]\ndirectory = neutron\n[neutron]\n"
+OVN = "[agent]\ndirectory = ovn\n[ovn]\n"
 
 
 @pytest.mark.parametrize("text,wrong", [
@@ -499,6 +500,13 @@ NEUTRON = "[agent]\ndirectory = neutron\n[neutron]\n"
      ":6: [neutron] valid_interfaces"),
     (NEUTRON + "auth_type = none\nendpoint_override = http://n\nkeyfile = /k\n", ":6: [neutron] keyfile"),
     (NEUTRON + "auth_type = none\nendpoint_override = https://n\ncafile = /nowhere\n", "read /nowhere"),
+    (OVN + "[ovs]\novsdb_connection = 127.0.0.1:6640\n", ":5: [ovs] ovsdb_connection: expected unix:PATH, tcp:"),
+    (OVN + "[ovs]\novsdb_connection =\n", ":5: [ovs] ovsdb_connection: expected a remote"),
+    (OVN + "ovn_sb_connection = tcp:192.0.2.1:6642,ssl:nowhere\n", ":4: [ovn] ovn_sb_connection: expected unix:"),
+    (OVN + "ovn_sb_connection = ssl:192.0.2.1:6642\n", "[ovn] ovn_sb_connection: OVSDB remote 'ssl:192.0.2.1:6642': "
+     "a CA certificate must be given"),
+    (OVN + "ovn_sb_connection = ssl:192.0.2.1:6642\novn_sb_ca_cert = /nowhere\n",
+     "[ovn] ovn_sb_connection: OVSDB remote 'ssl:192.0.2.1:6642': read /nowhere"),
 ])
 def test_an_option_of_neutrons_or_novas_is_checked_and_named(tmp_path, text, wrong):
     status, said = check(tmp_path, text)

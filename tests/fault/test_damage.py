@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Somebody changes what the daemon made: it is put right within two seconds, said, and counted."""
 
+import contextlib
 import json
+import os
 import subprocess
 import time
 
+import bpfkit
 import mtlab
 import pytest
 import routerkit
@@ -163,6 +166,73 @@ def test_not_ok_while_it_cannot_be_put_right(space):
     assert lab["red1"].get(PATH).status == 200
 
 
+def test_not_ok_while_nothing_leads_back(space):
+    """mt_return is taken off the pair, and there is no room for it: as many programs as the kernel
+    takes are there."""
+    link = space.deployment.pins / "links/return"
+    if not link.exists():
+        pytest.skip("this kernel has no TCX (6.6)")
+    links = []
+
+    def another():
+        program = bpfkit.load("foreign", bpfkit.NEXT)
+        try:
+            links.append(bpfkit.tcx_attach(program, space.host))
+        finally:
+            os.close(program)
+
+    def ours_is_out():
+        """False: the daemon was quicker."""
+        damage(space, "tc_detach")
+        try:
+            another()
+        except OSError:
+            return False
+        return True
+    try:
+        with contextlib.suppress(OSError):
+            while True:
+                another()
+        assert space.healthz() == (200, "ok\n"), "beside ours"
+        mtlab.wait_until(ours_is_out, 10, "the last place is another's")
+        status, text = mtlab.wait_until(lambda: (answer := space.healthz())[0] == 503 and answer,
+                                        WITHIN, "not ok")
+        assert f"namespace {space.name}: {space.host}: " in text
+        assert space.healthz()[0] == 503, "for as long as it lasts"
+    finally:
+        for one in links:
+            os.close(one)
+    mtlab.wait_until(lambda: space.healthz() == (200, "ok\n"), WITHIN, "ok again")
+    assert space.deployment.lab["red1"].get(PATH).status == 200
+
+
+def test_not_ok_while_our_own_connection_is_not_answered(space):
+    """Everything is as it should be, but for a program of somebody's that eats packets."""
+    inside = f"nsenter --net=/run/netns/{space.name} tc"
+    program, pin = bpfkit.load("eater", bpfkit.DROP), f"/sys/fs/bpf/eater_{space.name}"
+    bpfkit.pin(program, pin)
+    try:
+        command(f"{inside} qdisc add dev metadata ingress")
+        command(f"{inside} filter add dev metadata parent ffff: protocol all prio 1 bpf da object-pinned {pin}")
+        status, text = mtlab.wait_until(lambda: (answer := space.healthz())[0] == 503 and answer, 6, "not ok")
+        assert f"our own connections into namespace {space.name} are not answered by IPv4 and IPv6" in text
+    finally:
+        os.unlink(pin)
+        os.close(program)
+        command(f"{inside} qdisc del dev metadata ingress")
+    mtlab.wait_until(lambda: space.healthz() == (200, "ok\n"), 4, "ok again")
+
+
+def test_ok_is_said_of_what_was_just_looked_at(space):
+    """The kernel does not tell of this setting; whoever asks is not told of a look before the damage."""
+    setting = "net.ipv4.tcp_fwmark_accept"
+    for _ in range(3):
+        command(f"ip netns exec {space.name} sysctl -qw {setting}=0")
+        assert space.healthz() == (200, "ok\n")
+        assert subprocess.run(["ip", "netns", "exec", space.name, "sysctl", "-n", setting], check=True,
+                              capture_output=True, text=True).stdout == "1\n"
+
+
 # ---- in a router's namespace
 
 @pytest.fixture(scope="module")
@@ -185,7 +255,8 @@ def test_what_somebody_broke_in_a_router(routers, what, said):
     place = routerkit.namespaces_of(lab)[0]
     start = len(log.read_text())
     routerkit.inside(place, *what.split())
-    mtlab.wait_until(lambda: f"{place}: {said}" in log.read_text()[start:], 5, f"it says: {said}")
+    # Places have their turns one after another, those of other labs as well.
+    mtlab.wait_until(lambda: f"{place}: {said}" in log.read_text()[start:], 35, f"it says: {said}")
     for family in (4, 6):
         mtlab.wait_until(lambda: lab["g0"].run("attempt", PATH, family, timeout=0.3) == 200, 2, "served")
     assert json.loads(lab["g0"].get("/openstack/2012-08-10/meta_data.json").body)["uuid"] == \

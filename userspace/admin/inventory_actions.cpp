@@ -229,6 +229,15 @@ void register_inventory(Registry& registry, InventoryService& inventory, Settled
     const auto state = inventory.state();
     return state.known ? "" : "not known yet, guests are answered 503: " + state.unknown_because;
   });
+  registry.add_health(
+      "inventory file",
+      [&inventory]() -> std::string {
+        const auto state = inventory.state();
+        return !state.known || state.file.empty() || state.source_error.empty()
+                   ? ""
+                   : state.file + ": " + state.source_error;
+      },
+      Registry::Guests::served);
   registry.add_metrics([&inventory](Metrics& metrics) { count_inventory(metrics, inventory); });
   registry.add_findings([&inventory] {
     const auto state = inventory.state();

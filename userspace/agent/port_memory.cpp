@@ -5,6 +5,7 @@
 #include <mutex>
 #include <utility>
 
+#include "base/duration_text.hpp"
 #include "base/log.hpp"
 #include "inventory/row.hpp"
 #include "inventory/snapshot.hpp"
@@ -17,9 +18,7 @@ using namespace std::chrono_literals;
 constexpr auto kConfirmEvery = 30s;  ///< how much older than it is the file may say it is
 
 std::int64_t now() {
-  return std::chrono::duration_cast<std::chrono::seconds>(
-             std::chrono::system_clock::now().time_since_epoch())
-      .count();
+  return seconds_of(std::chrono::system_clock::now());
 }
 
 }  // namespace

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "apps/preflight.hpp"
 
+#include <boost/asio/io_context.hpp>
 #include <string_view>
 #include <utility>
 
 #include "agent/endpoints.hpp"
 #include "agent/neutron_directory.hpp"
+#include "agent/ovn_feed.hpp"
 #include "api/dynamic_vendordata.hpp"
 #include "base/file.hpp"
 #include "base/log.hpp"
@@ -29,6 +31,10 @@ Status check_clients(const Settings& settings) {
   }
   if (status && stages.agent && settings.agent.directory == agent::DirectorySource::neutron) {
     status = made(agent::NeutronDirectory::create(settings.neutron), "[agent] directory = neutron");
+  }
+  if (status && settings.with_ovn()) {
+    boost::asio::io_context nobody_runs;
+    status = made(agent::OvnFeed::create(nobody_runs, settings.ovn), "[agent] directory = ovn");
   }
   if (status && stages.api && settings.api.dynamic_vendordata()) {
     status = made(api::DynamicVendordata::create(settings.api), "[api] vendordata_dynamic_targets");

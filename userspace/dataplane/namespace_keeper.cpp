@@ -247,6 +247,12 @@ void NamespaceKeeper::device_gone(unsigned ifindex) {
 
 // ---- upkeep ----
 
+void NamespaceKeeper::look_now() {
+  if (running_) {
+    static_cast<void>(look());  // what is left has a turn within a second
+  }
+}
+
 Turn NamespaceKeeper::look() {
   const auto before = namespace_->host_ifindex();
   auto upkeep = namespace_->keep();

@@ -67,6 +67,8 @@ class NamespaceKeeper {
   [[nodiscard]] const Hooks* return_path() const { return return_path_ ? &*return_path_ : nullptr; }
   /// A device of the host went, or a program was taken off it.
   void device_gone(unsigned ifindex);
+  /// Looks at once, and puts right what it finds: for whoever asks for health().
+  void look_now();
   [[nodiscard]] const NamespaceHealth& health() const { return health_; }
   [[nodiscard]] const SelfProbe& probe() const { return probe_; }
 

@@ -259,6 +259,7 @@ void TapDataPlane::look_again() {
 
 void TapDataPlane::look_now() {
   constexpr auto kFresh = 900ms;
+  keeper_.look_now();
   if (running_ && monitor_ && std::chrono::steady_clock::now() - looked_ > kFresh) {
     look_again();
   }

@@ -96,7 +96,8 @@ class TapDataPlane {
   [[nodiscard]] std::vector<std::string> missing_pins() const {
     return core_->programs->missing_pins();
   }
-  /// Looks at all devices and at who else is on them, unless that was done within a second.
+  /// Looks at the metadata namespace, and, unless that was done within a second, at all devices and
+  /// at who else is on them.
   void look_now();
   /// Whom we overtook, by device, where nobody is ahead of us now; our own included.
   [[nodiscard]] std::vector<std::pair<std::string, Overtaking>> overtakings() const;

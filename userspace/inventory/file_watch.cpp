@@ -7,12 +7,15 @@
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <cerrno>
 #include <chrono>
 #include <cstring>
-#include <system_error>
 #include <utility>
 
 #include "base/log.hpp"
+#include "base/mailbox.hpp"
+#include "inventory/store_thread.hpp"
+#include "metatap/result.hpp"
 #include "metatap/unique_fd.hpp"
 
 namespace metatap {
@@ -25,14 +28,26 @@ namespace {
 constexpr auto kSettle = std::chrono::milliseconds(50);
 constexpr auto kLookAgain = std::chrono::seconds(5);
 
+/// Events of what becomes of the files there.
+Result<UniqueFd> events_of(const std::filesystem::path& directory) {
+  constexpr auto kEvents =
+      IN_CLOSE_WRITE | IN_MOVED_TO | IN_CREATE | IN_DELETE | IN_ATTRIB | IN_MOVE_SELF;
+  UniqueFd fd(::inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
+  if (!fd || ::inotify_add_watch(fd.get(), directory.c_str(), kEvents) < 0) {
+    return fail_errno(errno, "watch " + directory.string());
+  }
+  return fd;
+}
+
 }  // namespace
 
 class FileWatch::Impl : public std::enable_shared_from_this<Impl> {
  public:
   Impl(const asio::any_io_executor& executor, std::filesystem::path file,
        std::function<void()> look)
-      : file_(std::move(file)),
+      : directory_(file.has_parent_path() ? file.parent_path() : "."),
         look_(std::move(look)),
+        mailbox_(std::make_shared<Mailbox>(executor)),
         events_(executor),
         settle_(executor),
         look_again_(executor) {}
@@ -43,30 +58,40 @@ class FileWatch::Impl : public std::enable_shared_from_this<Impl> {
   }
   void stop() {
     stopped_ = true;
+    mailbox_->close();
     events_.close();
     settle_.cancel();
     look_again_.cancel();
   }
 
  private:
-  /// Without inotify the timer alone does the work, later.
+  /// On a thread: where a file system hangs, so does who asks for its events.
   void watch() {
-    UniqueFd fd(::inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
-    auto directory = file_.parent_path();
-    if (directory.empty()) {
-      directory = ".";
+    if (!std::exchange(asking_, true)) {
+      thread_.run([directory = directory_, mailbox = mailbox_, self = weak_from_this()] {
+        mailbox->post([self, events = events_of(directory)]() mutable {
+          if (const auto impl = self.lock(); impl && !impl->stopped_) {
+            impl->watched(std::move(events));
+          }
+        });
+      });
     }
-    constexpr auto kEvents = IN_CLOSE_WRITE | IN_MOVED_TO | IN_CREATE | IN_DELETE | IN_ATTRIB;
-    if (!fd || ::inotify_add_watch(fd.get(), directory.c_str(), kEvents) < 0) {
+  }
+
+  /// Without events the timer alone does the work, later.
+  void watched(Result<UniqueFd> events) {
+    asking_ = false;
+    if (!events) {
       if (!std::exchange(blind_, true)) {
-        log::warn("inventory: cannot watch {}: {}; it is looked at every {} s", directory.string(),
-                  std::generic_category().message(errno), kLookAgain.count());
+        log::warn("inventory: {}; the file is looked at every {} s", events.error().message,
+                  kLookAgain.count());
       }
       return;
     }
     blind_ = false;
-    events_.assign(fd.release());
+    events_.assign(events->release());
     wait_for_event();
+    look_();  // at what came between the last look and now
   }
 
   void wait_for_event() {
@@ -93,12 +118,12 @@ class FileWatch::Impl : public std::enable_shared_from_this<Impl> {
         });
   }
 
-  /// The directory that is watched was deleted: one that takes its place is another.
+  /// The directory that is watched was deleted or renamed: one that takes its place is another.
   [[nodiscard]] bool tells_of_the_end(std::size_t size) const {
     for (std::size_t at = 0; at + sizeof(inotify_event) <= size;) {
       inotify_event event{};
       std::memcpy(&event, event_.data() + at, sizeof(event));
-      if ((event.mask & IN_IGNORED) != 0) {
+      if ((event.mask & (IN_IGNORED | IN_MOVE_SELF)) != 0) {
         return true;
       }
       at += sizeof(event) + event.len;
@@ -119,13 +144,16 @@ class FileWatch::Impl : public std::enable_shared_from_this<Impl> {
     });
   }
 
-  const std::filesystem::path file_;
+  const std::filesystem::path directory_;
   const std::function<void()> look_;
+  const std::shared_ptr<Mailbox> mailbox_;
   asio::posix::stream_descriptor events_;
   asio::steady_timer settle_, look_again_;
   std::array<char, 4096> event_{};
   bool settling_ = false, stopped_ = false;
-  bool blind_ = false;  ///< it has been said that there are no events
+  bool asking_ = false;  ///< the thread asks for events
+  bool blind_ = false;   ///< it has been said that there are none
+  StoreThread thread_{"file watch"};
 };
 
 FileWatch::FileWatch(const asio::any_io_executor& executor, std::filesystem::path file,

@@ -10,7 +10,7 @@ namespace metatap {
 
 /// Says when to look at a file. Events are hints, of its directory, because editors and
 /// configuration management replace a file, they do not write it; every few seconds it is time to
-/// look in any case. On the executor's thread.
+/// look in any case. On the executor's thread, which waits for no file system.
 class FileWatch {
  public:
   FileWatch(const boost::asio::any_io_executor& executor, std::filesystem::path file,

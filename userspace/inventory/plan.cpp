@@ -4,6 +4,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
+
+#include "inventory/difference.hpp"
+#include "inventory/document.hpp"
+#include "inventory/step.hpp"
 
 namespace metatap {
 namespace {
@@ -64,6 +69,24 @@ Plan plan_of(const InventoryChange& change) {
                table_of("ports", change.ports, before.ports, after.ports),
                table_of("instances", change.instances, before.instances, after.instances)},
               after.revision};
+}
+
+Result<Plan> plan_of(std::string_view document, const std::shared_ptr<const Inventory>& base) {
+  auto wanted = parse_document(document, *base);
+  if (!wanted) {
+    return tl::make_unexpected(std::move(wanted.error()));
+  }
+  std::vector<std::shared_ptr<const Instance>> filled;
+  for_each_difference(base->instances, wanted->instances,
+                      [&](const std::string&, const Instance* old, const Instance* now) {
+                        if (old != nullptr && now != nullptr) {
+                          filled.push_back(with_kept_ids(*now, *old));
+                        }
+                      });
+  for (auto& instance : filled) {
+    wanted->instances[instance->uuid] = std::move(instance);
+  }
+  return plan_of(difference(base, std::make_shared<const Inventory>(*std::move(wanted))));
 }
 
 }  // namespace metatap

@@ -3,11 +3,13 @@
 
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "metatap/model.hpp"
+#include "metatap/result.hpp"
 
 namespace metatap {
 
@@ -26,5 +28,9 @@ struct Plan {
 };
 
 Plan plan_of(const InventoryChange& change);
+
+/// What it would change to make the inventory what the document says. Ids that the store would give
+/// are not given, so an instance without them is compared as if it had those it has now.
+Result<Plan> plan_of(std::string_view document, const std::shared_ptr<const Inventory>& base);
 
 }  // namespace metatap

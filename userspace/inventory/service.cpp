@@ -12,6 +12,8 @@
 #include <utility>
 #include <vector>
 
+#include "base/duration_text.hpp"
+#include "base/file.hpp"
 #include "base/log.hpp"
 #include "base/mailbox.hpp"
 #include "base/published.hpp"
@@ -22,7 +24,6 @@
 #include "inventory/handover.hpp"
 #include "inventory/keeper.hpp"
 #include "inventory/open_store.hpp"
-#include "inventory/step.hpp"
 #include "inventory/store_thread.hpp"
 #include "inventory/ticket.hpp"
 
@@ -36,6 +37,7 @@ namespace {
 constexpr auto kLookAfterStore = 2s;  ///< try again to load, or note that the store is there
 constexpr auto kConfirmEvery = 30s;   ///< how old the copy says to be at most while it is not
 constexpr auto kFileAtStart = 60s;    ///< how long the start waits for a file to be applied
+constexpr auto kFileAnswers = 3s;     ///< what a file system is given to show the file
 constexpr auto kDocument = 60s;       ///< a whole document may take longer than one object
 constexpr auto kToEnd = 6s;           ///< what the store's thread is given to end in
 
@@ -43,9 +45,7 @@ constexpr auto kToEnd = 6s;           ///< what the store's thread is given to e
 constexpr std::uint64_t kNothingYet = 1;
 
 std::int64_t now() {
-  return std::chrono::duration_cast<std::chrono::seconds>(
-             std::chrono::system_clock::now().time_since_epoch())
-      .count();
+  return seconds_of(std::chrono::system_clock::now());
 }
 
 /// For the log and for tables: a document's mistakes are a line each.
@@ -98,7 +98,7 @@ class InventoryService::Impl : public std::enable_shared_from_this<InventoryServ
     });
     if (options_.file) {
       if (loaded_) {
-        look(kFileAtStart);
+        look(file_answers() ? kFileAtStart : 0s);
       }
       file_watch_.emplace(control_, *options_.file, [this] { look(0s); });
       file_watch_->start();
@@ -211,27 +211,6 @@ class InventoryService::Impl : public std::enable_shared_from_this<InventoryServ
   [[nodiscard]] std::chrono::milliseconds one_object() const { return options_.database_timeout; }
   [[nodiscard]] std::chrono::milliseconds whole_document() const {
     return std::max<std::chrono::milliseconds>(kDocument, options_.database_timeout);
-  }
-
-  /// What a commit would change. Ids the store would give are not given, so an instance without
-  /// them is compared as if it had those it has now.
-  [[nodiscard]] Result<Plan> rehearse(std::string_view document) const {
-    const auto base = current();
-    auto wanted = parse_document(document, *base);
-    if (!wanted) {
-      return tl::make_unexpected(std::move(wanted.error()));
-    }
-    std::vector<std::shared_ptr<const Instance>> filled;
-    for_each_difference(base->instances, wanted->instances,
-                        [&](const std::string&, const Instance* old, const Instance* now) {
-                          if (old != nullptr && now != nullptr) {
-                            filled.push_back(with_kept_ids(*now, *old));
-                          }
-                        });
-    for (auto& instance : filled) {
-      wanted->instances[instance->uuid] = std::move(instance);
-    }
-    return plan_of(difference(base, std::make_shared<const Inventory>(*std::move(wanted))));
   }
 
   [[nodiscard]] State state() const {
@@ -399,16 +378,37 @@ class InventoryService::Impl : public std::enable_shared_from_this<InventoryServ
     return source_error_.empty() ? "nothing was read yet" : source_error_;
   }
 
+  /// Also with an error. Whose file system hangs is not waited for at the start.
+  bool file_answers() {
+    const auto answered = std::make_shared<Handover<bool>>();
+    thread_.run([answered, file = *options_.file] {
+      static_cast<void>(read_file(file));
+      static_cast<void>(answered->give(true));
+    });
+    return answered->take(kFileAnswers).has_value();
+  }
+
   void look(std::chrono::milliseconds patience) {
     const auto work = [](Keeper& keeper) { return keeper.look(); };
     if (patience > 0s) {
       run_within(patience, work,
                  [](Impl& impl, Keeper::Look made) { impl.looked(std::move(made)); });
-    } else if (!std::exchange(looking_, true)) {
+    } else if (!looking_since_) {
+      looking_since_ = std::chrono::steady_clock::now();
       run(work, [](Impl& impl, Keeper::Look made) {
-        impl.looking_ = false;
+        impl.looking_since_.reset();
         impl.looked(std::move(made));
       });
+    }
+  }
+
+  /// A look that does not end is told as one that failed, until it ends.
+  void tell_of_a_long_look() {
+    const auto limit = options_.database_timeout + kFileAnswers;
+    if (looking_since_ && std::chrono::steady_clock::now() - *looking_since_ > limit) {
+      auto why =
+          "neither read nor stored within " + seconds(limit) + "; does its file system answer?";
+      looked({true, fail(ErrorCode::timeout, std::move(why)), std::nullopt});
     }
   }
 
@@ -452,7 +452,7 @@ class InventoryService::Impl : public std::enable_shared_from_this<InventoryServ
   }
 
   /// Every now and then: a store that was never read is asked again, one that is there confirms
-  /// what is served.
+  /// what is served, and a file that cannot be read for long is told of.
   void tend() {
     tend_.expires_after(kLookAfterStore);
     tend_.async_wait([self = weak_from_this()](auto cancelled) {
@@ -460,6 +460,7 @@ class InventoryService::Impl : public std::enable_shared_from_this<InventoryServ
       if (!impl || cancelled || impl->stopped_) {
         return;
       }
+      impl->tell_of_a_long_look();
       if (!impl->loaded_) {
         impl->load();
       } else if (impl->keeper_->store().health().reachable) {
@@ -485,7 +486,8 @@ class InventoryService::Impl : public std::enable_shared_from_this<InventoryServ
 
   std::list<std::shared_ptr<Ticket>> tickets_;  ///< of those who wait for the store
   bool loaded_ = false;                         ///< the store has been read
-  bool loading_ = false, looking_ = false;
+  bool loading_ = false;
+  std::optional<std::chrono::steady_clock::time_point> looking_since_;
   std::int64_t as_of_ = 0;  ///< when what is served was last known to be the store's; 0: never
   std::int64_t confirmed_at_ = 0;
   std::string load_error_;
@@ -555,7 +557,7 @@ asio::awaitable<Result<Plan>> InventoryService::apply(std::string document) {
 }
 
 Result<Plan> InventoryService::rehearse(std::string_view document) const {
-  return impl_->rehearse(document);
+  return plan_of(document, impl_->current());
 }
 
 asio::awaitable<Result<Plan>> InventoryService::put(std::string document, Mode mode) {

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <utility>
 
+#include "base/duration_text.hpp"
 #include "base/log.hpp"
 #include "inventory/difference.hpp"
 #include "inventory/sqlite_tables.hpp"
@@ -12,9 +13,7 @@ namespace metatap {
 namespace {
 
 std::int64_t now() {
-  return std::chrono::duration_cast<std::chrono::seconds>(
-             std::chrono::system_clock::now().time_since_epoch())
-      .count();
+  return seconds_of(std::chrono::system_clock::now());
 }
 
 }  // namespace
@@ -123,6 +122,8 @@ void KeptSnapshot::keep(std::shared_ptr<const Inventory> state) {
   }
   if (!kept && works_) {
     log::warn("{}: no copy is kept for a start without it: {}", what_, kept.error().message);
+  } else if (kept && !works_) {
+    log::info("{}: a copy is kept again", what_);
   }
   works_ = kept.has_value();
 }
