@@ -104,6 +104,7 @@ libclang-rt-19-dev|libclang-rt-dev
 '
 # libvirtd with QEMU's driver, for the tests of its guests. Large, so never a default.
 libvirt_packages='
+ipxe-qemu
 libvirt-clients
 libvirt-daemon
 libvirt-daemon-driver-qemu

@@ -17,7 +17,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path[:0] = [str(HERE), str(HERE.parent / "lab")]
 import labkit  # noqa: E402
-from cleanroot import CleanRoot  # noqa: E402
+from labkit.clean_root import CleanRoot  # noqa: E402
 
 BUILD = labkit.BIN.parent
 STABLE = "/openstack/2012-08-10/meta_data.json"
@@ -117,10 +117,7 @@ class Host:
 
     def __init__(self, root):
         self.root = root
-        root.path("/usr/bin/systemctl").unlink()
-        stand_in = root.path("/usr/bin/systemctl")
-        stand_in.write_text((HERE / "systemctl.py").read_text().replace("@LAB@", str(HERE.parent / "lab")))
-        stand_in.chmod(0o755)
+        root.stand_in_for_systemd()
         root.path("/usr/sbin/policy-rc.d").unlink(missing_ok=True)
         root.path("/run/systemd/system").mkdir(parents=True)
         root.run(sys.executable, "-B", HERE.parent / "lab/lab.py", "up", "--id", "deb",

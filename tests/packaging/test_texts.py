@@ -44,15 +44,21 @@ def rendered(page):
     return done.stdout
 
 
+def commands(*so_far):
+    """All there are, each with what it belongs to."""
+    yield so_far
+    for name in listed("Subcommands", help_of(*so_far)):
+        yield from commands(*so_far, name)
+
+
 @pytest.mark.parametrize("program", PAGES)
 def test_manual_page(program):
     """It renders without a complaint, and names every command and option there is."""
     shown = rendered(PAGES[program])
-    text = help_of(program)
-    names = listed("Subcommands", text) + [name for name in listed("Options", text)
-                                           if name.startswith("--") and name != "--help"]
-    assert names
-    assert not [name for name in names if name not in shown]
+    for command in commands(program):
+        options = [name for name in listed("Options", help_of(*command))
+                   if name.startswith("--") and name != "--help"]
+        assert not [name for name in (*command, *options) if name not in shown], command
 
 
 def test_manual_page_of_the_configuration():
@@ -60,13 +66,6 @@ def test_manual_page_of_the_configuration():
     shown = rendered(ROOT / "packaging/man/metatapd.conf.5")
     for words in ("[dataplane]", "metrics_listen", "$state_path/metadata_proxy", "Value: pass, refuse."):
         assert words in shown
-
-
-def commands(*so_far):
-    """All there are, each with what it belongs to."""
-    yield so_far
-    for name in listed("Subcommands", help_of(*so_far)):
-        yield from commands(*so_far, name)
 
 
 def test_every_help_has_an_example():

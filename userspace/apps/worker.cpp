@@ -104,7 +104,7 @@ Status Worker::Impl::start_inventory() {
     return started;
   }
   auto feed = libvirt::LibvirtFeed::start(
-      control.get_executor(), settings.libvirt,
+      control.get_executor(), settings.libvirt, *inventory->current(),
       [this](std::string document) { inventory->follow(std::move(document)); });
   if (!feed) {
     return tl::make_unexpected(std::move(feed.error()));

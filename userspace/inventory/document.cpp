@@ -249,4 +249,11 @@ Result<Inventory> merge_document(const Inventory& base, std::string_view text, E
   return std::move(contents.inventory);
 }
 
+std::string on_one_line(std::string mistakes) {
+  for (auto at = mistakes.find('\n'); at != std::string::npos; at = mistakes.find('\n', at)) {
+    mistakes.replace(at, 1, "; ");
+  }
+  return mistakes;
+}
+
 }  // namespace metatap

@@ -32,6 +32,9 @@ using DocumentFiles = std::function<Result<std::string>(const std::string& path)
 Result<Inventory> parse_document(std::string_view text, const Inventory& stored = {},
                                  const DocumentFiles& files = nullptr);
 
+/// The mistakes of a document that was refused, for the log and for tables.
+std::string on_one_line(std::string mistakes);
+
 /// What to do about an object of the document that is in the base already, and not as it is there.
 enum class Existing : std::uint8_t {
   replace,

@@ -15,12 +15,11 @@ InventoryChange no_change(const std::shared_ptr<const Inventory>& state) {
   return {state, state, {}, {}, {}, {}, {}};
 }
 
-/// Whether it would be the same another time.
-bool lasting(const Error& error) {
-  return error.code != ErrorCode::unavailable && error.code != ErrorCode::timeout;
-}
-
 }  // namespace
+
+bool is_passing(const Error& error) {
+  return error.code == ErrorCode::unavailable || error.code == ErrorCode::timeout;
+}
 
 std::optional<FileVersion> FileVersion::of(const std::filesystem::path& path) {
   struct stat status{};
@@ -139,7 +138,7 @@ Keeper::Look Keeper::look() {
   // Who may write the document may name files beside it.
   auto stored = replace(
       *text, [this](const std::string& path) { return read_file(file_->parent_path() / path); });
-  if (stored || lasting(stored.error())) {
+  if (stored || !is_passing(stored.error())) {
     settled_ = version;
     refused_ = stored ? Status() : tl::make_unexpected(stored.error());
   }

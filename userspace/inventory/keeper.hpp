@@ -26,6 +26,9 @@ struct FileVersion {
   static std::optional<FileVersion> of(const std::filesystem::path& path);
 };
 
+/// Whether another try may go better, as when the store is away.
+[[nodiscard]] bool is_passing(const Error& error);
+
 /// The part of the inventory's service that may have to wait: the store, the copy of its state on
 /// this host, and the file. All calls block, and are made on one thread; what they return is the
 /// change from the state that the store had to the one it has.

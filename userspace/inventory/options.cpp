@@ -28,6 +28,11 @@ Result<InventoryOptions> InventoryOptions::from(const Config& config) {
               options.source, {{"database", database}, {"file", file}, {"libvirt", libvirt}});
   read.require("inventory", "source", (options.source == file) == options.file.has_value(),
                "file, exactly where file is set");
+  // Each host would make it what runs there alone.
+  read.require("inventory", "database",
+               options.source != libvirt || options.database.empty() ||
+                   options.database.starts_with("sqlite:"),
+               "with source = libvirt, sqlite:///PATH on this host");
   if (!read.status()) {
     return tl::make_unexpected(read.status().error());
   }

@@ -48,14 +48,6 @@ std::int64_t now() {
   return seconds_of(std::chrono::system_clock::now());
 }
 
-/// For the log and for tables: a document's mistakes are a line each.
-std::string one_line(std::string text) {
-  for (auto at = text.find('\n'); at != std::string::npos; at = text.find('\n', at)) {
-    text.replace(at, 1, "; ");
-  }
-  return text;
-}
-
 }  // namespace
 
 class InventoryService::Impl : public std::enable_shared_from_this<InventoryService::Impl> {
@@ -136,11 +128,10 @@ class InventoryService::Impl : public std::enable_shared_from_this<InventoryServ
   }
 
   void follow(std::string document) {
-    if (stopped_) {
-      return;
+    if (!stopped_) {
+      wanted_ = std::make_shared<const std::string>(std::move(document));
+      follow_wanted();
     }
-    run([document = std::move(document)](Keeper& keeper) { return keeper.replace(document); },
-        [](Impl& impl, Result<InventoryChange> made) { impl.followed(std::move(made)); });
   }
 
   [[nodiscard]] std::shared_ptr<const Inventory> current() const { return current_.get(); }
@@ -302,8 +293,7 @@ class InventoryService::Impl : public std::enable_shared_from_this<InventoryServ
         log::warn("inventory: {}; what is known is served on", error.message);
         load_error_ = error.message;
       }
-      const bool passing = error.code == ErrorCode::unavailable || error.code == ErrorCode::timeout;
-      return passing ? Status() : tl::make_unexpected(error);
+      return is_passing(error) ? Status() : tl::make_unexpected(error);
     }
     load_error_.clear();
     const bool first = !std::exchange(loaded_, true);
@@ -406,27 +396,22 @@ class InventoryService::Impl : public std::enable_shared_from_this<InventoryServ
   void tell_of_a_long_look() {
     const auto limit = options_.database_timeout + kFileAnswers;
     if (looking_since_ && std::chrono::steady_clock::now() - *looking_since_ > limit) {
-      auto why =
-          "neither read nor stored within " + seconds(limit) + "; does its file system answer?";
+      auto why = "not read and stored within " + seconds(limit) + "; does its file system answer?";
       looked({true, fail(ErrorCode::timeout, std::move(why)), std::nullopt});
     }
   }
 
   void looked(Keeper::Look look) {
-    const auto error = look.refused ? std::string() : one_line(look.refused.error().message);
+    const auto error = look.refused ? std::string() : on_one_line(look.refused.error().message);
     const bool news = error != source_error_;
     source_error_ = error;
-    if (!error.empty()) {
-      if (news) {
-        log::error("inventory: {}: {}; what was there before is served on", options_.file->string(),
-                   error);
-      }
-      return;
+    if (news && !error.empty()) {
+      log::error("inventory: {}: {}; what was there before is served on", options_.file->string(),
+                 error);
+    } else if (news && !look.changed) {
+      log::info("inventory: {} is as it was before", options_.file->string());
     }
-    if (!look.changed) {
-      if (news) {
-        log::info("inventory: {} is as it was before", options_.file->string());
-      }
+    if (!error.empty() || !look.changed) {
       return;
     }
     source_applied_at_ = now();
@@ -436,19 +421,30 @@ class InventoryService::Impl : public std::enable_shared_from_this<InventoryServ
               plan->revision, current()->instances.size());
   }
 
+  /// The last of these documents, and again (tend) until the store has it or it is refused.
+  void follow_wanted() {
+    following_ = true;
+    run([document = wanted_](Keeper& keeper) { return keeper.replace(*document); },
+        [document = wanted_](Impl& impl, Result<InventoryChange> made) {
+          impl.following_ = false;
+          if (impl.wanted_ == document && (made || !is_passing(made.error()))) {
+            impl.wanted_.reset();
+          }
+          impl.followed(std::move(made));
+        });
+  }
+
   void followed(Result<InventoryChange> made) {
-    const auto error = made ? std::string() : one_line(made.error().message);
-    if (!made) {
-      if (error != source_error_) {
-        log::error("inventory: {}; what was there before is served on", error);
-      }
-      source_error_ = error;
-      return;
+    const auto error = made ? std::string() : on_one_line(made.error().message);
+    if (!made && error != source_error_) {
+      log::error("inventory: {}; what was there before is served on", error);
     }
-    source_error_.clear();
-    source_applied_at_ = now();
-    static_cast<void>(publish(std::move(made)));
-    learn();
+    source_error_ = error;
+    if (made) {
+      source_applied_at_ = now();
+      static_cast<void>(publish(std::move(made)));
+      learn();
+    }
   }
 
   /// Every now and then: a store that was never read is asked again, one that is there confirms
@@ -461,6 +457,9 @@ class InventoryService::Impl : public std::enable_shared_from_this<InventoryServ
         return;
       }
       impl->tell_of_a_long_look();
+      if (impl->wanted_ && !impl->following_) {
+        impl->follow_wanted();
+      }
       if (!impl->loaded_) {
         impl->load();
       } else if (impl->keeper_->store().health().reachable) {
@@ -486,7 +485,7 @@ class InventoryService::Impl : public std::enable_shared_from_this<InventoryServ
 
   std::list<std::shared_ptr<Ticket>> tickets_;  ///< of those who wait for the store
   bool loaded_ = false;                         ///< the store has been read
-  bool loading_ = false;
+  bool loading_ = false, following_ = false;
   std::optional<std::chrono::steady_clock::time_point> looking_since_;
   std::int64_t as_of_ = 0;  ///< when what is served was last known to be the store's; 0: never
   std::int64_t confirmed_at_ = 0;
@@ -494,6 +493,7 @@ class InventoryService::Impl : public std::enable_shared_from_this<InventoryServ
   asio::steady_timer tend_;
 
   std::optional<FileWatch> file_watch_;
+  std::shared_ptr<const std::string> wanted_;  ///< a document to follow; null: it is done
   std::string source_error_;
   std::int64_t source_applied_at_ = 0;
 

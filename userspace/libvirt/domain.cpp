@@ -7,6 +7,7 @@
 #include <array>
 #include <memory>
 
+#include "base/ascii.hpp"
 #include "base/spelling.hpp"
 #include "base/text.hpp"
 
@@ -120,16 +121,36 @@ Result<std::optional<GuestData>> read_metadata(xmlNode* domain) {
     return std::nullopt;
   }
   GuestData data;
-  Status good;
+  std::string mistakes;
   each_element(ours, [&](xmlNode* node, std::string_view name) {
-    if (auto read = read_element(node, name, data); !read && good) {
-      good = std::move(read);
+    if (const auto read = read_element(node, name, data); !read) {
+      mistakes += (mistakes.empty() ? "<metadata>: " : "; ") + read.error().message;
     }
   });
-  if (!good) {
-    return tl::make_unexpected(std::move(good.error()).in("<metadata>"));
+  if (!mistakes.empty()) {
+    return fail(ErrorCode::invalid, std::move(mistakes));
   }
   return data;
+}
+
+/// As ds-identify has it (cloud-init's tools/ds-identify, dscheck_OpenStack).
+bool says_openstack(xmlNode* domain) {
+  xmlNode* os = child(domain, "os");
+  if (icontains(text_of(os, "cmdline"), "ds=openstack")) {
+    return true;
+  }
+  bool said = false;
+  const bool told = attribute(child(os, "smbios"), "mode") == "sysinfo";
+  each_element(domain, [&](xmlNode* node, std::string_view name) {
+    if (told && name == "sysinfo" && attribute(node, "type") == "smbios") {
+      each_element(child(node, "system"), [&](xmlNode* entry, std::string_view) {
+        const auto value = content_of(entry);
+        said = said || (attribute(entry, "name") == "product" &&
+                        (value == "OpenStack Nova" || value == "OpenStack Compute"));
+      });
+    }
+  });
+  return said;
 }
 
 /// Why a kind of interface has no device of which a guest's frames come out; empty: it has.
@@ -179,7 +200,8 @@ Result<Domain> parse_domain(std::string_view xml) {
   if (root == nullptr || view(root->name) != "domain") {
     return fail(ErrorCode::invalid, "not the XML of a domain");
   }
-  Domain domain{text_of(root, "name"), text_of(root, "uuid"), {}, {}, read_metadata(root)};
+  Domain domain{text_of(root, "name"), text_of(root, "uuid"), {}, {},
+                read_metadata(root),   says_openstack(root)};
   if (domain.name.empty() || domain.uuid.empty()) {
     return fail(ErrorCode::invalid, "a domain without a name or a uuid");
   }

@@ -31,8 +31,12 @@ struct Domain {
   std::vector<DomainInterface> interfaces;
   /// Interfaces that cannot be served, each with the reason.
   std::vector<std::string> left_out;
-  /// The domain's <metadata> in our namespace. nullopt: there is none. An error: it makes no sense.
+  /// The domain's <metadata> in our namespace. nullopt: there is none. An error: it makes no sense;
+  /// all that is wrong with it.
   Result<std::optional<GuestData>> data;
+  /// What cloud-init's ds-identify looks for is there: SMBIOS' product, or the command line of a
+  /// kernel that libvirt boots. A command line on the guest's own disk does not show.
+  bool says_openstack = false;
 };
 
 /// Of our element in a domain's <metadata>.

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <cerrno>
 #include <chrono>
 #include <cstdlib>
 #include <future>
@@ -30,7 +31,8 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr int kNever = -1, kNow = 0;  // of a timeout of libvirt's loop
-constexpr auto kFirstPause = 500ms, kLongestPause = 30'000ms;
+/// Before the next connection is tried. Short at most: a guest that starts with libvirtd asks soon.
+constexpr auto kFirstPause = 500ms, kLongestPause = 5'000ms;
 /// A libvirtd that is silent for three times that long is gone.
 constexpr int kKeepAliveSeconds = 5;
 constexpr unsigned kKeepAliveCount = 3;
@@ -59,11 +61,12 @@ std::string uuid_of(virDomain* domain) {
 
 class LibvirtFeed::Impl : public std::enable_shared_from_this<LibvirtFeed::Impl> {
  public:
-  Impl(boost::asio::any_io_executor executor, LibvirtOptions options, Publish publish)
+  Impl(boost::asio::any_io_executor executor, LibvirtOptions options, const Inventory& former,
+       Publish publish)
       : options_(std::move(options)),
         mailbox_(std::make_shared<Mailbox>(std::move(executor))),
         publish_(std::make_shared<Publish>(std::move(publish))),
-        book_(options_.guests) {
+        book_(options_.guests, former) {
     health_.uri = options_.uri;
   }
   ~Impl() {
@@ -111,15 +114,15 @@ class LibvirtFeed::Impl : public std::enable_shared_from_this<LibvirtFeed::Impl>
     return health_;
   }
   void look_again() {
-    directories_changed_ = true;
-    virEventUpdateTimeout(work_timer_, kNow);
+    list_ = true;
+    look_at_directories();
   }
 
  private:
   // ---- on the thread ----
 
   void run() {
-    watch_directories();
+    open_inotify();
     while (!stopping_) {
       if (virEventRunDefaultImpl() < 0) {
         log::error("libvirt: the event loop has failed: {}; guests are followed no longer",
@@ -151,15 +154,8 @@ class LibvirtFeed::Impl : public std::enable_shared_from_this<LibvirtFeed::Impl>
     disconnect();
     // What it may is enough, and its socket is everybody's.
     connection_.reset(virConnectOpenReadOnly(options_.uri.c_str()));
-    if (!connection_ || !subscribe()) {
-      const auto error = last_error();
-      if (health().error != error) {
-        log::warn("libvirt: {}: {}; what is known is served on", options_.uri, error);
-      }
-      note([&](Health& health) { health.error = error; });
-      disconnect();
-      virEventUpdateTimeout(connect_timer_, static_cast<int>(pause_.count()));
-      pause_ = std::min<std::chrono::milliseconds>(2 * pause_, kLongestPause);
+    if (!connection_ || !subscribe() || !list_domains()) {
+      connect_later(last_error());
       return;
     }
     pause_ = kFirstPause;
@@ -169,8 +165,17 @@ class LibvirtFeed::Impl : public std::enable_shared_from_this<LibvirtFeed::Impl>
       health.error.clear();
       ++health.connections;
     });
-    list_ = true;
     work();
+  }
+
+  void connect_later(const std::string& because) {
+    if (health().error != because) {
+      log::warn("libvirt: {}: {}; what is known is served on", options_.uri, because);
+    }
+    note([&](Health& health) { health.error = because; });
+    disconnect();
+    virEventUpdateTimeout(connect_timer_, static_cast<int>(pause_.count()));
+    pause_ = std::min<std::chrono::milliseconds>(2 * pause_, kLongestPause);
   }
 
   bool subscribe() {
@@ -236,58 +241,64 @@ class LibvirtFeed::Impl : public std::enable_shared_from_this<LibvirtFeed::Impl>
     if (stopping_) {
       return;
     }
-    if (directories_changed_.exchange(false)) {
-      book_.read_directories();
-    }
-    bool whole = known_;
-    if (connection_ && std::exchange(list_, false)) {
-      whole = list_domains();
+    if (connection_ && list_ && !list_domains()) {
+      connect_later(last_error());
     }
     for (const auto& uuid : std::exchange(changed_, {})) {
-      const DomainPtr domain(
-          connection_ ? virDomainLookupByUUIDString(connection_.get(), uuid.c_str()) : nullptr);
-      if (domain && virDomainIsActive(domain.get()) == 1) {
-        whole = put(*domain) && whole;
-      } else if (connection_ && virConnectIsAlive(connection_.get()) == 1) {
-        book_.remove(uuid);
+      if (connection_ && !look_at(uuid)) {
+        connect_later(last_error());
       }
     }
-    known_ = known_ || whole;
+    read_directories();
     if (known_) {  // else who is not listed yet would be gone
       publish();
     }
-    watch_directories();
   }
 
-  /// False: libvirtd does not answer, and will be asked again when it is back.
+  /// False, as of the next two: libvirtd has not answered as it should, and virGetLastError() says
+  /// how.
   bool list_domains() {
+    list_ = false;
     virDomain** found = nullptr;
     const int count =
         virConnectListAllDomains(connection_.get(), &found, VIR_CONNECT_LIST_DOMAINS_ACTIVE);
     if (count < 0) {
-      log::warn("libvirt: {}: {}", options_.uri, last_error());
       return false;
     }
-    std::set<std::string, std::less<>> running;
-    bool whole = true;
-    for (int index = 0; index < count; ++index) {
-      const DomainPtr domain(found[index]);
-      running.insert(uuid_of(domain.get()));
-      whole = put(*domain) && whole;
-    }
+    const std::vector<DomainPtr> domains(found, found + count);
     std::free(found);
+    std::set<std::string, std::less<>> running;
+    for (const auto& domain : domains) {
+      const auto uuid = uuid_of(domain.get());
+      running.insert(uuid);
+      if (!put(uuid, domain.get())) {
+        return false;
+      }
+    }
     book_.keep_only(running);
-    return whole;
+    known_ = true;
+    return true;
   }
 
-  bool put(virDomain& domain) {
-    char* xml = virDomainGetXMLDesc(&domain, 0);
-    if (xml == nullptr) {  // it has just ended, or libvirtd has: an event or a connection follows
-      return virConnectIsAlive(connection_.get()) == 1;
+  bool look_at(const std::string& uuid) {
+    const DomainPtr domain(virDomainLookupByUUIDString(connection_.get(), uuid.c_str()));
+    return put(uuid, domain.get());
+  }
+
+  /// `domain` null: it was not found, or not looked for with success.
+  bool put(const std::string& uuid, virDomain* domain) {
+    const int active = domain == nullptr ? -1 : virDomainIsActive(domain);
+    char* xml = active == 1 ? virDomainGetXMLDesc(domain, 0) : nullptr;
+    if (xml != nullptr) {
+      book_.put(uuid, xml);
+      std::free(xml);
+      return true;
     }
-    book_.put(uuid_of(&domain), xml);
-    std::free(xml);
-    return true;
+    const bool gone = active == 0 || virGetLastErrorCode() == VIR_ERR_NO_DOMAIN;
+    if (gone) {
+      book_.remove(uuid);
+    }
+    return gone;
   }
 
   void publish() {
@@ -303,6 +314,7 @@ class LibvirtFeed::Impl : public std::enable_shared_from_this<LibvirtFeed::Impl>
       health.domains = status.domains;
       health.interfaces = status.interfaces;
       health.problems = status.problems;
+      health.silent_on_openstack = status.silent_on_openstack;
     });
     if (document != published_) {
       published_ = document;
@@ -312,34 +324,62 @@ class LibvirtFeed::Impl : public std::enable_shared_from_this<LibvirtFeed::Impl>
     }
   }
 
-  /// By events, too; a directory that is not there yet shows in the one above it.
-  void watch_directories() {
-    if (!inotify_) {
-      inotify_ = UniqueFd(::inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
-      if (!inotify_) {
-        return;  // a reload looks at them
-      }
-      watch_ = virEventAddHandle(
-          inotify_.get(), VIR_EVENT_HANDLE_READABLE,
-          [](int, int fd, int, void* self) {
-            std::array<char, 4096> events{};
-            while (::read(fd, events.data(), events.size()) > 0) {
-            }
-            static_cast<Impl*>(self)->look_again();
-          },
-          this, nullptr);
+  /// Watched before they are read, so that nothing is written in between unseen.
+  void read_directories() {
+    const bool changed = directories_changed_.exchange(false);
+    if (watch_directories() || changed) {
+      book_.read_directories();
     }
+  }
+
+  void look_at_directories() {
+    directories_changed_ = true;
+    virEventUpdateTimeout(work_timer_, kNow);
+  }
+
+  void open_inotify() {
+    inotify_ = UniqueFd(::inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
+    if (!inotify_) {
+      log::warn("libvirt: the guests' directories are read at a reload only: {}",
+                errno_error(errno, "inotify").message);
+      return;
+    }
+    watch_ = virEventAddHandle(
+        inotify_.get(), VIR_EVENT_HANDLE_READABLE,
+        [](int, int fd, int, void* self) {
+          std::array<char, 4096> events{};
+          while (::read(fd, events.data(), events.size()) > 0) {
+          }
+          static_cast<Impl*>(self)->look_at_directories();
+        },
+        this, nullptr);
+  }
+
+  /// A directory that is not there yet shows in the one above it. True: some are new.
+  bool watch_directories() {
     constexpr auto kEvents =
         IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE | IN_ATTRIB;
+    std::set<int> watched;
     for (const auto& directory : book_.directories()) {
-      static_cast<void>(::inotify_add_watch(inotify_.get(), directory.c_str(), kEvents));
+      if (const int number = ::inotify_add_watch(inotify_.get(), directory.c_str(), kEvents);
+          number >= 0) {
+        watched.insert(number);
+      }
     }
+    for (const int number : watched_) {
+      if (!watched.contains(number)) {
+        static_cast<void>(::inotify_rm_watch(inotify_.get(), number));
+      }
+    }
+    std::swap(watched_, watched);
+    return !std::ranges::includes(watched, watched_);
   }
 
   const LibvirtOptions options_;
   const std::shared_ptr<Mailbox> mailbox_;
   const std::shared_ptr<Publish> publish_;
   std::atomic<bool> stopping_ = false, directories_changed_ = false;
+  std::atomic<bool> list_ = false;  ///< all domains are to be listed
   mutable std::mutex mutex_;
   Health health_;  ///< under mutex_
   int work_timer_ = -1, connect_timer_ = -1;
@@ -348,13 +388,13 @@ class LibvirtFeed::Impl : public std::enable_shared_from_this<LibvirtFeed::Impl>
   GuestBook book_;
   Connection connection_;
   std::chrono::milliseconds pause_ = kFirstPause;
-  bool list_ = false;   ///< all domains are to be listed
-  bool known_ = false;  ///< they have been, once
+  bool known_ = false;  ///< all domains have been listed, once
   std::set<std::string> changed_;
   std::string published_;
   std::map<std::string, std::string> told_;
   UniqueFd inotify_;
   int watch_ = -1;
+  std::set<int> watched_;  ///< inotify's numbers of directories; a directory's is never used again
   std::thread thread_;
   std::promise<void> ended_;
 };
@@ -365,8 +405,10 @@ LibvirtFeed::~LibvirtFeed() {
 }
 
 Result<std::unique_ptr<LibvirtFeed>> LibvirtFeed::start(boost::asio::any_io_executor executor,
-                                                        LibvirtOptions options, Publish publish) {
-  auto impl = std::make_shared<Impl>(std::move(executor), std::move(options), std::move(publish));
+                                                        LibvirtOptions options,
+                                                        const Inventory& former, Publish publish) {
+  auto impl =
+      std::make_shared<Impl>(std::move(executor), std::move(options), former, std::move(publish));
   if (auto started = impl->start(); !started) {
     return tl::make_unexpected(std::move(started.error()));
   }

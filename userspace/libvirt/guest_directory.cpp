@@ -74,13 +74,15 @@ Status read_meta_data(const std::string& text, GuestData& into) {
   MetaData reader(into);
   std::istringstream lines(text);
   std::size_t number = 0;
+  std::string mistakes;
   for (std::string line; std::getline(lines, line);) {
     ++number;
-    if (auto read = reader.read(line); !read) {
-      return tl::make_unexpected(std::move(read.error()).in("line " + std::to_string(number)));
+    if (const auto read = reader.read(line); !read) {
+      mistakes += (mistakes.empty() ? "line " : "; line ") + std::to_string(number) + ": " +
+                  read.error().message;
     }
   }
-  return {};
+  return mistakes.empty() ? Status() : fail(ErrorCode::invalid, std::move(mistakes));
 }
 
 /// nullopt: it is not there.
@@ -121,6 +123,10 @@ Result<std::optional<GuestData>> read_guest_directory(const std::filesystem::pat
     if (!*text) {
       return tl::make_unexpected(text->error());
     }
+  }
+  if (!*meta_data && !*user_data && !*vendor_data) {
+    return fail(ErrorCode::not_found,
+                directory.string() + ": neither meta-data nor user-data nor vendor-data is in it");
   }
   if (*meta_data) {
     if (auto read = read_meta_data(**meta_data, data); !read) {

@@ -9,8 +9,8 @@
 
 namespace metatap::libvirt {
 
-/// A guest's data in NoCloud's layout: `meta-data`, `user-data`, `vendor-data`, any of which may be
-/// absent. nullopt: there is no such directory. An error names the file, and line where it can.
+/// A guest's data in NoCloud's layout: `meta-data`, `user-data`, `vendor-data`, of which one must
+/// be there. nullopt: there is no such directory. An error names the file, and line where it can.
 ///
 /// Of `meta-data` these lines of YAML are understood: `local-hostname: NAME`, `hostname: NAME`,
 /// `public-keys:` with a list of keys under it, and NAME: VALUE, which goes into the guest's

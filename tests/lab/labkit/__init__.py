@@ -12,6 +12,7 @@ demo and the benchmark.
     lab         raises what a plan says, and takes it away again
     unit        units of systemd, and programs run as they say
     manager     what systemd is told by a service and keeps for it
+    clean_root  a copy of this system to install into, and systemctl's stand-in there (systemctl.py)
 """
 
 from .host import (BIN, CLONE_NEWNET, NETNS, ROOT, LabError, enter_netns, inside, ip_batch,  # noqa: F401

@@ -358,7 +358,7 @@ class SlowStore final : public Store {
   struct Gate {
     std::mutex mutex;
     std::condition_variable changed;
-    bool shut = false, throws = false;
+    bool shut = false, throws = false, is_away = false;
     int asked = 0;
     std::function<void()> foreign;  ///< as if somebody else had changed it
     void set(bool closed) {
@@ -370,6 +370,10 @@ class SlowStore final : public Store {
       const std::lock_guard lock(mutex);
       throws = always;
     }
+    void away(bool always) {
+      const std::lock_guard lock(mutex);
+      is_away = always;
+    }
     int times() {
       const std::lock_guard lock(mutex);
       return asked;
@@ -380,7 +384,7 @@ class SlowStore final : public Store {
       : gate_(std::move(gate)), store_(std::move(store)) {}
   Result<std::shared_ptr<const Inventory>> load() override { return pass(), store_->load(); }
   Result<InventoryChange> replace(const Inventory& wanted) override {
-    return pass(), store_->replace(wanted);
+    return pass() ? store_->replace(wanted) : fail(ErrorCode::unavailable, "it is away");
   }
   Result<InventoryChange> set_password(std::string_view id, std::string_view text) override {
     return pass(), store_->set_password(id, text);
@@ -394,13 +398,15 @@ class SlowStore final : public Store {
   Health health() const override { return store_->health(); }
 
  private:
-  void pass() {
+  /// False: it is away, and says so.
+  bool pass() {
     std::unique_lock lock(gate_->mutex);
     ++gate_->asked;
     gate_->changed.wait(lock, [this] { return !gate_->shut; });
     if (gate_->throws) {
       throw std::runtime_error("out of everything");
     }
+    return !gate_->is_away;
   }
   std::shared_ptr<Gate> gate_;
   std::unique_ptr<Store> store_;
@@ -440,6 +446,27 @@ TEST_F(SlowStoreTest, WhatThrowsIsToldAndTriedAgain) {
     gate_->foreign();
     return name() == "(none)";
   }));
+}
+
+TEST_F(SlowStoreTest, ADocumentThatCouldNotBeStoredIsNotForgotten) {
+  options_.source = InventorySource::libvirt;
+  start_slowly();
+  service_->follow(document("x"));
+  ASSERT_TRUE(until([&] { return name() == "x"; }));
+  gate_->away(true);
+  service_->follow(document("y"));
+  ASSERT_TRUE(until([&] { return !service_->state().source_error.empty(); }));
+  EXPECT_EQ(name(), "x");
+  gate_->away(false);
+  const auto stored = [&] { return name() == "y"; };
+  EXPECT_TRUE(until(stored) || until(stored)) << "nobody says it again";
+  EXPECT_EQ(service_->state().source_error, "");
+  // One that is refused is not tried again, and takes nothing away.
+  const int before = gate_->times();
+  service_->follow("{}");
+  ASSERT_TRUE(until([&] { return !service_->state().source_error.empty(); }));
+  EXPECT_EQ(name(), "y");
+  EXPECT_EQ(gate_->times(), before);
 }
 
 TEST_F(SlowStoreTest, NobodyWaitsWithoutALimitAndNothingIsLost) {
@@ -492,6 +519,19 @@ TEST(InventoryOptions, AreReadFromTheConfiguration) {
   EXPECT_TRUE(config->unread().empty());
   EXPECT_EQ(options->state_path, "/s");
   EXPECT_EQ(options->file, "/f");
+}
+
+/// Where each host says what there is, one database cannot be all hosts'.
+TEST(InventoryOptions, LibvirtGoesWithADatabaseOfThisHostAlone) {
+  const auto read = [](const std::string& database) {
+    return InventoryOptions::from(
+        *Config::parse("[inventory]\nsource = libvirt\ndatabase = " + database + "\n"));
+  };
+  EXPECT_TRUE(read(""));
+  EXPECT_TRUE(read("sqlite:////x"));
+  const auto refused = read("postgresql://metatap@db/metatap");
+  ASSERT_FALSE(refused);
+  EXPECT_THAT(refused.error().message, HasSubstr("sqlite:///PATH on this host"));
 }
 
 }  // namespace

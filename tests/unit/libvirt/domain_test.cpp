@@ -67,6 +67,7 @@ TEST(Domain, WhoseMetadataMakesNoSenseIsADomainAllTheSame) {
   for (const auto& [metadata, said] :
        {std::pair("<hostnam>x</hostnam>", "there is no <hostnam>; did you mean <hostname>?"),
         std::pair("<meta>x</meta>", "<meta> needs a \"key\""),
+        std::pair("<a/><meta>x</meta>", "<metadata>: there is no <a>; <meta> needs a \"key\""),
         std::pair("<user-data encoding='base64'>!</user-data>", "<user-data>: not base64"),
         std::pair("<user-data encoding='rot13'>!</user-data>", "<user-data>: not rot13")}) {
     const auto domain =
@@ -75,6 +76,24 @@ TEST(Domain, WhoseMetadataMakesNoSenseIsADomainAllTheSame) {
     ASSERT_FALSE(domain->data);
     EXPECT_THAT(domain->data.error().message, HasSubstr(said));
   }
+}
+
+TEST(Domain, SaysOpenStackAsCloudInitLooksForIt) {
+  const auto says = [](const std::string& os, const std::string& product) {
+    return parse_domain("<domain><name>a</name><uuid>b</uuid><os>" + os +
+                        "</os><sysinfo type='smbios'><system><entry name='product'>" + product +
+                        "</entry></system></sysinfo></domain>")
+        ->says_openstack;
+  };
+  const std::string told = "<smbios mode='sysinfo'/>";
+  EXPECT_TRUE(says(told, "OpenStack Nova"));
+  EXPECT_TRUE(says(told, "OpenStack Compute"));
+  EXPECT_FALSE(says(told, "openstack nova"));
+  EXPECT_FALSE(says("<smbios mode='host'/>", "OpenStack Nova")) << "the guest is not told it";
+  EXPECT_FALSE(says("", "OpenStack Nova"));
+  EXPECT_TRUE(says("<cmdline>root=/dev/vda ci.ds=OpenStack</cmdline>", "x"));
+  EXPECT_TRUE(says("<cmdline>ds=openstack</cmdline>", "x"));
+  EXPECT_FALSE(parse_domain("<domain><name>a</name><uuid>b</uuid></domain>")->says_openstack);
 }
 
 TEST(Domain, NothingElseIsOne) {

@@ -11,6 +11,7 @@
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
 #include <chrono>
+#include <csignal>
 #include <cstdlib>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -49,9 +50,10 @@ class FeedTest : public testing::Test {
       virConnectClose(connection_);
     }
   }
-  void start(const std::string& uri) {
+  void start(const std::string& uri) { start(uri, directory_.path()); }
+  void start(const std::string& uri, const std::filesystem::path& guests) {
     auto feed = LibvirtFeed::start(
-        control_.get_executor(), {.uri = uri, .guests = directory_.path()},
+        control_.get_executor(), {.uri = uri, .guests = guests}, {},
         [this](std::string document) { guests_ = Json::parse(document)["guests"]; });
     ASSERT_TRUE(feed) << feed.error().message;
     feed_ = *std::move(feed);
@@ -120,6 +122,21 @@ TEST_F(FeedTest, AFileInAGuestsDirectoryIsSeenAtOnce) {
   EXPECT_TRUE(until([&] { return guest("web2")->value("hostname", "") == "seen"; }));
 }
 
+/// A folder that comes after the daemon, with what is in it.
+TEST_F(FeedTest, TheGuestsFolderMayComeLater) {
+  const auto guests = directory_.path() / "guests";
+  start(kTestDriver, guests);
+  connection_ = virConnectOpen(kTestDriver);
+  auto plain = xml("web2", "tap2", "x");
+  plain.erase(plain.find("<metadata>"), plain.find("</metadata>") + 11 - plain.find("<metadata>"));
+  domain_ = virDomainDefineXML(connection_, plain.c_str());
+  ASSERT_EQ(virDomainCreate(domain_), 0);
+  ASSERT_TRUE(until([&] { return guest("web2") != nullptr; }));
+  std::filesystem::create_directories(guests / "default");
+  std::ofstream(guests / "default/meta-data") << "local-hostname: seen\n";
+  EXPECT_TRUE(until([&] { return guest("web2")->value("hostname", "") == "seen"; }));
+}
+
 TEST_F(FeedTest, ALibvirtThatIsNotThereIsWaitedFor) {
   start("test:///nonexistent/node.xml");
   EXPECT_TRUE(until([&] { return !feed_->health().error.empty(); }));
@@ -127,18 +144,45 @@ TEST_F(FeedTest, ALibvirtThatIsNotThereIsWaitedFor) {
   EXPECT_TRUE(guests_.is_null()) << "nobody is taken for gone";
 }
 
+/// Something that is called as libvirtd is.
+class FalseLibvirtd : public FeedTest {
+ protected:
+  void SetUp() override {
+    std::signal(SIGPIPE, SIG_IGN);  // as metatapd does
+    sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};
+    ASSERT_LT(path_.size(), sizeof address.sun_path);
+    path_.copy(address.sun_path, path_.size());
+    ASSERT_EQ(::bind(listening_.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+    ASSERT_EQ(::listen(listening_.get(), 4), 0);
+  }
+  /// Until somebody calls.
+  void wait_asked() const {
+    pollfd asked{.fd = listening_.get(), .events = POLLIN, .revents = 0};
+    ASSERT_EQ(::poll(&asked, 1, 10'000), 1);
+  }
+
+  const std::string path_ = (directory_.path() / "false").string();
+  const std::string uri_ = "test+unix:///default?socket=" + path_;
+  const UniqueFd listening_{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+};
+
+TEST_F(FalseLibvirtd, ThatSpeaksAnotherLanguageIsAskedAgain) {
+  start(uri_);
+  for (int turn = 0; turn < 2; ++turn) {
+    wait_asked();
+    const UniqueFd caller(::accept4(listening_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+    constexpr std::string_view kHalfAnAnswer("\0\0\0\x40HTTP", 8);
+    ASSERT_EQ(::send(caller.get(), kHalfAnAnswer.data(), kHalfAnAnswer.size(), MSG_NOSIGNAL), 8);
+  }
+  EXPECT_TRUE(until([&] { return feed_->health().error != "no answer yet"; }));
+  EXPECT_FALSE(feed_->health().connected);
+  EXPECT_TRUE(guests_.is_null()) << "nobody is taken for gone";
+}
+
 /// One that is stopped, or hangs: its socket takes connections, and nobody says a word.
-TEST_F(FeedTest, TheEndDoesNotWaitForALibvirtdThatIsSilent) {
-  const auto path = (directory_.path() / "silent").string();
-  const UniqueFd silent(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};
-  ASSERT_LT(path.size(), sizeof address.sun_path);
-  path.copy(address.sun_path, path.size());
-  ASSERT_EQ(::bind(silent.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
-  ASSERT_EQ(::listen(silent.get(), 4), 0);
-  start("test+unix:///default?socket=" + path);
-  pollfd asked{.fd = silent.get(), .events = POLLIN, .revents = 0};
-  ASSERT_EQ(::poll(&asked, 1, 10'000), 1);
+TEST_F(FalseLibvirtd, ThatIsSilentIsNotWaitedForAtTheEnd) {
+  start(uri_);
+  wait_asked();
   const auto began = std::chrono::steady_clock::now();
   feed_.reset();
   EXPECT_LT(std::chrono::steady_clock::now() - began, 8s);

@@ -10,12 +10,15 @@
 #include "base/text.hpp"
 #include "inventory/document.hpp"
 #include "libvirt/guest_directory.hpp"
+#include "unit/inventory/differences.hpp"
 #include "unit/inventory/temporary_directory.hpp"
 
 namespace metatap::libvirt {
 namespace {
 
 using testing::HasSubstr;
+using testing::Not;
+using testing::StartsWith;
 
 class GuestBookTest : public testing::Test {
  protected:
@@ -111,8 +114,94 @@ TEST_F(GuestBookTest, WhatMakesNoSenseIsNamedAndTheRestGoesOn) {
   EXPECT_EQ(problem("web1"), "");
   write("web4", "network-config", "version: 2\n");
   book_.put("u-4", plain("web4", "u-4", 4));
-  EXPECT_TRUE(inventory().instances.contains("u-4"));
+  EXPECT_FALSE(inventory().instances.contains("u-4")) << "half of it is not what it is to be told";
   EXPECT_THAT(problem("web4"), HasSubstr("network-config: the metadata service has no place"));
+  EXPECT_THAT(problem("web4"), HasSubstr("not served until"));
+  std::filesystem::remove(directory_.path() / "web4/network-config");
+  book_.read_directories();
+  EXPECT_FALSE(inventory().instances.contains("u-4"));
+  EXPECT_THAT(problem("web4"), HasSubstr("neither meta-data nor user-data nor vendor-data"));
+  write("web4", "user-data", "#!x\n");
+  book_.read_directories();
+  EXPECT_TRUE(inventory().instances.contains("u-4"));
+  EXPECT_EQ(problem("web4"), "");
+}
+
+TEST_F(GuestBookTest, AllThatIsWrongIsSaidByTheKeysOfTheGuest) {
+  book_.put("u-1", domain("web1", "u-1", 1, "<hostname>a b</hostname><ssh-key></ssh-key>"));
+  static_cast<void>(inventory());
+  EXPECT_THAT(problem("web1"), StartsWith("hostname: \"a b\" is not a host name"));
+  EXPECT_THAT(problem("web1"), HasSubstr("; ssh_keys/0"));
+  EXPECT_THAT(problem("web1"), Not(HasSubstr("/guests/0")));
+}
+
+TEST_F(GuestBookTest, AnInterfaceThatMakesNoSenseIsLeftOutAlone) {
+  const auto of = [](const std::string& interfaces) {
+    return "<domain><name>web1</name><uuid>u-1</uuid><devices>" + interfaces +
+           "</devices></domain>";
+  };
+  const auto with = [](const std::string& mac, const std::string& device,
+                       const std::string& bridge) {
+    return "<interface type='bridge'><mac address='" + mac + "'/><source bridge='" + bridge +
+           "'/><target dev='" + device + "'/></interface>";
+  };
+  const auto good = with("52:54:00:00:00:01", "vnet1", "br0");
+  for (const auto& [bad, said] :
+       {std::pair(with("no", "vnet2", "br0"), "interface no: "),
+        std::pair(with("52:54:00:00:00:01", "vnet2", "br0"), "it has two of these"),
+        std::pair(with("52:54:00:00:00:01", "vnet2", "br1"), "it has two of these"),
+        std::pair(with("52:54:00:00:00:02", "vnet1", "br1"), "it has two of these")}) {
+    book_.put("u-1", of(good + bad));
+    const auto there = inventory();
+    ASSERT_EQ(there.ports.size(), 1U) << bad;
+    EXPECT_EQ(there.ports.begin()->second->device, "vnet1");
+    EXPECT_THAT(problem("web1"), HasSubstr(said));
+  }
+}
+
+/// Whoever has a device or a MAC keeps it, whatever the order of uuids.
+TEST_F(GuestBookTest, WhoComesLaterTakesNothingAway) {
+  book_.put("u-5", domain("web5", "u-5", 1));
+  static_cast<void>(inventory());
+  book_.put("u-1", domain("web1", "u-1", 1));
+  EXPECT_TRUE(inventory().instances.contains("u-5"));
+  EXPECT_THAT(problem("web1"), HasSubstr("device vnet1 is web5's already"));
+  // Nor after a restart, whoever is listed first then.
+  GuestBook next(directory_.path(), inventory());
+  next.put("u-1", domain("web1", "u-1", 1));
+  next.put("u-5", domain("web5", "u-5", 1));
+  EXPECT_TRUE(parse_document(next.document())->instances.contains("u-5"));
+  EXPECT_TRUE(next.status().problems.contains("web1"));
+  next.remove("u-5");
+  EXPECT_TRUE(parse_document(next.document())->instances.contains("u-1"));
+}
+
+TEST_F(GuestBookTest, WhatWasServedIsServedOnAfterARestart) {
+  write("web2", "meta-data", "local-hostname: two\npublic-keys: ssh-rsa A\nrole: db\n");
+  write("web2", "user-data", "#!x\n");
+  write("web2", "vendor-data", "#!y\n");
+  book_.put("u-2", plain("web2", "u-2", 2));
+  const auto before = inventory();
+  write("web2", "meta-data", "nonsense\n");
+  GuestBook next(directory_.path(), before);
+  next.put("u-2", plain("web2", "u-2", 2));
+  const auto after = parse_document(next.document());
+  ASSERT_TRUE(after) << after.error().message;
+  EXPECT_EQ(differences(before, *after), "nothing to change\n");
+  EXPECT_THAT(next.status().problems.at("web2"), HasSubstr("told on what it was told before"));
+}
+
+TEST_F(GuestBookTest, ANameIsNoWayOutOfTheGuestsFolder) {
+  write("a", "user-data", "#!a\n");
+  for (const auto* name : {"..", ".", "a/../a", "../x"}) {
+    book_.put("u-1", plain(name, "u-1", 1));
+    const auto there = inventory();
+    ASSERT_TRUE(there.instances.contains("u-1")) << name;
+    EXPECT_EQ(there.instances.at("u-1")->user_data, std::nullopt) << name;
+    for (const auto& watched : book_.directories()) {
+      EXPECT_EQ(watched.string().find("/.."), std::string::npos);
+    }
+  }
 }
 
 TEST_F(GuestBookTest, ADeviceIsOfOneDomainAlone) {
@@ -128,10 +217,11 @@ TEST_F(GuestBookTest, ADeviceIsOfOneDomainAlone) {
 }
 
 TEST_F(GuestBookTest, MetaDataThatIsNotUnderstoodNamesItsLine) {
-  write("a", "meta-data", "local-hostname: x\n\tbad\n");
+  write("a", "meta-data", "local-hostname: x\n\tbad\nrole: db\nlist: [a]\n");
   const auto read = read_guest_directory(directory_.path() / "a");
   ASSERT_FALSE(read);
-  EXPECT_THAT(read.error().message, HasSubstr("meta-data: line 2: expected NAME: VALUE"));
+  EXPECT_THAT(read.error().message,
+              HasSubstr("meta-data: line 2: expected NAME: VALUE; line 4: list: expected a value"));
   EXPECT_EQ(*read_guest_directory(directory_.path() / "none"), std::nullopt);
 }
 

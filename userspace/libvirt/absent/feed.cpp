@@ -10,7 +10,7 @@ LibvirtFeed::LibvirtFeed(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
 LibvirtFeed::~LibvirtFeed() = default;
 
 Result<std::unique_ptr<LibvirtFeed>> LibvirtFeed::start(boost::asio::any_io_executor,
-                                                        LibvirtOptions, Publish) {
+                                                        LibvirtOptions, const Inventory&, Publish) {
   return fail(ErrorCode::unsupported,
               "[inventory] source = libvirt: this metatapd was built without libvirt");
 }

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import tempfile
 
-# The last line makes mounts shared, as systemd has them.
+# The last line makes mounts shared, as systemd has them; as the first process it waits for orphans, too.
 SETUP = r"""
 set -e
 work=$1 source=$2 build=$3
@@ -29,7 +29,7 @@ for folder in "$source" "$build"; do
   mount --rbind "$folder" ".$folder"
 done
 pivot_root . .outside
-exec chroot . /bin/sh -c 'umount -l /.outside; mount --make-rshared /; ip link set lo up; echo ready; exec sleep 600'
+exec chroot . /bin/sh -c 'umount -l /.outside; mount --make-rshared /; ip link set lo up; echo ready; sleep 600 & wait $!'
 """
 
 
@@ -65,6 +65,14 @@ class CleanRoot:
         if check:
             assert done.returncode == 0, f"{' '.join(map(str, argv))}: {done.stdout}"
         return done.stdout
+
+    def stand_in_for_systemd(self):
+        """systemctl starts and stops what units say, though no systemd runs here."""
+        here = pathlib.Path(__file__).resolve().parent
+        stand_in = self.path("/usr/bin/systemctl")
+        stand_in.unlink(missing_ok=True)
+        stand_in.write_text((here / "systemctl.py").read_text().replace("@LAB@", str(here.parent)))
+        stand_in.chmod(0o755)
 
     def path(self, name):
         """Where a file of it is, seen from outside."""

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 
-sys.path.insert(0, os.environ.get("METATAP_LAB", "@LAB@"))
+sys.path.insert(0, "@LAB@")
 from labkit import process, unit  # noqa: E402
 
 UNITS = pathlib.Path("/usr/lib/systemd/system")
@@ -88,7 +88,7 @@ def main():
     with open("/run/systemctl.log", "a") as log:
         print(*sys.argv[1:], file=log)
     words = [word for word in sys.argv[1:] if not word.startswith("-")]
-    verb, names = words[0], words[1:]
+    verb, names = words[0], [name.removesuffix(".service") + ".service" for name in words[1:]]
     known = [file.name.removesuffix(".pid") for file in STATE.glob("*.pid")]
     services = []
     for name in names:
@@ -100,9 +100,9 @@ def main():
     elif verb == "stop":
         for service in services:
             service.stop()
-    elif verb == "try-restart":
+    elif verb in ("restart", "try-restart"):
         for service in services:
-            if service.pid:
+            if service.pid or verb == "restart":
                 service.stop()
                 service.start()
     elif verb == "is-active":
