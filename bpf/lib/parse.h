@@ -121,6 +121,7 @@ static __noinline int parse_v6(struct __sk_buff *skb, struct mt_packet *packet)
 	struct mt_chain chain = {};
 	struct ipv6hdr ip;
 	struct mt_icmp icmp;
+	bool group;
 	int why;
 
 	if (bpf_skb_load_bytes(skb, packet->l3, &ip, sizeof(ip)) || ip.version != 6)
@@ -137,6 +138,10 @@ static __noinline int parse_v6(struct __sk_buff *skb, struct mt_packet *packet)
 	packet->protocol = chain.next;
 	packet->first = !chain.later;
 
+	/* The group of the metadata address is there for solicitations, which come whole. */
+	group = is_metadata_solicited_node((struct mt_in6 *)&ip.daddr);
+	if (group && (chain.later || chain.next != IPPROTO_ICMPV6))
+		return PASS(skb, 0, not_metadata);
 	if (chain.later) {
 		/* Reassembled in the namespace, if what it belongs to was steered. */
 		if (chain.next != IPPROTO_TCP && chain.next != IPPROTO_ICMPV6 &&
@@ -156,6 +161,8 @@ static __noinline int parse_v6(struct __sk_buff *skb, struct mt_packet *packet)
 			return DROP(skb, 0, malformed);
 		return MT_SOLICITED;
 	}
+	if (group)
+		return PASS(skb, 0, not_metadata);
 	packet->echo = icmp.type == ICMPV6_ECHO_REQUEST;
 	if (packet->echo)
 		return MT_GO_ON;

@@ -874,6 +874,16 @@ std::vector<Case> tap_cases() {
        .in = ns("fe80::1234", kSolicited, kMeta6, kGuestMac, 64),
        .verdict = "SHOT",
        .reason = "malformed"});
+  const auto to_the_group = [&](std::string name, const std::function<Packet(Packet)>& rest) {
+    add({.name = std::move(name),
+         .in = rest(Packet().eth().ipv6("fe80::1234", kSolicited)),
+         .verdict = "UNSPEC",
+         .reason = "not_metadata"});
+  };
+  to_the_group("SegmentToTheSolicitedNode", [](Packet p) { return p.tcp(40000, 80, "S"); });
+  to_the_group("PingOfTheSolicitedNode", [](Packet p) { return p.icmp(128); });
+  to_the_group("FragmentToTheSolicitedNode",
+               [](Packet p) { return p.fragment_header(9).protocol(58).payload("fragment"); });
   return all;
 }
 

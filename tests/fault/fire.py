@@ -33,11 +33,10 @@ def words(case):
     """A test's name as a sentence: test_a_byte_at_a_time[4] is "a byte at a time (4)"."""
     name = re.sub(r"^test_", "", case.get("name"))
     name, _, parameters = name.partition("[")
-    name = {"frames": "", "requests": ""}.get(name, name)  # there the parameter is the name
-    parameters = parameters.rstrip("]").replace("_", " ")
-    if not name:
-        return parameters
-    return name.replace("_", " ") + (f" ({parameters})" if parameters else "")
+    parameters = parameters.rstrip("]")
+    if name in ("frames", "requests"):  # there it is a parameter that names the attack
+        parameters, _, name = parameters.partition("-")
+    return (name + (f" ({parameters})" if parameters else "")).replace("_", " ")
 
 
 def rows_of(suite, report):

@@ -62,7 +62,7 @@ def test_debug_is_followed(served, overlay):
     ("[DEFAULT]\ndrain_time = soon\n", "drain_time"),
     ("[dataplane]\nslots = 1\n", "slots"),
     ("this is no configuration\n", "test.conf:1"),
-])
+], ids=["no number", "too few", "no option"])
 def test_a_broken_configuration_is_refused(served, overlay, broken, said):
     overlay.write_text(broken)
     text = tell(served, signal.SIGHUP, "the configuration stays as it was")

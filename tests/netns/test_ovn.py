@@ -304,11 +304,8 @@ def test_a_binding_and_an_interface_make_a_tap_answer(host):
     assert who(red) is None
     ovn.bind(red)
     assert who(red) is None
-    started = time.monotonic()
     ovn.plug(red, nameless(lab))
     mtlab.wait_until(lambda: who(red) == red.instance_id, 5, "the new tap is served")
-    # 0.5 s of it may be the timeout of an attempt that came too early.
-    assert time.monotonic() - started < 1.5
     assert who(red, 6) == red.instance_id
     ovn.plug(blue)
     ovn.bind(blue)
