@@ -4,6 +4,7 @@
 import json
 import os
 import pathlib
+import pwd
 import re
 import sqlite3
 import subprocess
@@ -38,6 +39,37 @@ def test_every_section_is_described_and_every_option_has_its_meaning():
             assert re.fullmatch(r"\| `[a-z0-9_]+` \| .+ \| .+ \| .{5,} \|", row), row
 
 
+def test_documents_name_no_option_that_there_is_not():
+    known, group = set(), None
+    for line in (ROOT / "docs/configuration.md").read_text().splitlines():
+        section, option = re.match(r"## \[(\w+)\]", line), re.match(r"\| `(\w+)` \|", line)
+        group = section[1] if section else group
+        known |= {(group, option[1])} if option else set()
+    named = set()
+    for file in [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "packaging/man").glob("*.[18]")]:
+        if file.name != "configuration.md":  # which has older names of Nova's and Neutron's, too
+            named |= set(re.findall(r"\[(\w+)\]`? `?([a-z][a-z0-9]*_\w+)\b", file.read_text()))
+    assert len(named) > 30 and not named - known
+
+
+def test_the_command_of_the_document_on_openstack(tmp_path):
+    """With Neutron's own file as it is, and the two lines that it lacks."""
+    document = (ROOT / "docs/openstack.md").read_text()
+    (command,) = re.findall(r"^    (metatapd (?:.*\\\n)?.*)$", document, re.M)
+    neutron = tmp_path / "neutron_ovn_metadata_agent.ini"
+    neutron.write_text("[DEFAULT]\nnova_metadata_host = 127.0.0.1\nmetadata_proxy_shared_secret = s3cret\nmetadata_workers = 2\n"
+                       "use_stderr = true\n[ovs]\novsdb_connection = tcp:127.0.0.1:6640\n"
+                       "[ovn]\novn_sb_connection = tcp:127.0.0.1:6642\n[agent]\nroot_helper = sudo neutron-rootwrap\n")
+    ours = tmp_path / "metatapd.conf"
+    (two_lines,) = re.findall(r"^    (\[agent\])\n    (directory = ovn)$", document, re.M)
+    ours.write_text(f"[DEFAULT]\nstate_path = {tmp_path}/state\n" + "\n".join(two_lines) + "\n")
+    command = command.replace("\\\n", " ").replace(f"/etc/neutron/{neutron.name}", str(neutron))
+    words = command.replace(f"/etc/metatap/{ours.name}", str(ours)).split()
+    assert words[0] == "metatapd" and "/etc/" not in command.replace("/etc/metatap", "")
+    done = subprocess.run([BIN / words[0], "--check", *words[1:]], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0 and "the configuration is good" in done.stderr, done.stderr
+
+
 def test_the_sample_has_no_option_that_there_is_not(tmp_path):
     """Also those that are commented out."""
     sample = (ROOT / "packaging/metatapd.conf").read_text()
@@ -48,10 +80,13 @@ def test_the_sample_has_no_option_that_there_is_not(tmp_path):
     assert status == 0 and "is not an option" not in said, said
 
 
+OURSELVES = pwd.getpwuid(os.geteuid()).pw_name
+
+
 def check(folder, text, stages="agent,api"):
     """What `metatapd --check` makes of a configuration: exit status and words."""
     config = folder / "checked.conf"
-    config.write_text(f"[DEFAULT]\nstate_path = {folder}/state\n{text}")
+    config.write_text(f"[DEFAULT]\nstate_path = {folder}/state\nuser = {OURSELVES}\n{text}")
     done = subprocess.run([BIN / "metatapd", "--check", "--stages", stages, "--config-file", config],
                           capture_output=True, text=True, timeout=30)
     return done.returncode, done.stderr.replace(str(folder) + "/", "")
@@ -103,7 +138,13 @@ def test_what_refusing_cannot_do_behind_routers_is_said(tmp_path, options, said)
     ("[inventory]\ndrain_time = 3\n", "did you mean [DEFAULT] drain_time?"),
     ("[admin]\nmetrics_listen = 0.0.0.0:9775\n", "expected one address of this host that no guest can reach"),
     ("[admin]\nmetrics_listen = 192.0.2.1:9775\n", "[admin] metrics_listen: listen on 192.0.2.1:0"),
-    ("[inventory]\nfile = /nowhere/inventory.json\n", "[inventory] file: "),
+    ("[inventory]\nfile = /nowhere/inventory.json\n", "[inventory] file, as user "),
+    ("[DEFAULT]\nrun_path = /dev/null/run\n", "[DEFAULT] run_path: /dev/null: Not a directory"),
+    ("[DEFAULT]\nrun_path = /run/" + 120 * "a" + "\n", "[DEFAULT] run_path: listen on "),
+    ("[DEFAULT]\nstate_path = /dev/null/state\n", "[DEFAULT] state_path: /dev/null: Not a directory"),
+    ("[DEFAULT]\nmetadata_proxy_socket = /dev/null\n", "[DEFAULT] metadata_proxy_socket: listen on /dev/null: something"),
+    ("[agent]\ndirectory = ovn\n[ovs]\novsdb_connection = ssl:127.0.0.1:6640\nssl_ca_cert_file = /nowhere\n",
+     "[agent] directory = ovn: [ovs] ovsdb_connection: "),
     ("[DEFAULT]\nuser = nobody-like-that\n", "[DEFAULT] user"),
 ])
 def test_what_a_start_would_find_wrong_is_found_before(tmp_path, text, wrong):
@@ -125,6 +166,21 @@ def test_a_broken_inventory_is_named_with_its_place(tmp_path):
     assert status == 78 and "inventory.json: /" in said, said
     file.write_text(SAMPLE.read_text())
     assert check(tmp_path, f"[inventory]\nfile = {file}\n")[0] == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_a_file_that_the_worker_may_not_read_is_named(tmp_path):
+    """Root could read it. Who reads is another."""
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(folder.stat().st_mode | 0o011)
+    file = tmp_path / "inventory.json"
+    file.write_text(SAMPLE.read_text())
+    file.chmod(0o600)
+    text = f"[DEFAULT]\nuser = nobody\n[inventory]\nfile = {file}\n"
+    status, said = check(tmp_path, text)
+    assert status == 78 and "[inventory] file, as user nobody: " in said and "Permission denied" in said, said
+    file.chmod(0o644)
+    assert check(tmp_path, text)[0] == 0
 
 
 def test_a_database_of_another_program_is_refused_and_left_as_it_is(tmp_path):

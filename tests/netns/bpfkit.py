@@ -5,6 +5,7 @@ a filter. By bpf(2) itself, because neither Debian 12's tc nor its bpftool knows
 import ctypes
 import os
 import platform
+import socket
 import struct
 import subprocess
 
@@ -51,21 +52,16 @@ def id_of(program):
         return next(int(line.split()[1]) for line in info if line.startswith("prog_id:"))
 
 
-def ifindex(device):
-    with open(f"/sys/class/net/{device}/ifindex") as file:
-        return int(file.read())
-
-
 def tcx_attach(program, device, first=False):
     """A link, alive for as long as its fd."""
-    return _bpf(BPF_LINK_CREATE, struct.pack("<IIIIIIQ", program, ifindex(device), TCX_INGRESS,
+    return _bpf(BPF_LINK_CREATE, struct.pack("<IIIIIIQ", program, socket.if_nametoindex(device), TCX_INGRESS,
                                              BEFORE if first else 0, 0, 0, 0))[0]
 
 
 def tcx_programs(device):
     """Ids, first to last. OSError: this kernel has no TCX."""
     ids = (ctypes.c_uint32 * 64)()
-    _, answer = _bpf(BPF_PROG_QUERY, struct.pack("<IIIIQIIQQQQ", ifindex(device), TCX_INGRESS, 0, 0,
+    _, answer = _bpf(BPF_PROG_QUERY, struct.pack("<IIIIQIIQQQQ", socket.if_nametoindex(device), TCX_INGRESS, 0, 0,
                                                  ctypes.addressof(ids), 64, 0, 0, 0, 0, 0))
     return list(ids[:struct.unpack_from("<I", answer, 24)[0]])
 

@@ -78,15 +78,20 @@ def other(stages, text):
 
 
 @pytest.fixture(scope="module")
-def names(deployment, port):
-    """Of all metrics that any of our processes has."""
+def scrapes(deployment, port):
+    """What our processes have between them, whatever they run."""
     deployment.lab["red1"].get(PATH)
     texts = [mtlab.wait_until(lambda: "self_probe_answered" in (text := get(port)[2]) and text, 10, "its first look")]
-    for text in ("[agent]\ndirectory = neutron\n[neutron]\nauth_type = none\nendpoint_override = http://127.0.0.1:1\n",
+    for text in ("[agent]\ndirectory = neutron\nshield = true\n[neutron]\nauth_type = none\nendpoint_override = http://127.0.0.1:1\n",
                  "[agent]\ndirectory = ovn\n[ovs]\novsdb_connection = unix:/nowhere/db.sock\n"):
         with other("agent", text) as listen:
             texts.append(get(listen)[2])
-    return set(re.findall(r"^(metatap_\w+)", "\n".join(texts), re.M))
+    return "\n".join(texts)
+
+
+@pytest.fixture(scope="module")
+def names(scrapes):
+    return set(re.findall(r"^(metatap_\w+)", scrapes, re.M))
 
 
 def test_a_request_is_seen_in_every_stage(deployment, port):
@@ -119,23 +124,61 @@ def test_the_last_look_at_the_way_in_and_out_is_told_by_family(deployment, port)
     assert values(get(port)[2], "self_probe_answered") == dict.fromkeys(families, 1.0)
 
 
+needs_promtool = pytest.mark.skipif(not shutil.which("promtool"), reason="promtool (prometheus) is not installed")
+RULES, RULES_TEST = ROOT / "packaging/metatap.rules.yml", ROOT / "tests/data/metatap.rules.test.yml"
+
+
+@needs_promtool
 def test_promtool_has_nothing_to_say(deployment, port, names):
-    if not shutil.which("promtool"):
-        pytest.skip("promtool (prometheus) is not installed")
     for arguments, text in ((["check", "metrics"], get(port)[2]),
-                            (["check", "rules", str(ROOT / "packaging/metatap.rules.yml")], None)):
+                            (["check", "rules", str(RULES)], None)):
         done = subprocess.run(["promtool", *arguments], input=text, capture_output=True, text=True, timeout=60)
         assert done.returncode == 0 and not done.stderr, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("file", ["packaging/metatap.rules.yml", "packaging/metatap.dashboard.json"])
+@needs_promtool
+def test_each_alert_is_given_where_it_should_be_and_nowhere_else():
+    done = subprocess.run(["promtool", "test", "rules", RULES_TEST.name], cwd=RULES_TEST.parent, capture_output=True,
+                          text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    tested = set(re.findall(r"alertname: (\w+)", RULES_TEST.read_text()))
+    assert tested == set(re.findall(r"alert: (\w+)", RULES.read_text()))
+
+
+def labels_of(text):
+    """{metric: {label: its values}} of lines that begin with a series."""
+    found = {}
+    for name, labels in re.findall(r"(metatap_\w+){(.*?)}", text):
+        for label, value in re.findall(r'(\w+)="(.*?)"', labels):
+            found.setdefault(name, {}).setdefault(label, set()).add(value)
+    return found
+
+
+def test_alerts_are_tried_with_the_series_that_there_are(scrapes, names):
+    """Names of labels, and their values, but for those that a host may have in hundreds."""
+    real, tried = labels_of(scrapes), labels_of(RULES_TEST.read_text())
+    assert len(tried) > 10 and not tried.keys() - names
+    for name, labels in tried.items():
+        for of_prometheus in ("instance", "job"):
+            labels.pop(of_prometheus, None)
+        assert labels.keys() == real.get(name, {}).keys(), name
+        for label in labels.keys() - {"status", "path", "version", "commit", "abi"}:
+            assert labels[label] <= real[name][label], (name, label)
+
+
+DOCUMENTS = sorted(str(file.relative_to(ROOT)) for file in [*ROOT.glob("docs/*.md"), ROOT / "README.md"])
+
+
+@pytest.mark.parametrize("file", ["packaging/metatap.rules.yml", "packaging/metatap.dashboard.json", "documents"])
 def test_every_metric_that_is_named_is_there(names, file):
-    text = (ROOT / file).read_text()
+    text = "\n".join((ROOT / name).read_text() for name in (DOCUMENTS if file == "documents" else [file]))
     if file.endswith(".json"):
         text = "\n".join(target["expr"] for panel in json.loads(text)["panels"] for target in panel["targets"])
     named = set(re.findall(r"metatap_\w+", text))
     assert len(named) > 10
-    assert not named - names
+    # In documents some stand for all that begin so.
+    assert not {name for name in named if name not in names
+                and not (name.endswith("_") and any(real.startswith(name) for real in names))}
 
 
 def test_nothing_can_be_changed_and_no_secret_is_shown(deployment, port):

@@ -9,9 +9,12 @@ import pathlib
 import pty
 import re
 import select
+import signal
+import socketserver
 import struct
 import subprocess
 import termios
+import threading
 import time
 
 import bpfkit
@@ -107,26 +110,45 @@ def test_an_address_of_several_is_said_so(served):
         assert served.lab[guest].port_id in done.stderr
 
 
-def test_exit_codes_tell_apart(served, tmp_path):
+class OtherVersion(socketserver.ThreadingUnixStreamServer):
+    """The admin socket of a daemon that knows nothing of what it is asked."""
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self):
+            if not self.request.recv(4096):
+                return  # only a look whether somebody listens
+            body = b'{"error": {"code": "not_found", "message": "there is no /v1/that"}}'
+            self.request.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Type: application/json\r\nServer: metatapd 0.1\r\n"
+                                 b"Content-Length: %d\r\nConnection: close\r\n\r\n" % len(body) + body)
+
+
+@pytest.fixture(scope="module")
+def nobody_to_ask(served, tmp_path_factory):
+    """{exit status: how the command line has to begin}"""
+    folder = tmp_path_factory.mktemp("sockets")
+    binary = [str(mtlab.BIN / "metatap"), "--socket"]
+    with OtherVersion(str(folder / "old.sock"), OtherVersion.Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield {UNREACHABLE: [*binary, str(folder / "none.sock")],
+               DENIED: ["setpriv", "--reuid=1", "--clear-groups", *binary, str(served.admin_socket)],
+               OTHER_VERSION: [*binary, str(folder / "old.sock")]}
+        server.shutdown()
+
+
+@pytest.mark.parametrize("status", [UNREACHABLE, DENIED, OTHER_VERSION])
+@pytest.mark.parametrize("view", ["status", "ports", "port PORT", "explain PORT", "trace", "trace PORT", "top", "doctor",
+                                  "config show", "export", "instance list"])
+def test_where_nobody_answers_one_sentence_says_why(served, nobody_to_ask, view, status):
+    words = view.replace("PORT", served.lab["red1"].port_id).split()
+    done = subprocess.run([*nobody_to_ask[status], *words], capture_output=True, text=True, timeout=30)
+    said = done.stderr if view != "doctor" else done.stdout.partition("        ->")[0]
+    assert (done.returncode, len(said.splitlines())) == (status, 1), done
+    assert {UNREACHABLE: "none.sock", DENIED: "Permission denied", OTHER_VERSION: "metatapd 0.1"}[status] in said
+
+
+def test_exit_codes_tell_apart(served):
     assert metatap(served, "port", "nobody").returncode == NOT_FOUND
-    assert mtlab.metatap(tmp_path / "none.sock", "ports", check=False).returncode == UNREACHABLE
-    denied = subprocess.run(["setpriv", "--reuid=1", "--clear-groups", str(mtlab.BIN / "metatap"),
-                             "--socket", str(served.admin_socket), "ports"], capture_output=True, text=True)
-    assert denied.returncode == DENIED, denied.stderr
-    with mtlab.socket.socket(mtlab.socket.AF_UNIX) as listener:
-        listener.bind(str(tmp_path / "old.sock"))
-        listener.listen()
-        asked = subprocess.Popen([mtlab.BIN / "metatap", "--socket", tmp_path / "old.sock", "ports"],
-                                 stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        body = b'{"error": {"code": "not_found", "message": "there is no /v1/ports"}}'
-        for _ in range(2):  # it looks first whether somebody listens
-            connection, _ = listener.accept()
-            with connection:
-                if connection.recv(4096):
-                    connection.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Type: application/json\r\n"
-                                       b"Content-Length: %d\r\nConnection: close\r\n\r\n" % len(body) + body)
-        out, err = asked.communicate(timeout=10)
-        assert asked.returncode == OTHER_VERSION and len(err.splitlines()) == 1, err
+    assert metatap(served, "explain", "nobody").returncode == NOT_FOUND
     closed = subprocess.run(f"{mtlab.BIN}/metatap --socket {served.admin_socket} ports >&-", shell=True,
                             capture_output=True)
     assert closed.returncode == NOBODY_READS
@@ -204,9 +226,50 @@ def test_the_api_is_stopped(make_lab, deploy):
     red = lab["red1"]
     assert shown(front, "explain", red.port_id)[0] == DONE
     api.stop()
+    assert health_of(front) == "ok\n"  # nobody has asked since
     status, told = shown(front, "explain", red.port_id)
     assert status == FAILED and stages(told, "bad") == ["api"]
     assert f"127.0.0.1:{lab.plan.api_port()} cannot be reached" in told["because"]
+    assert "to api: it has not answered" in health_of(front)
+    api.start()
+    assert shown(front, "explain", red.port_id)[0] == DONE
+    assert health_of(front) == "ok\n"
+
+
+def health_of(deployment):
+    return mtlab.admin_get(deployment.admin_socket, "/healthz")
+
+
+def test_the_api_hangs(make_lab, deploy):
+    """It is waited for as long as a person waits, and told apart from one that is not there."""
+    lab = make_lab()
+    api = deploy(lab, "api")
+    front = deploy(lab, "dataplane,proxy,agent")
+    red = lab["red1"]
+    assert shown(front, "explain", red.port_id)[0] == DONE
+    api.data_plane.process.send_signal(signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        status, told = shown(front, "explain", red.port_id)
+        assert status == FAILED and stages(told, "bad") == ["api"]
+        assert "504: no answer in time" in told["because"] and time.monotonic() - began < 20
+        assert "to api: it has not answered" in health_of(front)
+        assert "guests are NOT served" in metatap(front, "status").stdout
+    finally:
+        api.data_plane.process.send_signal(signal.SIGCONT)
+    assert shown(front, "explain", red.port_id)[0] == DONE
+    assert health_of(front) == "ok\n"
+
+
+def test_a_port_that_needs_tokens(make_lab, deploy):
+    """What a dry run, which shows none, would not tell."""
+    lab = make_lab()
+    deployment = deploy(lab, config={"proxy": {"tokens": "required", "boot_window": 0}})
+    red = lab["red1"]
+    assert red.get(PATH).status == 401
+    status, told = shown(deployment, "explain", red.port_id)
+    assert status == DONE and "need a session token" in next(
+        stage["what"] for stage in told["stages"] if stage["verdict"] == "note" and stage["stage"] == "proxy")
 
 
 def test_while_the_inventory_changes(served):
@@ -444,6 +507,48 @@ def test_filters(served):
     assert metatap(served, "trace", "nobody").returncode == NOT_FOUND
 
 
+def traced(deployment, *arguments, happens):
+    """The first line that a filter lets through, while these things happen."""
+    process = looking_on(deployment, *arguments, "-n", "1")
+    for what in happens:
+        what()
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == DONE, err
+    return json.loads(out)
+
+
+def test_each_filter_shows_what_it_says_and_nothing_else(served):
+    red = served.lab["red1"]
+    good, other = lambda: red.get(PATH), lambda: red.run("attempt", "/no/such/path")  # noqa: E731
+    assert traced(served, "--path", "no/such", happens=[good, other])["path"] == "/no/such/path"
+    assert traced(served, "--status", "404", happens=[good, other])["status"] == 404
+    line = traced(served, served.lab["blue1"].port_id, "--status", "2xx",
+                  happens=[good, lambda: served.lab["blue1"].get(PATH)])
+    assert line["port"] == served.lab["blue1"].port_id
+    address = ["10.0.0.98/24", "dev", red.spec.device]
+    subprocess.run(["ip", "-n", red.spec.netns, "addr", "add", *address], check=True)
+    try:
+        line = traced(served, "--verdict", "drop", happens=[
+            good, lambda: red.run("attempt", "/", source="10.0.0.98", timeout=0.2)])
+    finally:
+        subprocess.run(["ip", "-n", red.spec.netns, "addr", "del", *address], check=True)
+    assert (line["outcome"], line["reason"], line["source"]) == ("drop", "spoofed_v4", "10.0.0.98")
+    assert (line["port"], line["device"]) == (red.port_id, red.host_device)
+
+
+@pytest.mark.parametrize("said,status,reason,path", [
+    (b"GET /a%zz HTTP/1.1\r\nHost: x\r\n\r\n", 400, "malformed", "/a%zz"),
+    (b"good morning\r\n\r\n", 400, "malformed", None),
+    (b"PUT /latest/api/token HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", 400, "token_denied", "/latest/api/token"),
+    (b"GET /" + 3000 * b"a" + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414, "malformed", None),
+])
+def test_what_the_proxy_answers_itself_is_traced_with_its_reason(served, said, status, reason, path):
+    red = served.lab["red1"]
+    line = traced(served, "--status", "4xx", happens=[lambda: red.get(PATH), lambda: red.run("raw", said)])
+    assert (line["status"], line["reason"], line.get("path")) == (status, reason, path)
+    assert line["port"] == red.port_id and line["source"] == red.ip4 and "agent_us" not in line
+
+
 def test_a_slow_reader_slows_nobody(served):
     """It reads nothing at all: guests are served as before."""
     red = served.lab["red1"]
@@ -469,11 +574,19 @@ def test_top(served):
     assert 0 < busiest["p50_us"] <= busiest["p99_us"]
 
 
-def test_top_on_a_small_terminal_ends_with_q(served):
-    done = subprocess.run(
-        ["script", "-qec", f"stty cols 20 rows 8; TERM=dumb {mtlab.BIN}/metatap --socket {served.admin_socket} top",
-         "/dev/null"], input="eq", capture_output=True, text=True, timeout=20)
-    assert done.returncode == 0
+def test_top_on_a_small_terminal_is_sorted_by_keys_and_ends_with_q(served):
+    with on_a_terminal(served, "top", columns=20, rows=8) as (process, terminal):
+        shown_by = {}
+        told = read_until(terminal, lambda text: CLEAR in text and text.endswith(b"\n"))
+        for key, title in (("e", "ERR/S"), ("d", "REFUSED/S"), ("9", "P99 US"), ("r", "REQ/S")):
+            os.write(terminal, key.encode())
+            told = read_until(terminal, lambda text, wanted=title.encode(): wanted in text and text.endswith(b"\n"))
+            shown_by[title] = told.split(CLEAR)[-1].decode().split("\r\n")
+        for title, lines in shown_by.items():
+            assert lines[0].split(maxsplit=1)[1] == title
+            assert all(len(line) <= 20 for line in lines) and len(lines) <= 8, lines
+        os.write(terminal, b"q")
+        assert process.wait(5) == DONE
 
 
 # ---- the document

@@ -5,6 +5,8 @@ import json
 import subprocess
 
 import bpfkit
+import labkit
+import mtlab
 import pytest
 import routerkit
 from mtlab import metatap, wait_until
@@ -99,6 +101,38 @@ def test_namespaces_that_may_not_be_entered_are_named(make_lab):
         assert names <= about
     finally:
         daemon.stop()
+
+
+EATER = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import bpfkit
+link = bpfkit.tcx_attach(bpfkit.load("eater", bpfkit.DROP), sys.argv[2], first=True)
+print("there", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_program_that_eats_packets_in_a_namespace_is_named(live):
+    """At once, though the kernel tells nobody of it: whoever asks how it is has all devices looked at."""
+    if not bpfkit.has_tcx():
+        pytest.skip("no TCX")
+    lab, deployment = live
+    space = routerkit.namespaces_of(lab)[0]
+    device = next(one["name"] for one in ask(lab, "status")["routers"]["devices"] if one["namespace"] == space)
+    eater = subprocess.Popen([*labkit.inside(space), mtlab.PYTHON, "-B", "-c", EATER, str(mtlab.HERE), device],
+                             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert eater.stdout.readline() == "there\n"
+        said = wait_until(lambda: "eater" in (text := mtlab.admin_get(deployment.admin_socket, "/healthz")) and text, 2,
+                          "healthz names it")
+        assert f"{space}/{device}" in said
+        assert any("eater" in finding["message"] and finding["subject"] == f"{space}/{device}"
+                   for finding in findings_of(lab))
+        guest = next(iter(lab.guests))
+        wait_until(lambda: lab[guest].run("attempt", HOSTNAME) == 200, 5, "it was overtaken")
+    finally:
+        eater.communicate("")
 
 
 @pytest.mark.parametrize("attach", bpfkit.WAYS)

@@ -85,3 +85,7 @@ def test_exposure(name, most):
     if not exposure:
         pytest.skip(f"systemd-analyze: {said.stderr.strip()}")
     assert float(exposure[1]) <= most, said.stdout
+    version = subprocess.run(["systemd-analyze", "--version"], capture_output=True, text=True).stdout
+    document = (labkit.ROOT / "docs/security.md").read_text()
+    if f"of {version.splitlines()[0].partition(' (')[0]} (" in document:
+        assert f"| `{name}` | {exposure[1]} |" in document

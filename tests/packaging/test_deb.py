@@ -29,7 +29,11 @@ IN_PLACE = [
     "/usr/lib/sysusers.d/metatap.conf", "/usr/lib/tmpfiles.d/metatap.conf",
     "/usr/share/bash-completion/completions/metatap", "/usr/share/doc/metatap/README.md",
     "/usr/share/doc/metatap/docs/architecture.md", "/usr/share/man/man1/metatap.1.gz",
-    "/usr/share/man/man8/metatapd.8.gz", "/usr/share/metatap/agent.conf"]
+    "/usr/share/man/man8/metatapd.8.gz", "/usr/share/man/man5/metatapd.conf.5.gz",
+    *(f"/usr/share/metatap/{name}" for name in (
+        "agent.conf", "api.conf", "proxy.conf", "metatap.rules.yml", "metatap.dashboard.json",
+        "metatap-inventory.schema.json")),
+    *(f"/usr/share/doc/metatap/docs/{page.name}" for page in (ROOT / "docs").glob("*.md"))]
 
 
 def needs(*programs):
@@ -124,6 +128,7 @@ class Host:
                  env={**os.environ, "METATAP_BIN": str(labkit.BIN)})
         plan = json.loads(root.path("/run/metatap-lab/deb/lab.json").read_text())
         self.guests = {name: plan["guests"][name] for name in ("red1", "blue1")}
+        self.before = self.files()
 
     def __getattr__(self, name):
         return getattr(self.root, name)
@@ -145,6 +150,17 @@ class Host:
                             f"http://169.254.169.254{STABLE}", check=False)
             told[name] = json.loads(body)["uuid"] if body else None
         return told
+
+    def files(self):
+        """Where a package could leave something: all there are, but for what is not the package's: dpkg's own,
+        backups of the list of users, and what the stand-in for systemctl keeps."""
+        others = ("/var/lib/dpkg/", "/var/cache/", "/var/log/", "/run/systemctl", "/run/systemd/", "/run/metatap-lab/",
+                  "/run/netns/", "/etc/passwd-", "/etc/group-", "/etc/shadow-", "/etc/gshadow-", "/etc/.pwd.lock")
+        found = self.run("find", "/etc", "/usr", "/var", "/run", "/opt", "/sys/fs/bpf", "-xdev")
+        return {path for path in found.splitlines() if not path.startswith(others) and "__pycache__" not in path}
+
+    def pid(self, unit):
+        return int(self.path(f"/run/systemctl/{unit}.pid").read_text())
 
     @property
     def all_served(self):
@@ -248,7 +264,8 @@ def test_a_daemon_of_the_template(installed):
 def nothing_of_the_data_plane(host):
     """No pin, no namespace, no device, no program."""
     pins = [path for path in host.path("/sys/fs/bpf").iterdir() if path.is_dir()]
-    return not (pins or "metatap" in host.run("ip", "netns", "list").split()
+    namespaces = host.run("ip", "netns", "list").splitlines()
+    return not (pins or any(name.startswith("metatap") for name in namespaces)
                 or "mt-metatap" in host.run("ip", "link") or host.programs())
 
 
@@ -270,23 +287,6 @@ def test_life_of_a_package(installed, debs):
     assert host.path("/run/systemctl/metatapd.service.pid").read_text() != first_pid
     assert host.answers() == host.all_served, host.journal()
 
-    # As two users without privileges, and one that has them.
-    host.path("/etc/default/metatapd").write_text(
-        re.sub(r"^# (METATAPD_OPTIONS=)", r"\1", host.path("/etc/default/metatapd").read_text(),
-               flags=re.M).replace('METATAPD_OPTIONS=""\n', ""))
-    host.run("systemctl", "stop", "metatapd.service")
-    said = host.run("systemctl", "start", "metatap-api.service", check=False)
-    assert "[DEFAULT] metadata_proxy_shared_secret" in said  # two processes need one
-    secret = host.path("/etc/metatap/metatapd.conf.d/shared_secret.conf")
-    secret.write_text("[DEFAULT]\nmetadata_proxy_shared_secret = a-secret\n")
-    host.run("chgrp", "metatap", "/etc/metatap/metatapd.conf.d/shared_secret.conf")
-    host.run("systemctl", "start", "metatap-api.service", "metatap-agent.service", "metatapd.service")
-    assert host.answers() == host.all_served, host.journal() + host.journal("metatap-agent.service")
-    for name in ("metatap-api.service", "metatap-agent.service"):
-        pid = host.path(f"/run/systemctl/{name}.pid").read_text()
-        shown = host.path(f"/proc/{pid}/status").read_text()
-        assert re.search(r"^CapEff:\s+0+$", shown, re.M) and not re.search(r"^Uid:\s+0\s", shown, re.M)
-
     # Removed: the guests are back on their network's own path, the configuration stays.
     host.dpkg("--remove", "metatap")
     assert host.answers() == dict.fromkeys(host.guests)
@@ -297,8 +297,50 @@ def test_life_of_a_package(installed, debs):
     assert "1 received" in good
 
     host.dpkg("--purge", "metatap")
-    for name in ("/etc/metatap", "/etc/default/metatapd", "/var/lib/metatap", "/run/metatap"):
-        assert not host.path(name).exists(), name
+    assert host.files() == host.before
+
+
+def split_up(host):
+    """As two users without privileges, one process that has them, and a second daemon beside it."""
+    configure(host)
+    host.path("/etc/default/metatapd").write_text(
+        re.sub(r"^# (METATAPD_OPTIONS=)", r"\1", host.path("/etc/default/metatapd").read_text(),
+               flags=re.M).replace('METATAPD_OPTIONS=""\n', ""))
+    said = host.run("systemctl", "start", "metatap-api.service", check=False)
+    assert "[DEFAULT] metadata_proxy_shared_secret" in said  # two processes need one
+    host.path("/etc/metatap/metatapd.conf.d/shared_secret.conf").write_text(
+        "[DEFAULT]\nmetadata_proxy_shared_secret = a-secret\n")
+    host.path("/etc/metatap/second.conf").write_text(TEMPLATE)
+    host.path("/etc/metatap/second.json").write_text('{"format": "metatap-inventory/1"}')
+    host.run("sh", "-c", "chgrp metatap /etc/metatap/metatapd.conf.d/shared_secret.conf /etc/metatap/second.*")
+    host.run("systemctl", "start", *SPLIT)
+
+
+SPLIT = ("metatap-api.service", "metatap-agent.service", "metatapd.service", "metatapd@second.service")
+
+
+def test_split_units_over_an_upgrade(installed, debs):
+    host = installed
+    host.install(debs[0])
+    split_up(host)
+    pids = {unit: host.pid(unit) for unit in SPLIT}
+    assert host.answers() == host.all_served, host.journal() + host.journal("metatap-agent.service")
+    configuration = {name: host.path(name).read_text() for name in host.files() - host.before
+                     if name.startswith("/etc/") and host.path(name).is_file()}
+    assert len(configuration) > 5
+
+    host.install(debs[1])
+    assert not {unit for unit in SPLIT if host.pid(unit) == pids[unit]}
+    assert host.answers() == host.all_served, host.journal() + host.journal("metatap-agent.service")
+    assert {name: host.path(name).read_text() for name in configuration} == configuration
+    assert "metatap-second" in host.run("metatap", "--socket", "/run/metatap/second/admin.sock", "status")
+    for unit in SPLIT[:2]:
+        shown = host.path(f"/proc/{host.pid(unit)}/status").read_text()
+        assert re.search(r"^CapEff:\s+0+$", shown, re.M) and not re.search(r"^Uid:\s+0\s", shown, re.M), unit
+
+    host.dpkg("--purge", "metatap")  # of what runs
+    assert nothing_of_the_data_plane(host) and host.files() == host.before
+    assert not re.findall(r"^[^Z].* metatap(?:d|-worker)$", host.run("ps", "-eo", "stat,comm"), re.M)
 
 
 def test_purge_after_a_crash(installed, debs):
@@ -311,4 +353,4 @@ def test_purge_after_a_crash(installed, debs):
     host.run("kill", "-KILL", host.path("/run/systemctl/metatapd.service.pid").read_text())
     assert not nothing_of_the_data_plane(host)
     host.dpkg("--purge", "metatap")
-    assert nothing_of_the_data_plane(host)
+    assert nothing_of_the_data_plane(host) and host.files() == host.before

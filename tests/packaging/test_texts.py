@@ -68,6 +68,24 @@ def test_manual_page_of_the_configuration():
         assert words in shown
 
 
+def test_every_manual_page_is_rendered():
+    pages = {*PAGES.values(), ROOT / "packaging/man/metatapd.conf.5"}
+    assert pages == set((ROOT / "packaging/man").iterdir())
+
+
+def test_exit_codes_are_the_same_wherever_they_are_written():
+    """In the help, in the manual page, and in the document."""
+    def listed_in(text, row):
+        return {int(code): meaning for code, meaning in re.findall(row, text, re.M)}
+    helped = listed_in(help_of("metatap").partition("Exit codes:")[2], r"(?:^|   *)(\d+) (\S.*?)(?=   \d|\n)")
+    document = listed_in((ROOT / "docs/troubleshooting.md").read_text().partition("## Exit codes")[2],
+                         r"^\| (\d+) \| (.*) \|$")
+    page = rendered(PAGES["metatap"])
+    assert set(helped) == set(document) == set(range(11))
+    for code in range(11):
+        assert re.search(rf"^ +{code} +\S", page.partition("EXIT STATUS")[2], re.M), code
+
+
 def test_every_help_has_an_example():
     """One, that begins with the command it is of, and has no option that is not there."""
     every = [*commands("metatap"), ("metatapd",)]

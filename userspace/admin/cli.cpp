@@ -32,7 +32,7 @@ constexpr auto kFooter = R"(Example: metatap explain 10.0.0.10
 Exit codes:
   0 done   1 refused or failed; doctor, explain: something is wrong
   2 wrong command line   3 no such object   4 conflict, or said of several
-  5 no metatapd behind the socket, or its database is away
+  5 no metatapd behind the socket, or it or its database does not answer
   6 stored, but not all of it is in effect   7 no permission
   8 metatapd is of another version   9 nobody reads the output any more
   10 doctor: nothing worse than a warning)";

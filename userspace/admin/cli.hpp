@@ -18,7 +18,7 @@ enum class Exit : int {
   usage = 2,          ///< the command line is wrong, or a file of it cannot be read
   not_found = 3,      ///< what was named does not exist
   conflict = 4,       ///< it exists already, or the name fits several
-  unreachable = 5,    ///< no metatapd behind the socket
+  unreachable = 5,    ///< no metatapd behind the socket, or none that answers
   incomplete = 6,     ///< the change is stored, but part of it could not be put into effect
   denied = 7,         ///< we may not: mostly, connect to the socket
   other_version = 8,  ///< metatapd knows no such question

@@ -21,6 +21,8 @@ namespace asio = boost::asio;
 
 namespace {
 
+constexpr std::chrono::minutes kForChanges{10};
+
 /// Whether somebody listens; says why not better than an HTTP status could.
 Status reachable(const std::string& socket) {
   sockaddr_un address{};
@@ -29,10 +31,13 @@ Status reachable(const std::string& socket) {
     return fail(ErrorCode::invalid, "--socket: the path is too long: " + socket);
   }
   std::memcpy(address.sun_path, socket.data(), socket.size());
-  const UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  const UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!fd ||
       ::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
     const int error = errno;
+    if (fd && error == EAGAIN) {
+      return {};  // so many wait before us that there is no room to wait
+    }
     if (error == EACCES || error == EPERM) {
       return fail(ErrorCode::denied, "connect to " + socket + ": " +
                                          std::generic_category().message(error) +
@@ -43,6 +48,22 @@ Status reachable(const std::string& socket) {
                                             " (is metatapd running, and is this its socket?)");
   }
   return {};
+}
+
+/// Where there is a socket and no answer; empty: there was one.
+std::string no_answer(const UpstreamCounts<>& counted, const std::string& socket,
+                      std::chrono::milliseconds patience) {
+  if (counted.timeouts != 0) {
+    const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(patience).count();
+    return "metatapd at " + socket + " has not answered within " + std::to_string(seconds) +
+           " s (does it hang? its log, and systemctl status metatapd)";
+  }
+  if (counted.invalid != 0) {
+    return "the answer from " + socket + " is broken: it is no metatapd's, or not a whole one";
+  }
+  return counted.unavailable == 0
+             ? ""
+             : "metatapd at " + socket + " takes no question: it hangs, or has ended meanwhile";
 }
 
 std::string version_in(const Response& response) {
@@ -105,10 +126,12 @@ Result<std::string> AdminClient::call(std::string_view method, std::string_view 
   }
   http::UpstreamOptions options;
   options.endpoint = http::UnixEndpoint{socket_};
-  options.deadline = std::chrono::minutes(10);
+  options.deadline = method == "GET" ? patience_ : kForChanges;
+  options.connect = options.deadline;
   options.keep_alive = false;
   options.pass_headers = {"Server"};
   options.max_response = std::size_t{2} << 30U;
+  const auto deadline = options.deadline;
   auto upstream = http::Upstream::create(std::move(options));
   if (!upstream) {
     return tl::make_unexpected(std::move(upstream.error()));
@@ -128,6 +151,9 @@ Result<std::string> AdminClient::call(std::string_view method, std::string_view 
   while (!answer && !waiting.response && context.run_one() > 0) {
   }
   const Response response = std::move(answer ? answer : waiting.response).value();
+  if (auto none = no_answer((*upstream)->counters(), socket_, deadline); !none.empty()) {
+    return fail(ErrorCode::unavailable, std::move(none));
+  }
   if (response.status / 100 != 2) {
     return tl::make_unexpected(error_in(response));
   }

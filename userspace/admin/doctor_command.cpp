@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "admin/doctor_command.hpp"
 
+#include <sys/timex.h>
+
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <cstdint>
 #include <string_view>
 
@@ -31,6 +34,16 @@ bool has(const Json& finding, const Severity& severity) {
   return finding.value("severity", "") == severity.name;
 }
 
+/// The machine's clock, of which its unit keeps a daemon away (ProtectClock).
+void add_clock(Json& findings) {
+  timex state{};  // read only
+  const bool synchronized = ::adjtimex(&state) != TIME_ERROR;
+  if (const auto found = clock_finding(std::chrono::system_clock::now(), synchronized);
+      findings.is_array() && !found.is_null()) {
+    findings.push_back(found);
+  }
+}
+
 Exit judge(const Json& findings) {
   for (const auto& severity : kSeverities) {
     if (std::ranges::any_of(findings, [&](const Json& one) { return has(one, severity); })) {
@@ -41,6 +54,22 @@ Exit judge(const Json& findings) {
 }
 
 }  // namespace
+
+Json clock_finding(std::chrono::system_clock::time_point now, bool synchronized) {
+  const auto finding = [](const char* severity, const char* message, const char* advice) {
+    return Json{
+        {"severity", severity}, {"subject", "clock"}, {"message", message}, {"advice", advice}};
+  };
+  constexpr std::chrono::years kMade{54};  // since 1970
+  if (std::chrono::floor<std::chrono::years>(now.time_since_epoch()) < kMade) {
+    return finding("warning", "it is years behind",
+                   "certificates are not valid yet, and ages are nonsense: set it");
+  }
+  return synchronized ? Json()
+                      : finding("note", "it is not synchronized with anybody's",
+                                "certificates and tokens of others depend on it: is there an NTP "
+                                "client?");
+}
 
 std::string findings_text(const Terminal& terminal, const Json& findings, std::int64_t now) {
   constexpr std::string_view kIndent = "        ";
@@ -69,9 +98,9 @@ Exit examine(const Terminal& terminal) {
     return findings_text(terminal, findings, seconds_now());
   };
   if (terminal.again) {
-    return terminal.ask("/v1/doctor", show, judge);
+    return terminal.ask("/v1/doctor", show, judge, add_clock);
   }
-  const auto findings = terminal.call("GET", "/v1/doctor");
+  auto findings = terminal.call("GET", "/v1/doctor");
   if (!findings) {
     terminal.print(Json::array({{{"severity", "error"},
                                  {"subject", "metatapd"},
@@ -83,6 +112,7 @@ Exit examine(const Terminal& terminal) {
   if (!findings->is_array()) {
     return terminal.failed({ErrorCode::internal, "metatapd's answer is not a list"});
   }
+  add_clock(*findings);
   return terminal.print(*findings, show) ? judge(*findings) : Exit::nobody_reads;
 }
 

@@ -142,13 +142,15 @@ Result<Terminal::Json> Terminal::call(std::string_view method, const std::string
 }
 
 Exit Terminal::ask(const std::string& target, const Show& show,
-                   const std::function<Exit(const Json&)>& judge) const {
+                   const std::function<Exit(const Json&)>& judge,
+                   const std::function<void(Json&)>& amend) const {
   constexpr std::string_view kClear = "\x1b[H\x1b[2J";
   for (;;) {
-    const auto answer = call("GET", target);
+    auto answer = call("GET", target);
     if (!answer) {
       return failed(answer.error());
     }
+    amend(*answer);
     const auto screen = Screen::of_stdout();
     const bool redraw = again && screen.terminal && !json;
     const bool shown =

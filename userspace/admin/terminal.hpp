@@ -48,12 +48,13 @@ class Terminal {
   /// Of the daemon, as JSON.
   [[nodiscard]] Result<Json> call(std::string_view method, const std::string& target,
                                   std::string_view body = {}) const;
-  /// Calls the daemon; `show` makes text of its answer for a person. Again and again if so told,
-  /// until somebody ends it, or nobody reads any more; then `judge` of the last answer is what it
-  /// returns.
+  /// Calls the daemon; `show` makes text of its answer for a person, to which `amend` has added
+  /// what we know better. Again and again if so told, until somebody ends it, or nobody reads any
+  /// more; then `judge` of the last answer is what it returns.
   [[nodiscard]] Exit ask(
       const std::string& target, const Show& show,
-      const std::function<Exit(const Json&)>& judge = [](const Json&) { return Exit::done; }) const;
+      const std::function<Exit(const Json&)>& judge = [](const Json&) { return Exit::done; },
+      const std::function<void(Json&)>& amend = [](Json&) {}) const;
   /// The same for what is not only looked at: once.
   [[nodiscard]] Exit request(std::string_view method, const std::string& target,
                              const Show& show) const;

@@ -5,17 +5,28 @@
 #include <cstdint>
 #include <string>
 
+#include "metatap/counters.hpp"
+
 namespace metatap::admin {
 
-/// Whether a stage in another process answers, judged now and then by what was counted meanwhile,
-/// so that no request is slower for it. Only requests of guests tell: while there are none, nothing
-/// is known that was not known before. Control thread.
+/// Whether a stage in another process answers. What an answer is, is decided here alone: whatever
+/// the stage says itself, an error too, and not what the way to it says in its place. Judged now
+/// and then by what was counted of guests' requests meanwhile, so that none is slower for it, and
+/// by what an operator asks in between: while nobody asks, nothing is known that was not known
+/// before. Control thread.
 class UpstreamHealth {
  public:
   using Time = std::chrono::system_clock::time_point;
 
-  /// All there were until now: with an answer of its own, and without any.
-  void look(std::uint64_t answered, std::uint64_t failed, Time now);
+  /// Requests that it did not answer.
+  [[nodiscard]] static std::uint64_t failures_of(const UpstreamCounts<>& counts) {
+    return counts.unavailable + counts.timeouts + counts.invalid;
+  }
+
+  /// All there were until now: responses of either kind, and what was counted of them.
+  void look(std::uint64_t responses, const UpstreamCounts<>& counts, Time now);
+  /// A question that is not among these, by a way of its own, of which that was counted.
+  void asked(const UpstreamCounts<>& counts, Time now);
 
   /// When that was seen last; the epoch: never.
   [[nodiscard]] Time answered_at() const { return answered_at_; }
@@ -25,6 +36,9 @@ class UpstreamHealth {
   [[nodiscard]] std::string problem(Time now) const;
 
  private:
+  void answered(Time now);
+  void failed(std::uint64_t requests, Time now);
+
   std::uint64_t answered_ = 0, failed_ = 0;
   std::uint64_t in_a_row_ = 0;  ///< failed since the last answer
   Time answered_at_, failed_at_, failing_since_;

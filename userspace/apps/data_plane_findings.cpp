@@ -2,7 +2,6 @@
 #include "apps/data_plane_findings.hpp"
 
 #include <sys/socket.h>
-#include <sys/timex.h>
 
 #include <algorithm>
 #include <chrono>
@@ -25,6 +24,8 @@ constexpr auto kFirstAdvice =
     "a program that is first should pass on what is not its own (TCX_NEXT, TC_ACT_UNSPEC)";
 /// What was so long ago is not told any more.
 constexpr std::chrono::minutes kLately{10};
+/// And so long ago not beside "ok".
+constexpr std::chrono::minutes kOfNow{1};
 /// Of many of one kind so many are named.
 constexpr std::size_t kNamed = 10;
 
@@ -134,16 +135,31 @@ void look_at_devices(const dataplane::TapDataPlane& tap, std::vector<Finding>& f
   }
 }
 
-void look_at_chains(const dataplane::TapDataPlane& tap, std::vector<Finding>& findings) {
-  for (const auto& chain : tap.disturbed_chains()) {
+/// Of taps, or of devices in namespaces.
+template <class DataPlane>
+void look_at_chains(const DataPlane& data_plane, std::vector<Finding>& findings) {
+  for (const auto& chain : data_plane.disturbed_chains()) {
     findings.push_back(
         {Severity::warning, chain.device, chain.problem, chain.before.empty() ? "" : kFirstAdvice});
   }
-  for (const auto& [device, last] : tap.overtakings()) {
+  for (const auto& [device, last] : data_plane.overtakings()) {
     if (is_recent(last.when)) {
       findings.push_back({Severity::warning, device,
                           ago(last.when) + " it was " + last.whom + "; is first again",
                           kFirstAdvice});
+    }
+  }
+}
+
+template <class DataPlane>
+void note_chains(const DataPlane& data_plane, std::vector<std::string>& notes) {
+  for (const auto& chain : data_plane.disturbed_chains()) {
+    notes.push_back(chain.device + ": " + chain.problem);
+  }
+  const auto now = std::chrono::system_clock::now();
+  for (const auto& [device, last] : data_plane.overtakings()) {
+    if (now - last.when < kOfNow) {
+      notes.push_back(ago(last.when) + ": " + device + " was " + last.whom + "; is first again");
     }
   }
 }
@@ -200,38 +216,19 @@ std::vector<Finding> tap_findings(const dataplane::TapDataPlane& tap,
 }
 
 std::vector<std::string> tap_notes(const dataplane::TapDataPlane& tap) {
-  constexpr std::chrono::minutes kOfNow{1};
-  const auto now = std::chrono::system_clock::now();
   std::vector<std::string> notes;
-  if (const auto& health = tap.namespace_health(); now - health.repaired < kOfNow) {
+  if (const auto& health = tap.namespace_health();
+      std::chrono::system_clock::now() - health.repaired < kOfNow) {
     notes.push_back(ago(health.repaired) + ": " + health.last_repair + ": put right");
   }
-  for (const auto& chain : tap.disturbed_chains()) {
-    notes.push_back(chain.device + ": " + chain.problem);
-  }
-  for (const auto& [device, last] : tap.overtakings()) {
-    if (now - last.when < kOfNow) {
-      notes.push_back(ago(last.when) + ": " + device + " was " + last.whom + "; is first again");
-    }
-  }
+  note_chains(tap, notes);
   return notes;
 }
 
-std::vector<Finding> clock_findings() {
-  timex state{};  // read only
-  const int clock = ::adjtimex(&state);
-  const auto year =
-      std::chrono::floor<std::chrono::years>(std::chrono::system_clock::now().time_since_epoch());
-  constexpr std::chrono::years kMade{54};  // since 1970
-  if (year < kMade) {
-    return {{Severity::warning, "clock", "it is years behind",
-             "certificates are not valid yet, and ages are nonsense: set it"}};
-  }
-  if (clock == TIME_ERROR) {
-    return {{Severity::note, "clock", "it is not synchronized with anybody's",
-             "certificates and tokens of others depend on it: is there an NTP client?"}};
-  }
-  return {};
+std::vector<std::string> router_notes(const dataplane::RouterDataPlane& router) {
+  std::vector<std::string> notes;
+  note_chains(router, notes);
+  return notes;
 }
 
 std::vector<admin::Finding> router_findings(const dataplane::RouterDataPlane& router) {
@@ -251,12 +248,10 @@ std::vector<admin::Finding> router_findings(const dataplane::RouterDataPlane& ro
     for (const auto& device : place.devices) {
       if (device.state != DeviceState::steered && device.state != DeviceState::disabled) {
         findings.push_back({Severity::warning, place.name + "/" + device.name, device.reason, ""});
-      } else if (!device.before.empty()) {
-        findings.push_back(
-            {Severity::warning, place.name + "/" + device.name, device.reason, kFirstAdvice});
       }
     }
   }
+  look_at_chains(router, findings);
   if (unknown != 0) {
     findings.push_back({Severity::warning, "namespaces",
                         std::to_string(unknown) +

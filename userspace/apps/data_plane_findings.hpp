@@ -19,13 +19,13 @@ namespace metatap::apps {
 /// What `/healthz` says besides, of the last minute.
 [[nodiscard]] std::vector<std::string> tap_notes(const dataplane::TapDataPlane& tap);
 
-/// What is wrong in router and DHCP namespaces.
+/// What is wrong in router and DHCP namespaces, and who else is on the devices there.
 [[nodiscard]] std::vector<admin::Finding> router_findings(const dataplane::RouterDataPlane& router);
+[[nodiscard]] std::vector<std::string> router_notes(const dataplane::RouterDataPlane& router);
 /// What of Neutron's own metadata path is still in them. Slow: some 10 ms each.
 [[nodiscard]] std::vector<admin::Finding> old_path_findings(
     const dataplane::RouterDataPlane& router);
 /// What neutron-ovn-metadata-agent has left on this host. Slow: it looks at all processes.
 [[nodiscard]] std::vector<admin::Finding> findings_of_ovn_agent();
-[[nodiscard]] std::vector<admin::Finding> clock_findings();
 
 }  // namespace metatap::apps

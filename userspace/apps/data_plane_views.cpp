@@ -240,6 +240,9 @@ std::string document_of(const channel::Look& look, const admin::Registry& regist
   if (parts.tap != nullptr) {
     parts.tap->look_now();
   }
+  if (parts.router != nullptr) {
+    parts.router->look_now();
+  }
   Json json;
   switch (look.view) {
     case View::status:

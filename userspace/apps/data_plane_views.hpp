@@ -18,7 +18,7 @@ namespace metatap::apps {
 /// Any of it may be null: there is no such part.
 struct DataPlaneParts {
   dataplane::TapDataPlane* tap = nullptr;
-  const dataplane::RouterDataPlane* router = nullptr;
+  dataplane::RouterDataPlane* router = nullptr;
   const dataplane::PacketWatch* packets = nullptr;
 };
 

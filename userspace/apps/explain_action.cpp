@@ -48,8 +48,9 @@ class Explaining {
   std::optional<Caller> resolve(const Json& place);
   asio::awaitable<void> ask_agent(const Request& request);
   asio::awaitable<void> ask_api(const Request& request, const Identity& identity);
-  asio::awaitable<void> ask_elsewhere(std::string_view stage, http::UpstreamOptions options,
-                                      const Request& request);
+  asio::awaitable<void> ask(Neighbour& neighbour, std::string_view stage,
+                            http::UpstreamOptions options, const Request& request);
+  void explain_tokens();
   void judge(std::string_view stage, const Response& response, std::string_view of_whom = {});
 
   const Settings& settings_;
@@ -136,9 +137,9 @@ void Explaining::judge(std::string_view stage, const Response& response, std::st
   told_.bad(stage, std::move(meaning.what), std::move(meaning.advice));
 }
 
-asio::awaitable<void> Explaining::ask_elsewhere(std::string_view stage,
-                                                http::UpstreamOptions options,
-                                                const Request& request) {
+/// By a connection of its own, so that nothing is counted that is guests'.
+asio::awaitable<void> Explaining::ask(Neighbour& neighbour, std::string_view stage,
+                                      http::UpstreamOptions options, const Request& request) {
   const auto where = to_string(options.endpoint);
   options.keep_alive = false;
   options.deadline = std::min<std::chrono::milliseconds>(options.deadline, kPatience);
@@ -149,8 +150,12 @@ asio::awaitable<void> Explaining::ask_elsewhere(std::string_view stage,
   }
   const auto response = co_await http::co_ask(**upstream, request);
   const auto counted = (*upstream)->counters();
+  neighbour.asked(counted);
   if (counted.unavailable != 0) {
-    told_.bad(stage, where + " cannot be reached: guests are answered 503",
+    const bool shielded = &neighbour == stages_.next_api && settings_.agent.shield.enabled;
+    told_.bad(stage,
+              where + " cannot be reached: guests are answered " +
+                  (shielded ? "what the shield remembers, else 503" : "503"),
               "start what should listen there, or correct the option that names it");
   } else {
     judge(stage, response);
@@ -158,16 +163,16 @@ asio::awaitable<void> Explaining::ask_elsewhere(std::string_view stage,
 }
 
 asio::awaitable<void> Explaining::ask_api(const Request& request, const Identity& identity) {
-  if (stages_.api == nullptr) {
-    co_await ask_elsewhere("api", agent::api_upstream(settings_.agent), request);
+  if (stages_.next_api != nullptr) {
+    co_await ask(*stages_.next_api, "api", agent::api_upstream(settings_.agent), request);
     co_return;
   }
   judge("api", stages_.api->rehearse(request), "there is no instance " + identity.instance_id);
 }
 
 asio::awaitable<void> Explaining::ask_agent(const Request& request) {
-  if (stages_.agent == nullptr) {
-    co_await ask_elsewhere("agent and api", settings_.proxy.upstream(), request);
+  if (stages_.next_agent != nullptr) {
+    co_await ask(*stages_.next_agent, "agent and api", settings_.proxy.upstream(), request);
     co_return;
   }
   const auto found = co_await stages_.agent->rehearse(request);
@@ -188,6 +193,17 @@ asio::awaitable<void> Explaining::ask_agent(const Request& request) {
   const Request signed_request{
       .method = "GET", .target = kTarget, .headers = headers, .body = {}, .peer = &kOurselves};
   co_await ask_api(signed_request, found->identity);
+}
+
+/// The request of a dry run shows no token.
+void Explaining::explain_tokens() {
+  const auto access =
+      stages_.proxy != nullptr ? stages_.proxy->access().status_of(asked_.port->id) : std::nullopt;
+  if (access && access->required) {
+    told_.note("proxy", "this port's requests need a session token: without one they are 401",
+               "cloud-init and other clients of the second version of EC2's metadata ask for one; "
+               "the port's or network's tokens = optional lets others in");
+  }
 }
 
 asio::awaitable<Json> Explaining::run(const Json& places) {
@@ -221,7 +237,8 @@ asio::awaitable<Json> Explaining::run(const Json& places) {
   } else {
     told_.good("proxy", "asks the agent in the guest's name: " + sent);
   }
-  if (settings_.options.proxy || stages_.agent != nullptr) {
+  explain_tokens();
+  if (stages_.agent != nullptr || stages_.next_agent != nullptr) {
     co_await ask_agent(request);
   }
   auto json = told_.json();

@@ -11,9 +11,11 @@
 #include "api/dynamic_vendordata.hpp"
 #include "base/file.hpp"
 #include "base/log.hpp"
+#include "http/socket_path.hpp"
 #include "http/upstream.hpp"
 #include "inventory/document.hpp"
 #include "inventory/open_store.hpp"
+#include "sys/file_rights.hpp"
 
 namespace metatap::apps {
 namespace {
@@ -33,8 +35,8 @@ Status check_clients(const Settings& settings) {
     status = made(agent::NeutronDirectory::create(settings.neutron), "[agent] directory = neutron");
   }
   if (status && settings.with_ovn()) {
-    boost::asio::io_context nobody_runs;
-    status = made(agent::OvnFeed::create(nobody_runs, settings.ovn), "[agent] directory = ovn");
+    boost::asio::io_context nothing_runs;
+    status = made(agent::OvnFeed::create(nothing_runs, settings.ovn), "[agent] directory = ovn");
   }
   if (status && stages.api && settings.api.dynamic_vendordata()) {
     status = made(api::DynamicVendordata::create(settings.api), "[api] vendordata_dynamic_targets");
@@ -56,6 +58,22 @@ Status check_addresses(const Settings& settings) {
   return status;
 }
 
+/// Where a start makes sockets and folders, whoever has them now.
+Status check_places(const Settings& settings) {
+  auto status = made(http::check_directory(settings.run_path), "[DEFAULT] run_path");
+  if (status) {
+    status = made(http::check_socket_path(settings.run_path / "admin.sock"), "[DEFAULT] run_path");
+  }
+  if (status) {
+    status = made(http::check_directory(settings.inventory.state_path), "[DEFAULT] state_path");
+  }
+  if (status && settings.options.agent && !settings.options.proxy) {
+    status = made(http::check_socket_path(settings.agent.metadata_proxy_socket),
+                  "[DEFAULT] metadata_proxy_socket");
+  }
+  return status;
+}
+
 /// What is as it should be, and perhaps not as it was meant.
 void note_limits(const Settings& settings) {
   const auto& taps = settings.dataplane;
@@ -66,7 +84,8 @@ void note_limits(const Settings& settings) {
   }
 }
 
-Status check_inventory(const InventoryOptions& inventory) {
+/// `user`: who will read the file.
+Status check_inventory(const InventoryOptions& inventory, const sys::User& user) {
   auto store = check_store(inventory.database, inventory.state_path, inventory.database_timeout);
   if (!store && store.error().code == ErrorCode::unavailable) {
     log::warn("{}; a start would go on without it", store.error().message);
@@ -76,24 +95,26 @@ Status check_inventory(const InventoryOptions& inventory) {
   if (!inventory.file) {
     return {};
   }
-  const auto text = read_file(*inventory.file);
+  Result<std::string> text;
+  sys::with_files_of(user, [&] { text = read_file(*inventory.file); });
   return text ? made(parse_document(*text), inventory.file->string())
-              : made(text, "[inventory] file");
+              : made(text, "[inventory] file, as user " + user.name);
 }
 
 }  // namespace
 
 Status preflight(const Settings& settings) {
-  if (auto user = settings.unprivileged_user(); !user) {
-    return tl::make_unexpected(std::move(user.error()));
+  const auto user = settings.unprivileged_user();
+  if (!user) {
+    return tl::make_unexpected(user.error());
   }
-  for (const auto& check : {check_clients, check_addresses}) {
+  for (const auto& check : {check_clients, check_addresses, check_places}) {
     if (auto status = check(settings); !status) {
       return status;
     }
   }
   note_limits(settings);
-  return check_inventory(settings.inventory);
+  return check_inventory(settings.inventory, *user);
 }
 
 }  // namespace metatap::apps

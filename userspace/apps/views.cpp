@@ -7,11 +7,9 @@
 #include <chrono>
 #include <cstdint>
 #include <map>
-#include <memory>
-#include <numeric>
 #include <string>
 
-#include "admin/upstream_health.hpp"
+#include "apps/counts.hpp"
 #include "apps/data_plane_findings.hpp"
 #include "apps/measures.hpp"
 #include "base/duration_text.hpp"
@@ -37,13 +35,6 @@ Json device_row(const dataplane::DeviceStatus& device) {
 
 std::string_view name_of_family(int family) {
   return family == AF_INET ? "IPv4" : "IPv6";
-}
-
-/// All of a list of counters.def, as fields of `row`.
-template <class Counts>
-void show_counts(Json& row, const Counts& counts) {
-  each(counts,
-       [&](const CounterInfo& info, std::uint64_t value) { row[std::string(info.name)] = value; });
 }
 
 /// How a port's guest may ask, and how it did.
@@ -130,33 +121,6 @@ std::vector<admin::Finding> api_findings(const api::ApiStage& api) {
                         "agent and API need the same metadata_proxy_shared_secret"});
   }
   return findings;
-}
-
-std::uint64_t failures_of(const UpstreamCounts<>& counts) {
-  return counts.unavailable + counts.timeouts + counts.invalid;
-}
-
-/// Those that the way there gave itself, because it had none, among them.
-std::uint64_t answers_of(const http::Meter::Sums& sums) {
-  std::uint64_t all = 0;
-  for (const auto& path : sums.answers) {
-    all = std::accumulate(path.begin(), path.end(), all);
-  }
-  return all;
-}
-
-std::vector<admin::Finding> upstream_findings(const http::Upstream& upstream,
-                                              const std::string& stage) {
-  const auto counts = upstream.counters();
-  if (failures_of(counts) == 0) {
-    return {};
-  }
-  return {{admin::Finding::Severity::warning, "to " + stage,
-           std::to_string(counts.unavailable) + " requests found nobody there, " +
-               std::to_string(counts.timeouts) + " no answer in time, " +
-               std::to_string(counts.invalid) + " an answer that is none, of " +
-               std::to_string(counts.requests),
-           "metatap explain PORT says whether it answers now"}};
 }
 
 /// Ports that cannot be served as they are in OVN.
@@ -276,7 +240,7 @@ void show(admin::Registry& registry, const dataplane::RouterDataPlane& router) {
       "routers", [&router] { return router.problem(); },
       admin::Registry::Guests::served);  // but for those of one namespace
   registry.add_findings([&router] { return router_findings(router); });
-  registry.add_findings(clock_findings);
+  registry.add_notes([&router] { return router_notes(router); });
   registry.add_findings([&router] { return old_path_findings(router); },
                         admin::Registry::Pace::slow);
   registry.add_metrics([&router](Metrics& metrics) {
@@ -285,6 +249,9 @@ void show(admin::Registry& registry, const dataplane::RouterDataPlane& router) {
                   static_cast<double>(progress.served));
     metrics.gauge("namespaces_pending", "Namespaces that have not had their turn yet", {},
                   static_cast<double>(progress.pending));
+    metrics.gauge("router_devices_behind_others",
+                  "Devices in namespaces where somebody's program may take packets first", {},
+                  static_cast<double>(router.disturbed_chains().size()));
     count_busiest(metrics, router.slots());
   });
 }
@@ -513,41 +480,6 @@ void show(admin::Registry& registry, const api::ApiStage& api) {
     metrics.all<ApiCounts<>>("api", stats);
     metrics.all<VendordataCounts<>>("api", stats);
   });
-}
-
-void show(admin::Registry& registry, const http::Server& server, std::string_view stage) {
-  const auto name = std::string(stage) + " server";
-  registry.add_status(name, [&server] {
-    Json row;
-    show_counts(row, server.counters());
-    return row;
-  });
-  registry.add_metrics([&server, prefix = std::string(stage) + "_server"](Metrics& metrics) {
-    metrics.all(prefix, server.counters());
-  });
-}
-
-void show(admin::Registry& registry, const http::Upstream& upstream, Measure measure,
-          std::string_view stage) {
-  const auto name = "to " + std::string(stage);
-  const auto health = std::make_shared<admin::UpstreamHealth>();
-  registry.add_watch([&upstream, measure, health] {
-    const auto failed = failures_of(upstream.counters());
-    health->look(answers_of(measure()) - failed, failed, std::chrono::system_clock::now());
-  });
-  registry.add_health(name, [health] { return health->problem(std::chrono::system_clock::now()); });
-  registry.add_status(name, [&upstream, health] {
-    Json row{{"answered_at", seconds_of(health->answered_at())},
-             {"failed_at", seconds_of(health->failed_at())}};
-    show_counts(row, upstream.counters());
-    return row;
-  });
-  registry.add_findings(
-      [&upstream, stage = std::string(stage)] { return upstream_findings(upstream, stage); });
-  registry.add_metrics([&upstream, stage = std::string(stage)](Metrics& metrics) {
-    metrics.all("upstream", upstream.counters(), {{"stage", stage}});
-  });
-  show_upstream_times(registry, stage, std::move(measure));
 }
 
 }  // namespace metatap::apps

@@ -41,10 +41,5 @@ void show(admin::Registry& registry, const agent::Shield& shield);
 void show(admin::Registry& registry, const api::ApiStage& api);
 /// While somebody looks on: a line of an answer that the proxy gave itself. Any thread.
 void tell(admin::TraceLog& log, const proxy::AccessEntry& answer);
-/// A server that another process speaks to; `stage` is "agent" or "api".
-void show(admin::Registry& registry, const http::Server& server, std::string_view stage);
-/// The way to a stage in another process; `measure`: how those in front of it see it.
-void show(admin::Registry& registry, const http::Upstream& upstream, Measure measure,
-          std::string_view stage);
 
 }  // namespace metatap::apps

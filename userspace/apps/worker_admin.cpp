@@ -39,8 +39,6 @@ void Worker::Impl::show_all() {
       data_plane->watch(time);
     }
   });
-  register_explain(registry, settings, *inventory, ports,
-                   {data_plane.get(), agent.get(), api.get()});
   admin::register_config(registry, *settings.config);
   show(registry, *workers->overload());
   if (proxy) {
@@ -62,13 +60,13 @@ void Worker::Impl::show_all() {
     show_stage(registry, "agent", proxy ? Measure(passed_on) : measure_of(*metered_agent));
   }
   if (to_agent) {
-    show(registry, *to_agent, passed_on, "agent");
+    show(registry, next_agent.emplace(*to_agent, passed_on), "agent");
   }
   if (agent_server) {
     show(registry, *agent_server, "agent");
   }
   if (to_api) {
-    show(registry, *to_api, measure_of(*metered_to_api), "api");
+    show(registry, next_api.emplace(*to_api, measure_of(*metered_to_api)), "api");
     if (shield) {
       show(registry, *shield);
     }
@@ -81,6 +79,13 @@ void Worker::Impl::show_all() {
     show_stage(registry, "api", measure_of(*metered_api));
     register_config_drive(registry, *api, *inventory);
   }
+  register_explain(registry, settings, *inventory, ports,
+                   {.data_plane = data_plane.get(),
+                    .proxy = proxy.get(),
+                    .agent = agent.get(),
+                    .next_agent = next_agent ? &*next_agent : nullptr,
+                    .api = api.get(),
+                    .next_api = next_api ? &*next_api : nullptr});
 }
 
 Status Worker::Impl::start_admin() {

@@ -24,6 +24,7 @@
 #include "api/health_check.hpp"
 #include "api/stage.hpp"
 #include "apps/drain.hpp"
+#include "apps/neighbours.hpp"
 #include "apps/orphan.hpp"
 #include "apps/reload.hpp"
 #include "apps/run_directory.hpp"
@@ -96,6 +97,7 @@ struct Worker::Impl {
   std::unique_ptr<http::Upstream> to_agent;
   std::unique_ptr<proxy::ProxyStage> proxy;
   std::unique_ptr<http::Server> api_server, agent_server;
+  std::optional<Neighbour> next_agent, next_api;  ///< behind `to_agent` and `to_api`
   admin::Registry registry;
   std::unique_ptr<admin::AdminServer> admin;
   UniqueFd exposed;  ///< listens for `metrics`, until that is made

@@ -11,6 +11,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "dataplane/core.hpp"
@@ -92,6 +93,13 @@ class RouterDataPlane {
   };
   [[nodiscard]] Progress progress() const;
   [[nodiscard]] std::vector<PlaceStatus> places() const;
+  /// Somebody asks how it is: who is on the devices is looked at now, not only when their
+  /// namespaces have their turn. Of as many as that takes a tenth of a second for; who asks again
+  /// has the others.
+  void look_now();
+  /// As TapDataPlane has them; the devices are named with their namespaces.
+  [[nodiscard]] std::vector<ChainStatus> disturbed_chains() const;
+  [[nodiscard]] std::vector<std::pair<std::string, Overtaking>> overtakings() const;
   [[nodiscard]] std::vector<SlotStatus> slots() const;
   /// All ports that are served here, without traffic and addresses.
   [[nodiscard]] std::vector<PortSight> ports() const;
@@ -117,6 +125,7 @@ class RouterDataPlane {
   void look_at_names();
   void add_all();
   void tell(const WorkQueue::Progress& progress);
+  void look_at_chains(Place& place);
   // A namespace's turn.
   Turn settle(const std::string& name);
   Turn settle_unserved(Place& place, PlaceState state);
@@ -153,6 +162,8 @@ class RouterDataPlane {
   std::map<std::int32_t, std::string> by_nsid_;
   std::uint32_t next_number_ = 1;
   std::string swept_;  ///< how far the slow look at everything has come
+  std::string asked_;  ///< and those of look_now()
+  std::chrono::steady_clock::time_point looked_;
   bool settled_once_ = false;
   std::chrono::steady_clock::time_point batch_began_, batch_told_;
   WorkQueue::Lane lane_;  ///< names of namespaces

@@ -112,6 +112,34 @@ std::vector<PlaceStatus> RouterDataPlane::places() const {
   return all;
 }
 
+std::vector<ChainStatus> RouterDataPlane::disturbed_chains() const {
+  std::vector<ChainStatus> all;
+  for (const auto& [name, place] : places_) {
+    for (const auto& [ifindex, device] : place.devices) {
+      if (auto problem = device.hooks ? device.hooks->problem() : ""; !problem.empty()) {
+        all.push_back(
+            {place.name + "/" + device.plan.name, device.hooks->before(), std::move(problem)});
+      }
+    }
+  }
+  return all;
+}
+
+std::vector<std::pair<std::string, Overtaking>> RouterDataPlane::overtakings() const {
+  std::vector<std::pair<std::string, Overtaking>> all;
+  for (const auto& [name, place] : places_) {
+    for (const auto& [ifindex, device] : place.devices) {
+      if (!device.hooks || !device.hooks->before().empty()) {
+        continue;
+      }
+      if (auto last = device.hooks->overtaken()) {
+        all.emplace_back(place.name + "/" + device.plan.name, *std::move(last));
+      }
+    }
+  }
+  return all;
+}
+
 std::string RouterDataPlane::problem() const {
   std::size_t others = 0;
   std::string first;

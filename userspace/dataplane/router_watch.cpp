@@ -153,6 +153,48 @@ void RouterDataPlane::add_all() {
   }
 }
 
+void RouterDataPlane::look_now() {
+  constexpr std::chrono::milliseconds kFresh{900}, kAtOnce{100};  // the control thread waits
+  const auto now = steady_clock::now();
+  if (!running_ || now - looked_ < kFresh) {
+    return;
+  }
+  looked_ = now;
+  for (auto left = places_.size(); left > 0 && steady_clock::now() - now < kAtOnce; --left) {
+    auto at = places_.upper_bound(asked_);
+    if (at == places_.end()) {
+      at = places_.begin();
+    }
+    asked_ = at->first;
+    look_at_chains(at->second);
+  }
+}
+
+/// A namespace that is not what it was, or a device that has gone, is for its next turn.
+void RouterDataPlane::look_at_chains(Place& place) {
+  const bool has_any = std::ranges::any_of(
+      place.devices, [](const auto& device) { return device.second.hooks.has_value(); });
+  if (!has_any) {
+    return;
+  }
+  auto opened = sys::NetNamespace::open(place.name);
+  const auto looked = opened ? opened->run([&]() -> Status {
+    if (const auto cookie = namespace_cookie(); !cookie || *cookie != place.cookie) {
+      return fail(ErrorCode::not_found, "another namespace has its name");
+    }
+    bool all = true;
+    for (auto& [ifindex, device] : place.devices) {
+      all = all &&
+            (!device.hooks || device.hooks->look(device.plan.name) == Hooks::Standing::attached);
+    }
+    return all ? Status() : fail(ErrorCode::not_found, "a program has gone");
+  })
+                             : Status(tl::make_unexpected(opened.error()));
+  if (!looked) {
+    lane_.add(place.name);
+  }
+}
+
 /// How a long batch goes on, and the end of the first one.
 void RouterDataPlane::tell(const WorkQueue::Progress& progress) {
   const auto now = steady_clock::now();

@@ -14,6 +14,7 @@
 #include <memory>
 #include <vector>
 
+#include "http/socket_path.hpp"
 #include "sys/users.hpp"
 
 namespace metatap::http {
@@ -102,14 +103,43 @@ Result<UniqueFd> listen_tcp(const TcpEndpoint& endpoint, int backlog) {
   return fd;
 }
 
+Status check_directory(const std::string& path) {
+  std::error_code error;
+  auto there = std::filesystem::absolute(path, error);
+  while (!error && !std::filesystem::exists(there, error) && there.has_relative_path()) {
+    there = there.parent_path();
+  }
+  if (!error && !std::filesystem::is_directory(there, error)) {
+    return fail_errno(error ? error.value() : ENOTDIR, there.string());
+  }
+  return error ? fail_errno(error.value(), path) : Status();
+}
+
+Status check_socket_path(const std::string& path) {
+  const std::string step = "listen on " + path;
+  constexpr std::size_t kMost = sizeof sockaddr_un::sun_path - 1;
+  if (path.empty() || path.size() > kMost) {
+    return fail(ErrorCode::invalid,
+                step + ": the path must have 1 to " + std::to_string(kMost) + " bytes");
+  }
+  const auto parent = std::filesystem::path(path).parent_path();
+  if (auto directory = parent.empty() ? Status() : check_directory(parent); !directory) {
+    return tl::make_unexpected(std::move(directory.error()).in(step));
+  }
+  struct stat old{};
+  if (::lstat(path.c_str(), &old) == 0 && !S_ISSOCK(old.st_mode)) {
+    return fail(ErrorCode::conflict, step + ": something that is not a socket is there");
+  }
+  return {};
+}
+
 Result<UniqueFd> listen_unix(const UnixEndpoint& endpoint, int backlog) {
   const std::string step = "listen on " + endpoint.path;
+  if (auto possible = check_socket_path(endpoint.path); !possible) {
+    return tl::make_unexpected(std::move(possible.error()));
+  }
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
-  if (endpoint.path.empty() || endpoint.path.size() >= sizeof address.sun_path) {
-    return fail(ErrorCode::invalid, step + ": the path must have 1 to " +
-                                        std::to_string(sizeof address.sun_path - 1) + " bytes");
-  }
   std::memcpy(address.sun_path, endpoint.path.c_str(), endpoint.path.size() + 1);
 
   std::error_code error;
@@ -123,9 +153,6 @@ Result<UniqueFd> listen_unix(const UnixEndpoint& endpoint, int backlog) {
   }
   struct stat old{};
   if (::lstat(endpoint.path.c_str(), &old) == 0) {
-    if (!S_ISSOCK(old.st_mode)) {
-      return fail(ErrorCode::conflict, step + ": something that is not a socket is there");
-    }
     const UniqueFd probe(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     if (!endpoint.replace && probe &&
         (::connect(probe.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0 ||

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
 
+#include <array>
 #include <atomic>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/executor_work_guard.hpp>
@@ -19,6 +23,7 @@
 #include "admin/port_actions.hpp"
 #include "admin/server.hpp"
 #include "admin/table.hpp"
+#include "metatap/unique_fd.hpp"
 #include "unit/inventory/samples.hpp"
 #include "unit/inventory/temporary_directory.hpp"
 
@@ -364,6 +369,60 @@ TEST(Cli, SaysThatNobodyListens) {
   std::ostringstream out, err;
   EXPECT_EQ(run_cli({"--socket", "/nonexistent/admin.sock", "status"}, in, out, err), 5);
   EXPECT_THAT(err.str(), HasSubstr("is metatapd running"));
+}
+
+/// Somebody else's socket, or a daemon that hangs.
+class Stranger {
+ public:
+  Stranger() : listening_(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    path_.copy(address.sun_path, sizeof address.sun_path - 1);
+    EXPECT_EQ(::bind(listening_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address),
+              0);
+    EXPECT_EQ(::listen(listening_.get(), 4), 0);
+  }
+  /// To the first who says something.
+  void answer(std::string_view text) {
+    for (;;) {
+      const UniqueFd fd(::accept(listening_.get(), nullptr, nullptr));
+      std::array<char, 4096> said{};
+      if (::read(fd.get(), said.data(), said.size()) > 0) {
+        EXPECT_EQ(::write(fd.get(), text.data(), text.size()), std::ssize(text));
+        return;
+      }
+    }
+  }
+  [[nodiscard]] const std::string& path() const { return path_; }
+
+ private:
+  const TemporaryDirectory directory_;
+  const std::string path_ = (directory_.path() / "admin.sock").string();
+  const UniqueFd listening_;
+};
+
+TEST(AdminClient, DoesNotWaitForOneThatHangs) {
+  using namespace std::chrono_literals;
+  const Stranger hangs;
+  const auto first = AdminClient(hangs.path(), 1s).call("GET", "/v1/status");
+  ASSERT_FALSE(first);
+  EXPECT_EQ(exit_for(first.error()), Exit::unreachable);
+  EXPECT_THAT(first.error().message, HasSubstr(hangs.path() + " has not answered within 1 s"));
+  for (int i = 0; i < 3; ++i) {  // until there is no room in its backlog
+    const auto answer = AdminClient(hangs.path(), 200ms).call("GET", "/v1/status");
+    ASSERT_FALSE(answer);
+    EXPECT_EQ(exit_for(answer.error()), Exit::unreachable);
+  }
+}
+
+TEST(AdminClient, KnowsWhoIsNoMetatapd) {
+  Stranger other;
+  std::thread answering([&] { other.answer("220 mail.example.org\r\n"); });
+  const auto answer = AdminClient(other.path()).call("GET", "/v1/status");
+  answering.join();
+  ASSERT_FALSE(answer);
+  EXPECT_EQ(exit_for(answer.error()), Exit::unreachable);
+  EXPECT_THAT(answer.error().message, HasSubstr("it is no metatapd's"));
 }
 
 TEST(Metrics, AreMadeOfTheListsOfCounters) {

@@ -4,6 +4,7 @@
 
 #include <sstream>
 
+#include "admin/doctor_command.hpp"
 #include "admin/status_command.hpp"
 #include "admin/upstream_health.hpp"
 
@@ -67,26 +68,47 @@ TEST(Screen, HasTheBeginningOfAText) {
   EXPECT_EQ(Screen{}.first_of("one\ntwo\nthree\nfour\n"), "one\ntwo\nthree\nfour\n");
 }
 
+TEST(Doctor, LooksAtTheClockItself) {
+  const auto now = std::chrono::system_clock::time_point(24h * 365 * 57);
+  EXPECT_EQ(clock_finding(now, true), nullptr);
+  EXPECT_EQ(clock_finding(now, false)["severity"], "note");
+  EXPECT_EQ(clock_finding({}, true)["severity"], "warning") << "as after a flat battery";
+}
+
+UpstreamCounts<> failed(std::uint64_t requests) {
+  return {.timeouts = requests};
+}
+
 TEST(UpstreamHealth, SaysWhatNoRequestHadAnAnswerSince) {
   UpstreamHealth health;
   const auto now = UpstreamHealth::Time(1'000'000s);
   EXPECT_EQ(health.problem(now), "");
-  health.look(5, 0, now);
+  health.look(5, failed(0), now);
   EXPECT_EQ(health.answered_at(), now);
   EXPECT_EQ(health.failed_at(), UpstreamHealth::Time());
-  health.look(5, 2, now + 10s);
-  health.look(5, 3, now + 20s);
+  health.look(7, failed(2), now + 10s);
+  health.look(8, failed(3), now + 20s);
   EXPECT_EQ(health.problem(now + 20s), "it has not answered for 10 s: 3 requests in a row");
-  health.look(4, 4, now + 21s);  // one whose failure is counted, and its answer not yet
+  health.look(8, failed(4), now + 21s);  // one whose failure is counted, and its response not yet
   EXPECT_NE(health.problem(now + 21s), "");
-  health.look(6, 4, now + 30s);
+  health.look(10, failed(4), now + 30s);
   EXPECT_EQ(health.problem(now + 30s), "");
+}
+
+TEST(UpstreamHealth, KnowsTheVeryFirstFailureBeforeItsResponseIsCounted) {
+  UpstreamHealth health;
+  const auto now = UpstreamHealth::Time(1'000'000s);
+  health.look(0, failed(1), now);
+  EXPECT_EQ(health.answered_at(), UpstreamHealth::Time());
+  EXPECT_EQ(health.problem(now), "it has not answered for 0 s: 1 request");
+  health.look(2, failed(1), now + 1s);
+  EXPECT_EQ(health.problem(now + 1s), "") << "the other one was answered";
 }
 
 TEST(UpstreamHealth, NobodyKnowsHowItIsAfterAMinute) {
   UpstreamHealth health;
   const auto now = UpstreamHealth::Time(1'000'000s);
-  health.look(0, 1, now);
+  health.look(1, failed(1), now);
   EXPECT_NE(health.problem(now + 60s), "");
   EXPECT_EQ(health.problem(now + 61s), "");
   EXPECT_EQ(health.failed_at(), now) << "when it was is known for ever";
@@ -95,9 +117,21 @@ TEST(UpstreamHealth, NobodyKnowsHowItIsAfterAMinute) {
 TEST(UpstreamHealth, OneThatAnswersSomeIsNoProblem) {
   UpstreamHealth health;
   const auto now = UpstreamHealth::Time(1'000'000s);
-  health.look(10, 10, now);
+  health.look(20, failed(10), now);
   EXPECT_EQ(health.problem(now), "");
   EXPECT_EQ(health.failed_at(), now);
+}
+
+TEST(UpstreamHealth, BelievesAQuestionOfAnOperatorAsMuch) {
+  UpstreamHealth health;
+  const auto now = UpstreamHealth::Time(1'000'000s);
+  health.asked({.requests = 1, .unavailable = 1}, now);
+  EXPECT_EQ(health.problem(now), "it has not answered for 0 s: 1 request");
+  health.look(1, failed(1), now + 5s);
+  EXPECT_EQ(health.problem(now + 5s), "it has not answered for 5 s: 2 requests in a row");
+  health.asked({.requests = 1}, now + 6s);
+  EXPECT_EQ(health.problem(now + 6s), "");
+  EXPECT_EQ(health.answered_at(), now + 6s);
 }
 
 }  // namespace
