@@ -32,6 +32,17 @@ void read_access(OptionReader& read, AccessOptions& options) {
             options.sealed);
 }
 
+void read_ledger(OptionReader& read, ledger::LedgerOptions& options) {
+  read.text({"proxy", "ledger", "The directory of the access ledger; empty: none is kept"},
+            options.directory);
+  read.require("proxy", "ledger", options.directory.empty() || options.directory.is_absolute(),
+               "a path from / on");
+  read.integer({"proxy", "ledger_file_size", "When the ledger's next file begins", "bytes"},
+               options.limits.file_size, 64L << 10U, 256L << 20U);
+  read.integer({"proxy", "ledger_files", "How many there are; the oldest go", "files"},
+               options.limits.files, 2, 100'000);
+}
+
 }  // namespace
 
 Result<ProxyOptions> ProxyOptions::from(const Config& config) {
@@ -84,6 +95,7 @@ Result<ProxyOptions> ProxyOptions::from(const Config& config) {
       options.access_log_sample, 0, 1'000'000'000);
 
   read_access(read, options.access);
+  read_ledger(read, options.ledger);
 
   constexpr std::string_view kRate = "metadata_rate_limiting";
   RateLimit& rate = options.rate_limit;

@@ -7,6 +7,7 @@
 #include "base/config.hpp"
 #include "http/limits.hpp"
 #include "http/upstream.hpp"
+#include "ledger/ledger.hpp"
 #include "metatap/result.hpp"
 #include "proxy/access_control.hpp"
 #include "proxy/rate_limit.hpp"
@@ -38,6 +39,8 @@ struct ProxyOptions {
   unsigned access_log_sample = 0;
   RateLimit rate_limit;  ///< [metadata_rate_limiting]
   AccessOptions access;  ///< [proxy] tokens, boot_window, token_hop_limit, sealed
+
+  ledger::LedgerOptions ledger;  ///< [proxy] ledger, ledger_file_size, ledger_files
 
   static Result<ProxyOptions> from(const Config& config);
   /// How to reach the agent over its socket.

@@ -11,6 +11,7 @@
 #include <string_view>
 #include <utility>
 
+#include "base/boot_time.hpp"
 #include "base/log.hpp"
 #include "base/text.hpp"
 #include "http/deadlines.hpp"
@@ -84,15 +85,39 @@ std::string_view reason_of(const Request* request, const Response& response) {
   return request != nullptr || response.status == kBusy ? "overload" : "malformed";
 }
 
+/// `request` null: what came was none.
+ledger::Answer answer_of(const Request* request, const Response& response,
+                         std::string_view reason) {
+  ledger::Answer answer;
+  if (request != nullptr) {
+    answer.path = ledger::known_path(request->target);
+    answer.method = ledger::known_method(request->method);
+  }
+  answer.status = response.status;
+  answer.bytes = response.body.size();
+  answer.reason = reason;
+  return answer;
+}
+
+/// Of an answer that was sent whole.
+ledger::Verdict verdict_of(const ledger::Answer& answer) {
+  constexpr unsigned kFirstError = 400;
+  if (answer.status < kFirstError) {
+    return ledger::Verdict::answered;
+  }
+  return answer.reason.empty() ? ledger::Verdict::failed : ledger::Verdict::refused;
+}
+
 }  // namespace
 
 /// One guest's connection.
 class ProxyStage::GuestSession final : public http::ClientHandler, Continuation {
  public:
   GuestSession(std::shared_ptr<Shared> shared, WorkerCounters& counters, Caller caller,
-               Admitted places, std::uint16_t source_port)
+               Admitted places, std::uint16_t source_port, Shared::Inbox* inbox)
       : shared_(std::move(shared)),
         counters_(counters),
+        inbox_(inbox),
         caller_(std::move(caller)),
         places_(std::move(places)),
         doorkeeper_(shared_->access, shared_->access.port_of(*caller_.origin), caller_.address,
@@ -103,6 +128,9 @@ class ProxyStage::GuestSession final : public http::ClientHandler, Continuation 
   ~GuestSession() override {
     if (in_flight_) {
       --counters_.in_flight;
+      if (answer_.status != 0) {  // there was an answer, and not all of it was sent
+        keep(ledger::Verdict::cut);
+      }
     }
   }
 
@@ -138,6 +166,12 @@ class ProxyStage::GuestSession final : public http::ClientHandler, Continuation 
     if (!asked || !reason_.empty() || shared_->options.access_log_sample != 0) {
       note(request, response, read, asked);
     }
+    if (inbox_ != nullptr) {
+      if (!asked) {
+        answer_ = answer_of(request, response, reason_of(request, response));
+      }
+      keep(verdict_of(answer_));
+    }
   }
 
  private:
@@ -149,27 +183,39 @@ class ProxyStage::GuestSession final : public http::ClientHandler, Continuation 
     path_ = path_class_of(request.target);
     reason_ = {};
     began_ = Clock::now();
+    if (inbox_ != nullptr) {
+      answer_ = answer_of(&request, {.status = 0}, {});
+    }
     if (auto own = own_answer(request)) {
       reason_ = own->reason;
-      measure(shared_->own, own->response.status);
+      measure(shared_->own, own->response);
       return std::move(own->response);
     }
     then_ = &then;
     auto response = shared_->next.ask(rebuilt_.of(request, accept_), here, *this);
     if (response) {
-      measure(shared_->passed, response->status);
+      measure(shared_->passed, *response);
     }
     return response;
   }
 
   void answered(Response&& response) noexcept override {
-    measure(shared_->passed, response.status);
+    measure(shared_->passed, response);
     std::exchange(then_, nullptr)->answered(std::move(response));
   }
 
-  void measure(http::Meter& meter, unsigned status) {
+  void measure(http::Meter& meter, const Response& response) {
     answered_ = Clock::now();
-    meter.answered(path_, status, answered_ - began_);
+    meter.answered(path_, response.status, answered_ - began_);
+    answer_.status = response.status;
+    answer_.bytes = response.body.size();
+    answer_.reason = reason_;
+  }
+
+  void keep(ledger::Verdict verdict) {
+    answer_.verdict = verdict;
+    shared_->keep(inbox_, caller_, answer_);
+    answer_ = {};
   }
 
   /// Where the stages behind are not asked; nullopt: it goes on.
@@ -191,7 +237,9 @@ class ProxyStage::GuestSession final : public http::ClientHandler, Continuation 
       accepts_ = http::joined(request, "Accept");
       accept_ = accepts_;
     }
-    return doorkeeper_.judge(request, noted);
+    auto judged = doorkeeper_.judge(request, noted);
+    answer_.token = doorkeeper_.token();
+    return judged;
   }
 
   void note(const Request* request, const Response& response, std::chrono::milliseconds read,
@@ -222,6 +270,7 @@ class ProxyStage::GuestSession final : public http::ClientHandler, Continuation 
 
   std::shared_ptr<Shared> shared_;
   WorkerCounters& counters_;
+  Shared::Inbox* const inbox_;  ///< null: there is no ledger
   Caller caller_;
   const Admitted places_;
   Doorkeeper doorkeeper_;
@@ -232,32 +281,42 @@ class ProxyStage::GuestSession final : public http::ClientHandler, Continuation 
   Clock::time_point began_, answered_;
   PathClass path_ = PathClass::other;
   std::string_view reason_;  ///< why the stages behind were not asked; empty: they were
+  ledger::Answer answer_;    ///< to the request that is under way
   bool in_flight_ = false;
 };
 
 /// A connection too many.
 class ProxyStage::Refused final : public http::TurnedAway {
  public:
-  Refused(std::shared_ptr<Shared> shared, WorkerCounters& counters, Caller caller, Admitted places)
+  Refused(std::shared_ptr<Shared> shared, WorkerCounters& counters, Caller caller, Admitted places,
+          Shared::Inbox* inbox)
       : shared_(std::move(shared)),
         counters_(counters),
+        inbox_(inbox),
         caller_(std::move(caller)),
         places_(std::move(places)) {}
 
   void responded(const Request* request, const Response& response,
                  std::chrono::milliseconds read) override {
     ++counters_.responses[std::min<std::size_t>(response.status, counters_.responses.size() - 1)];
+    const auto reason = info_of(places_.refusal).word;
     shared_->note({.caller = caller_,
                    .request = request,
                    .status = response.status,
                    .bytes = response.body.size(),
                    .read = read,
-                   .reason = info_of(places_.refusal).word});
+                   .reason = reason});
+    if (inbox_ != nullptr) {
+      auto answer = answer_of(request, response, reason);
+      answer.verdict = verdict_of(answer);
+      shared_->keep(inbox_, caller_, answer);
+    }
   }
 
  private:
   const std::shared_ptr<Shared> shared_;
   WorkerCounters& counters_;
+  Shared::Inbox* const inbox_;
   const Caller caller_;
   const Admitted places_;
 };
@@ -280,9 +339,10 @@ class ProxyStage::GuestAcceptor final : public http::Acceptor {
     }
     Admitted places =
         shared_->admission.admit(caller, shared_->access.port_of(*caller.origin).connections());
+    auto* const inbox = shared_->ledger ? &shared_->ledger->inbox(worker) : nullptr;
     if (places.refusal == Refusal::none) {
       return std::make_unique<GuestSession>(shared_, counters, std::move(caller), std::move(places),
-                                            source_port_of(peer));
+                                            source_port_of(peer), inbox);
     }
     const auto refusal = info_of(places.refusal);
     ++(counters.*refusal.counter);
@@ -291,7 +351,8 @@ class ProxyStage::GuestAcceptor final : public http::Acceptor {
     if (!places.answered) {
       return nullptr;
     }
-    return std::make_unique<Refused>(shared_, counters, std::move(caller), std::move(places));
+    return std::make_unique<Refused>(shared_, counters, std::move(caller), std::move(places),
+                                     inbox);
   }
 
  private:
@@ -308,7 +369,11 @@ ProxyStage::Shared::Shared(Handler& its_next, ProxyOptions its_options,
       access(options.access),
       counters(workers.size()),
       own(workers.size()),
-      passed(workers.size()) {}
+      passed(workers.size()) {
+  if (!options.ledger.directory.empty()) {
+    ledger = std::make_unique<ledger::Ledger>(options.ledger, workers.size());
+  }
+}
 
 ProxyStage::ProxyStage(http::Workers& workers, Handler& next, ProxyOptions options,
                        std::optional<PortTagKey> key)
@@ -335,6 +400,19 @@ void ProxyStage::Shared::note(AccessEntry entry) const {
   const auto instance = instance_of ? instance_of(entry.caller.origin->port_id) : std::string();
   entry.instance = instance;
   log::info("{}", line_of(entry));
+}
+
+void ProxyStage::Shared::keep(Inbox* inbox, const Caller& caller,
+                              const ledger::Answer& answer) const {
+  if (inbox == nullptr) {
+    return;
+  }
+  ledger::Access given{answer, caller.origin, {}, caller.address};
+  given.at = boot_time();
+  if (instance_of && !caller.origin->port_id.empty()) {
+    given.instance = instance_of(caller.origin->port_id);
+  }
+  inbox->put(std::move(given));
 }
 
 void ProxyStage::tell_own_answers(std::function<void(const AccessEntry&)> tell) {
