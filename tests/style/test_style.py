@@ -75,14 +75,15 @@ def forbidden(layer, include):
         "channel": {"base", "sys"},
         "inventory": {"base", "sys"},
         "libvirt": {"base", "sys", "inventory"},
+        "ledger": {"base", "sys"},
         "http": {"base", "sys"},
         "dataplane": {"base", "sys", "inventory"},
-        "proxy": {"http", "base", "inventory", "sys"},
+        "proxy": {"http", "base", "inventory", "sys", "ledger"},
         "agent": {"http", "base", "inventory", "sys"},
         "api": {"http", "base", "inventory", "sys"},
-        "admin": {"http", "base", "inventory", "sys"},
+        "admin": {"http", "base", "inventory", "sys", "ledger"},
     }
-    known = STAGES | {"base", "sys", "channel", "inventory", "libvirt", "http"}
+    known = STAGES | {"base", "sys", "channel", "inventory", "libvirt", "ledger", "http"}
     if layer in allowed and other in known and other != layer and other not in allowed[layer]:
         return f"{layer} does not see {other}"
     return None

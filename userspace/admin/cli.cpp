@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "admin/audit_command.hpp"
 #include "admin/client.hpp"
 #include "admin/doctor_command.hpp"
 #include "admin/drive_image.hpp"
@@ -30,7 +31,7 @@ using Json = nlohmann::ordered_json;
 constexpr auto kFooter = R"(Example: metatap explain 10.0.0.10
 
 Exit codes:
-  0 done   1 refused or failed; doctor, explain: something is wrong
+  0 done   1 refused or failed; doctor, explain, audit: something is wrong
   2 wrong command line   3 no such object   4 conflict, or said of several
   5 no metatapd behind the socket, or it or its database does not answer
   6 stored, but not all of it is in effect   7 no permission
@@ -182,6 +183,26 @@ class Commands {
                         "metatap top -n 1");
     busiest->add_option("-n,--rounds", most_, "end after so many tables");
     busiest->callback([this] { exit_ = top(terminal_, most_); });
+  }
+
+  void add_audit(CLI::App& app) {
+    auto* who = add(app, "audit", "who read what: the access ledger, of a daemon or of files",
+                    "metatap audit --verdict refused --since 24h");
+    who->add_option("FILE|DIR", file_, "a file or directory; without: where the daemon writes");
+    who->add_option("--port", audit_.port, "its id, or what that begins with");
+    who->add_option("--instance", audit_.instance, "the same of its instance");
+    who->add_option("--verdict", audit_.verdict, "what became of the request")
+        ->check(CLI::IsMember({"answered", "refused", "failed", "cut"}));
+    who->add_option("--since", audit_.since, "2026-11-26T12:00 (UTC), or 90s, 15m, 12h, 7d ago")
+        ->transform([](const std::string& wanted) {
+          auto since = since_text(wanted, seconds_now() * 1000);
+          if (!since) {
+            throw CLI::ValidationError(since.error().message);
+          }
+          return *since;
+        });
+    who->add_flag("--verify", verify_, "whether all is as it was written; 1: it is not");
+    who->callback([this] { exit_ = audit(terminal_, file_, audit_, verify_); });
   }
 
   void add_inventory(CLI::App& app) {
@@ -359,8 +380,9 @@ class Commands {
   std::string file_, name_, target_, format_ = "iso9660";
   double pause_ = 2;
   TraceFilter filter_;
+  AuditFilter audit_;
   std::uint64_t most_ = 0;
-  bool dry_run_ = false, clear_ = false, preflight_ = false;
+  bool dry_run_ = false, clear_ = false, preflight_ = false, verify_ = false;
   Registry before_a_start_;
 };
 
@@ -395,6 +417,7 @@ int run_cli(std::vector<std::string> arguments, std::istream& in, std::ostream& 
   app.add_flag("--json", terminal.json, "print JSON instead of tables");
   Commands commands(terminal, preflight);
   commands.add_views(app);
+  commands.add_audit(app);
   commands.add_inventory(app);
   commands.add_instance(app);
   commands.add_config_drive(app);

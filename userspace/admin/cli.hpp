@@ -14,7 +14,7 @@ namespace metatap::admin {
 /// What `metatap` returns to the shell.
 enum class Exit : int {
   done = 0,
-  failed = 1,         ///< metatapd refused or could not do it; doctor, explain: something is wrong
+  failed = 1,         ///< it was refused or failed; doctor, explain, audit: something is wrong
   usage = 2,          ///< the command line is wrong, or a file of it cannot be read
   not_found = 3,      ///< what was named does not exist
   conflict = 4,       ///< it exists already, or the name fits several

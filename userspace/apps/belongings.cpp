@@ -66,6 +66,15 @@ Status make_own_folder(const std::filesystem::path& folder) {
   return {};
 }
 
+/// Where the user cannot make it himself. One that is there already is somebody's.
+void make_ledger(const std::filesystem::path& directory, const sys::User& user) {
+  struct stat parent{};
+  if (!directory.empty() && ::stat(directory.parent_path().c_str(), &parent) == 0 &&
+      parent.st_uid != user.uid && ::mkdir(directory.c_str(), 0700) == 0) {
+    give(directory, user.uid, user.gid, [](const auto& about) { return S_ISDIR(about.st_mode); });
+  }
+}
+
 }  // namespace
 
 Status give_belongings(const Settings& settings, const sys::User& user) {
@@ -101,6 +110,7 @@ Status give_belongings(const Settings& settings, const sys::User& user) {
     give(file, user.uid, user.gid,
          [](const auto& about) { return is_socket(about) || is_file_of_one_name(about); });
   });
+  make_ledger(settings.proxy.ledger.directory, user);
   return {};
 }
 

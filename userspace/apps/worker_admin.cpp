@@ -10,6 +10,7 @@
 #include "admin/trace_action.hpp"
 #include "apps/config_drive_action.hpp"
 #include "apps/explain_action.hpp"
+#include "apps/ledger_views.hpp"
 #include "apps/measures.hpp"
 #include "apps/version.hpp"
 #include "apps/views.hpp"
@@ -43,6 +44,9 @@ void Worker::Impl::show_all() {
   show(registry, *workers->overload());
   if (proxy) {
     show(registry, *proxy);
+    if (const auto* ledger = proxy->ledger()) {
+      show(registry, *ledger);
+    }
   }
   if (libvirt) {
     show(registry, *libvirt);

@@ -123,6 +123,7 @@ NotedHeaders NotedHeaders::of(const Request& request) {
 
 std::optional<OwnAnswer> Doorkeeper::judge(const Request& request, const NotedHeaders& noted) {
   const Access access = port_.access();
+  token_ = ledger::Token::unread;
   if (access.tokens == TokenMode::off) {
     return judge_plain(request, access);
   }
@@ -130,15 +131,18 @@ std::optional<OwnAnswer> Doorkeeper::judge(const Request& request, const NotedHe
     return hand_out(request);
   }
   if (noted.tokens == 0) {
+    token_ = ledger::Token::none;
     return judge_plain(request, access);
   }
   const auto now = boot_time();
   if (noted.tokens > 1 || !control_.keys()->opens(noted.token, port_.holder(address_), now)) {
     ++port_.counts().invalid;
+    token_ = ledger::Token::invalid;
     return OwnAnswer{http::plain_response(401, "the token is not good, or not any more"),
                      "token_invalid"};
   }
   ++port_.counts().valid;
+  token_ = ledger::Token::valid;
   port_.token_shown(now);
   return std::nullopt;
 }

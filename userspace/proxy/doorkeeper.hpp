@@ -5,6 +5,7 @@
 #include <optional>
 #include <string_view>
 
+#include "ledger/record.hpp"
 #include "metatap/exchange.hpp"
 #include "proxy/access_control.hpp"
 
@@ -44,6 +45,8 @@ class Doorkeeper {
 
   /// nullopt: it goes on.
   [[nodiscard]] std::optional<OwnAnswer> judge(const Request& request, const NotedHeaders& noted);
+  /// What the last of them showed.
+  [[nodiscard]] ledger::Token token() const { return token_; }
 
  private:
   [[nodiscard]] std::optional<OwnAnswer> judge_plain(const Request& request, const Access& access);
@@ -53,6 +56,7 @@ class Doorkeeper {
   PortAccess& port_;
   const std::string_view address_;
   const std::uint16_t source_port_;
+  ledger::Token token_ = ledger::Token::unread;
 };
 
 }  // namespace metatap::proxy

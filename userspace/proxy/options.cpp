@@ -49,6 +49,17 @@ void read_changes(OptionReader& read, ProxyOptions& options) {
                kLongest);
 }
 
+void read_ledger(OptionReader& read, ledger::LedgerOptions& options) {
+  read.text({"proxy", "ledger", "The directory of the access ledger; empty: none is kept"},
+            options.directory);
+  read.require("proxy", "ledger", options.directory.empty() || options.directory.is_absolute(),
+               "a path from / on");
+  read.integer({"proxy", "ledger_file_size", "When the ledger's next file begins", "bytes"},
+               options.limits.file_size, 64L << 10U, 256L << 20U);
+  read.integer({"proxy", "ledger_files", "How many there are; the oldest go", "files"},
+               options.limits.files, 2, 100'000);
+}
+
 }  // namespace
 
 Result<ProxyOptions> ProxyOptions::from(const Config& config) {
@@ -102,6 +113,7 @@ Result<ProxyOptions> ProxyOptions::from(const Config& config) {
 
   read_access(read, options.access);
   read_changes(read, options);
+  read_ledger(read, options.ledger);
 
   constexpr std::string_view kRate = "metadata_rate_limiting";
   RateLimit& rate = options.rate_limit;

@@ -8,6 +8,7 @@
 #include "base/config.hpp"
 #include "http/limits.hpp"
 #include "http/upstream.hpp"
+#include "ledger/ledger.hpp"
 #include "metatap/result.hpp"
 #include "proxy/access_control.hpp"
 #include "proxy/long_poll.hpp"
@@ -50,6 +51,8 @@ struct ProxyOptions {
   LongPollRules long_poll;
   RateLimit rate_limit;  ///< [metadata_rate_limiting]
   AccessOptions access;  ///< [proxy] tokens, boot_window, token_hop_limit, sealed
+
+  ledger::LedgerOptions ledger;  ///< [proxy] ledger, ledger_file_size, ledger_files
 
   static Result<ProxyOptions> from(const Config& config);
   /// How to reach the agent over its socket.

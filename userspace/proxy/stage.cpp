@@ -12,6 +12,7 @@
 #include <string_view>
 #include <utility>
 
+#include "base/boot_time.hpp"
 #include "base/log.hpp"
 #include "base/text.hpp"
 #include "http/deadlines.hpp"
@@ -22,6 +23,7 @@
 #include "http/turned_away.hpp"
 #include "proxy/doorkeeper.hpp"
 #include "proxy/etag.hpp"
+#include "proxy/introduction.hpp"
 #include "proxy/long_poll.hpp"
 #include "proxy/rebuilt_request.hpp"
 
@@ -87,16 +89,41 @@ std::string_view reason_of(const Request* request, const Response& response) {
   return request != nullptr || response.status == kBusy ? "overload" : "malformed";
 }
 
+/// `request` null: what came was none.
+ledger::Answer answer_of(const Request* request, const Response& response,
+                         std::string_view reason) {
+  ledger::Answer answer;
+  if (request != nullptr) {
+    answer.path = ledger::known_path(request->target);
+    answer.method = ledger::known_method(request->method);
+  }
+  answer.status = response.status;
+  answer.bytes = response.body.size();
+  answer.reason = reason;
+  return answer;
+}
+
+/// Of an answer that was sent whole.
+ledger::Verdict verdict_of(const ledger::Answer& answer) {
+  constexpr unsigned kFirstError = 400;
+  if (answer.status < kFirstError) {
+    return ledger::Verdict::answered;
+  }
+  return answer.reason.empty() ? ledger::Verdict::failed : ledger::Verdict::refused;
+}
+
 }  // namespace
 
 /// One guest's connection.
 class ProxyStage::GuestSession final : public http::ClientHandler, Continuation {
  public:
   GuestSession(std::shared_ptr<Shared> shared, WorkerCounters& counters, ChangeBoard& board,
-               Caller caller, Admitted places, int fd, std::uint16_t source_port)
+               Caller caller, Admitted places, int fd, std::uint16_t source_port,
+               Shared::Inbox* inbox)
       : shared_(std::move(shared)),
         counters_(counters),
         board_(board),
+        inbox_(inbox),
         caller_(std::move(caller)),
         places_(std::move(places)),
         fd_(fd),
@@ -108,6 +135,9 @@ class ProxyStage::GuestSession final : public http::ClientHandler, Continuation 
   ~GuestSession() override {
     if (in_flight_) {
       --counters_.in_flight;
+      if (answer_.status != 0) {  // there was an answer, and not all of it was sent
+        keep(ledger::Verdict::cut);
+      }
     }
   }
 
@@ -143,6 +173,12 @@ class ProxyStage::GuestSession final : public http::ClientHandler, Continuation 
     if (!asked || !reason_.empty() || shared_->options.access_log_sample != 0) {
       note(request, response, read, asked);
     }
+    if (inbox_ != nullptr) {
+      if (!asked) {
+        answer_ = answer_of(request, response, reason_of(request, response));
+      }
+      keep(verdict_of(answer_));
+    }
   }
 
  private:
@@ -154,6 +190,9 @@ class ProxyStage::GuestSession final : public http::ClientHandler, Continuation 
     path_ = path_class_of(request.target);
     reason_ = {};
     began_ = Clock::now();
+    if (inbox_ != nullptr) {
+      answer_ = answer_of(&request, {.status = 0}, {});
+    }
     long_poll_.reset();
     auto own = own_answer(request);
     if (!own && request.target.find('?') != std::string_view::npos) {
@@ -162,6 +201,7 @@ class ProxyStage::GuestSession final : public http::ClientHandler, Continuation 
     if (own) {
       reason_ = own->reason;
       measure(shared_->own, own->response.status);
+      describe(own->response);
       return std::move(own->response);
     }
     then_ = &then;
@@ -190,6 +230,11 @@ class ProxyStage::GuestSession final : public http::ClientHandler, Continuation 
     } else {
       measure(shared_->passed, response.status);
     }
+    tag(response);
+    describe(response);
+  }
+
+  void tag(Response& response) const {
     const EtagMode mode = shared_->options.etags;
     const bool wanted = long_poll_ || mode == EtagMode::always ||
                         (mode == EtagMode::asked && if_none_match_.has_value());
@@ -241,6 +286,19 @@ class ProxyStage::GuestSession final : public http::ClientHandler, Continuation 
     meter.answered(path_, status, answered_ - began_);
   }
 
+  /// For the ledger.
+  void describe(const Response& response) {
+    answer_.status = response.status;
+    answer_.bytes = response.body.size();
+    answer_.reason = reason_;
+  }
+
+  void keep(ledger::Verdict verdict) {
+    answer_.verdict = verdict;
+    shared_->keep(inbox_, caller_, answer_);
+    answer_ = {};
+  }
+
   /// Where the stages behind are not asked; nullopt: it goes on.
   [[nodiscard]] std::optional<OwnAnswer> own_answer(const Request& request) {
     if (!can_be_a_request(request)) {
@@ -261,7 +319,9 @@ class ProxyStage::GuestSession final : public http::ClientHandler, Continuation 
       accepts_ = http::joined(request, "Accept");
       accept_ = accepts_;
     }
-    return doorkeeper_.judge(request, noted);
+    auto judged = doorkeeper_.judge(request, noted);
+    answer_.token = doorkeeper_.token();
+    return judged;
   }
 
   void note(const Request* request, const Response& response, std::chrono::milliseconds read,
@@ -293,6 +353,7 @@ class ProxyStage::GuestSession final : public http::ClientHandler, Continuation 
   std::shared_ptr<Shared> shared_;
   WorkerCounters& counters_;
   ChangeBoard& board_;
+  Shared::Inbox* const inbox_;  ///< null: there is no ledger
   Caller caller_;
   const Admitted places_;
   const int fd_;  ///< the session's
@@ -307,67 +368,43 @@ class ProxyStage::GuestSession final : public http::ClientHandler, Continuation 
   Clock::time_point began_, answered_;
   PathClass path_ = PathClass::other;
   std::string_view reason_;  ///< why the stages behind were not asked; empty: they were
+  ledger::Answer answer_;    ///< to the request that is under way
   bool in_flight_ = false;
   bool get_ = false;
-};
-
-/// Owns itself until there is an answer.
-class ProxyStage::Introduction final : Continuation {
- public:
-  Introduction(std::shared_ptr<Shared> shared, Caller caller)
-      : shared_(std::move(shared)),
-        caller_(std::move(caller)),
-        rebuilt_(caller_, shared_->options, shared_->key ? &*shared_->key : nullptr) {}
-
-  static void make(std::unique_ptr<Introduction> self, boost::asio::io_context& here) {
-    if (self->caller_.origin->revoked() || self->shared_->boards.front()->ended()) {
-      return;
-    }
-    constexpr std::string_view kWhatAllAskFirst = "/openstack";
-    const Request request{.method = "GET",
-                          .target = kWhatAllAskFirst,
-                          .headers = {},
-                          .body = {},
-                          .peer = &kOurselves};
-    if (!self->shared_->next.ask(self->rebuilt_.of(request), here, *self)) {
-      static_cast<void>(self.release());  // it goes with its answer, or has gone
-    }
-  }
-
- private:
-  void answered(Response&& response) noexcept override {
-    static_cast<void>(response);
-    const std::unique_ptr<Introduction> self(this);
-  }
-
-  const std::shared_ptr<Shared> shared_;
-  const Caller caller_;
-  RebuiltRequest rebuilt_;
 };
 
 /// A connection too many.
 class ProxyStage::Refused final : public http::TurnedAway {
  public:
-  Refused(std::shared_ptr<Shared> shared, WorkerCounters& counters, Caller caller, Admitted places)
+  Refused(std::shared_ptr<Shared> shared, WorkerCounters& counters, Caller caller, Admitted places,
+          Shared::Inbox* inbox)
       : shared_(std::move(shared)),
         counters_(counters),
+        inbox_(inbox),
         caller_(std::move(caller)),
         places_(std::move(places)) {}
 
   void responded(const Request* request, const Response& response,
                  std::chrono::milliseconds read) override {
     ++counters_.responses[std::min<std::size_t>(response.status, counters_.responses.size() - 1)];
+    const auto reason = info_of(places_.refusal).word;
     shared_->note({.caller = caller_,
                    .request = request,
                    .status = response.status,
                    .bytes = response.body.size(),
                    .read = read,
-                   .reason = info_of(places_.refusal).word});
+                   .reason = reason});
+    if (inbox_ != nullptr) {
+      auto answer = answer_of(request, response, reason);
+      answer.verdict = verdict_of(answer);
+      shared_->keep(inbox_, caller_, answer);
+    }
   }
 
  private:
   const std::shared_ptr<Shared> shared_;
   WorkerCounters& counters_;
+  Shared::Inbox* const inbox_;
   const Caller caller_;
   const Admitted places_;
 };
@@ -390,10 +427,11 @@ class ProxyStage::GuestAcceptor final : public http::Acceptor {
     }
     Admitted places =
         shared_->admission.admit(caller, shared_->access.port_of(*caller.origin).connections());
+    auto* const inbox = shared_->ledger ? &shared_->ledger->inbox(worker) : nullptr;
     if (places.refusal == Refusal::none) {
       return std::make_unique<GuestSession>(shared_, counters, *shared_->boards[worker],
                                             std::move(caller), std::move(places), fd,
-                                            source_port_of(peer));
+                                            source_port_of(peer), inbox);
     }
     const auto refusal = info_of(places.refusal);
     ++(counters.*refusal.counter);
@@ -402,7 +440,8 @@ class ProxyStage::GuestAcceptor final : public http::Acceptor {
     if (!places.answered) {
       return nullptr;
     }
-    return std::make_unique<Refused>(shared_, counters, std::move(caller), std::move(places));
+    return std::make_unique<Refused>(shared_, counters, std::move(caller), std::move(places),
+                                     inbox);
   }
 
  private:
@@ -422,6 +461,9 @@ ProxyStage::Shared::Shared(Handler& its_next, ProxyOptions its_options,
       passed(workers.size()) {
   for (unsigned worker = 0; worker < workers.size(); ++worker) {
     boards.push_back(std::make_shared<ChangeBoard>(workers.at(worker)));
+  }
+  if (!options.ledger.directory.empty()) {
+    ledger = std::make_unique<ledger::Ledger>(options.ledger, workers.size());
   }
 }
 
@@ -455,6 +497,19 @@ void ProxyStage::Shared::note(AccessEntry entry) const {
   log::info("{}", line_of(entry));
 }
 
+void ProxyStage::Shared::keep(Inbox* inbox, const Caller& caller,
+                              const ledger::Answer& answer) const {
+  if (inbox == nullptr) {
+    return;
+  }
+  ledger::Access given{answer, caller.origin, {}, caller.address};
+  given.at = boot_time();
+  if (instance_of && !caller.origin->port_id.empty()) {
+    given.instance = instance_of(caller.origin->port_id);
+  }
+  inbox->put(std::move(given));
+}
+
 void ProxyStage::tell_own_answers(std::function<void(const AccessEntry&)> tell) {
   shared_->tell_own = std::move(tell);
 }
@@ -473,10 +528,13 @@ void ProxyStage::close(const std::string& name) {
 
 void ProxyStage::introduce(Caller caller) {
   auto& here = workers_.at(0);
-  boost::asio::post(
-      here, [&here, its = std::make_unique<Introduction>(shared_, std::move(caller))]() mutable {
-        Introduction::make(std::move(its), here);
-      });
+  auto its = std::make_unique<Introduction>(shared_->next, std::move(caller), shared_->options,
+                                            shared_->key ? &*shared_->key : nullptr, shared_);
+  boost::asio::post(here, [&here, shared = shared_, its = std::move(its)]() mutable {
+    if (!shared->boards.front()->ended()) {
+      Introduction::make(std::move(its), here);
+    }
+  });
 }
 
 void ProxyStage::changed(std::vector<std::string> ports) {

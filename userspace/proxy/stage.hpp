@@ -14,6 +14,7 @@
 #include "http/meter.hpp"
 #include "http/socket_server.hpp"
 #include "http/workers.hpp"
+#include "ledger/ledger.hpp"
 #include "metatap/exchange.hpp"
 #include "metatap/origin.hpp"
 #include "proxy/access_control.hpp"
@@ -73,6 +74,8 @@ class ProxyStage {
   /// Session tokens, boot windows and sealed paths.
   [[nodiscard]] AccessControl& access() { return shared_->access; }
   [[nodiscard]] const AccessControl& access() const { return shared_->access; }
+  /// Null: none is kept.
+  [[nodiscard]] const ledger::Ledger* ledger() const { return shared_->ledger.get(); }
   struct Measured {
     http::Meter::Sums own;     ///< what the proxy answered itself
     http::Meter::Sums passed;  ///< what went on to the next stage, and back
@@ -82,7 +85,6 @@ class ProxyStage {
  private:
   class GuestSession;
   class Refused;
-  class Introduction;
   class GuestAcceptor;
   /// What all sessions share; lives as long as the last of them.
   struct Shared {
@@ -97,6 +99,10 @@ class ProxyStage {
     AccessControl access;
     std::vector<WorkerCounters> counters;
     http::Meter own, passed;
+    std::unique_ptr<ledger::Ledger> ledger;  ///< null: none is kept
+    using Inbox = ledger::Inbox<ledger::Access>;
+    /// One answer, to the ledger if there is one: then `inbox` is not null.
+    void keep(Inbox* inbox, const Caller& caller, const ledger::Answer& answer) const;
     /// One answer, to the access log in its turn, and, if it was our own, to whom it may concern.
     void note(AccessEntry entry) const;
     std::function<std::string(std::string_view)> instance_of;

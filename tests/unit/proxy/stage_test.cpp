@@ -10,6 +10,7 @@
 
 #include "http/endpoint.hpp"
 #include "http/server.hpp"
+#include "ledger/audit.hpp"
 #include "unit/http/support.hpp"
 
 namespace metatap::proxy {
@@ -76,6 +77,8 @@ class ProxyTest : public ::testing::TestWithParam<bool> {
                      entry.caller.origin->port_id + " " +
                      (entry.request == nullptr ? "-" : std::string(entry.request->target)));
     });
+    stage_->name_instances(
+        [](std::string_view port) { return "instance of " + std::string(port); });
     workers_.start();
     port_ = open("guests", 0);
   }
@@ -679,6 +682,89 @@ TEST(RateEstimate, IsHaproxysSlidingEstimate) {
   EXPECT_EQ(rate.read(16'000, 10'000), 6U);
   EXPECT_EQ(rate.read(22'000, 10'000), 0U);  // one lone request in the period before
   EXPECT_EQ(rate.read(100'000, 10'000), 0U);
+}
+
+/// What the stage has put into its ledger, which ends with it.
+class ProxyLedgerTest : public ProxyTest {
+ protected:
+  void keep(ProxyOptions options = {}, FunctionHandler::Function function = echo) {
+    options.ledger.directory = directory_.file("ledger");
+    start(options, origin(), std::move(function));
+  }
+  /// "verdict status method path token reason" of each answer.
+  std::vector<std::string> kept() {
+    stage_->stop(0ms);
+    stage_.reset();
+    workers_.stop();
+    workers_.join();
+    std::vector<std::string> lines;
+    bool ended = false;
+    const auto take = [&](const ledger::Json& record, std::string_view) {
+      ended = record["kind"] == ledger::kEnd;
+      if (record["kind"] == ledger::kAccess) {
+        EXPECT_EQ(record["port"], "port-1");
+        EXPECT_EQ(record["instance"], "instance of port-1");
+        EXPECT_EQ(record["address"], "10.0.0.5");
+        lines.push_back(record["verdict"].get<std::string>() + " " + record["status"].dump() + " " +
+                        record["method"].get<std::string>() + " " +
+                        record["path"].get<std::string>() + " " +
+                        record["token"].get<std::string>() + " " + record.value("reason", "-"));
+      }
+      return true;
+    };
+    Result<ledger::Audit> audit;
+    EXPECT_TRUE(eventually([&] {
+      lines.clear();
+      audit = ledger::read_ledger(directory_.file("ledger"), take);
+      return ended;
+    }));
+    EXPECT_TRUE(audit);
+    EXPECT_EQ(audit ? audit->broken : "no ledger", "");
+    return lines;
+  }
+
+  TemporaryDirectory directory_;
+};
+INSTANTIATE_TEST_SUITE_P(FastAndSlow, ProxyLedgerTest, ::testing::Bool(),
+                         [](const auto& test) { return test.param ? "handle" : "answer"; });
+
+TEST_P(ProxyLedgerTest, EachAnswerIsARecord) {
+  keep({}, [](const Request& request) {
+    return text_response(request.target == "/nothing" ? 404 : 200, "x");
+  });
+  ask("GET /openstack/latest/%75ser_data HTTP/1.1\r\nHost: a\r\n\r\nPOST /nothing HTTP/1.1\r\n"
+      "Host: a\r\nX-metadata-token: bad\r\n\r\n");
+  ask("GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n");
+  ask("F\"OO /a\"b HTTP/1.1\r\nHost: a\r\n\r\n");
+  ask("GET /%zz HTTP/1.1\r\nHost: a\r\n\r\n");
+  EXPECT_THAT(kept(),
+              ElementsAre("answered 200 GET user_data none -",
+                          "refused 401 POST other invalid token_invalid",
+                          "failed 404 GET other none -", "refused 400 - malformed unread malformed",
+                          "refused 400 GET other unread malformed"));
+}
+
+TEST_P(ProxyLedgerTest, AnAnswerThatWasNotReadToItsEndIsARecordToo) {
+  keep({}, [](const Request&) { return text_response(200, std::string(32U << 20U, 'x')); });
+  {
+    auto one = client();
+    one.send("GET /latest/user-data HTTP/1.1\r\nHost: a\r\n\r\n");
+    EXPECT_TRUE(eventually([&] { return stage_->counters().in_flight == 1; }));
+  }
+  EXPECT_TRUE(eventually([&] { return stage_->counters().in_flight == 0; }));
+  EXPECT_THAT(kept(), ElementsAre("cut 200 GET user_data none -"));
+}
+
+TEST_P(ProxyLedgerTest, WhoIsOneTooManyIsARecordToo) {
+  ProxyOptions options;
+  options.max_connections_per_port = 1;
+  keep(options);
+  auto first = client();
+  first.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+  first.read_response();
+  EXPECT_THAT(ask("GET /latest/ HTTP/1.1\r\nHost: a\r\n\r\n"), HasSubstr("503"));
+  EXPECT_THAT(kept(), ElementsAre("answered 200 GET listing none -",
+                                  "refused 503 GET ec2 unread over_port_cap"));
 }
 
 TEST(LoadTable, ForgetsPortsThatAreGone) {
