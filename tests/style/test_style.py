@@ -76,13 +76,14 @@ def forbidden(layer, include):
         "inventory": {"base", "sys"},
         "libvirt": {"base", "sys", "inventory"},
         "http": {"base", "sys"},
+        "openstack": {"http", "base"},
         "dataplane": {"base", "sys", "inventory"},
         "proxy": {"http", "base", "inventory", "sys"},
-        "agent": {"http", "base", "inventory", "sys"},
+        "agent": {"openstack", "http", "base", "inventory", "sys"},
         "api": {"http", "base", "inventory", "sys"},
         "admin": {"http", "base", "inventory", "sys"},
     }
-    known = STAGES | {"base", "sys", "channel", "inventory", "libvirt", "http"}
+    known = STAGES | {"base", "sys", "channel", "inventory", "libvirt", "http", "openstack"}
     if layer in allowed and other in known and other != layer and other not in allowed[layer]:
         return f"{layer} does not see {other}"
     return None
