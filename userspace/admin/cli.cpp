@@ -14,6 +14,7 @@
 #include "admin/doctor_command.hpp"
 #include "admin/drive_image.hpp"
 #include "admin/guest_options.hpp"
+#include "admin/import_command.hpp"
 #include "admin/port_commands.hpp"
 #include "admin/status_command.hpp"
 #include "admin/table.hpp"
@@ -32,7 +33,7 @@ constexpr auto kFooter = R"(Example: metatap explain 10.0.0.10
 Exit codes:
   0 done   1 refused or failed; doctor, explain: something is wrong
   2 wrong command line   3 no such object   4 conflict, or said of several
-  5 no metatapd behind the socket, or its database is away
+  5 no metatapd behind the socket, or its database is away; import: nobody answers
   6 stored, but not all of it is in effect   7 no permission
   8 metatapd is of another version   9 nobody reads the output any more
   10 doctor: nothing worse than a warning)";
@@ -124,7 +125,8 @@ Exit config_drive(const Terminal& terminal, const std::string& name, const std::
 /// The commands and what was said of them on the command line.
 class Commands {
  public:
-  Commands(Terminal& terminal, const Preflight& preflight) : terminal_(terminal) {
+  Commands(Terminal& terminal, const Preflight& preflight, const Import& import)
+      : terminal_(terminal), import_(import) {
     if (preflight) {
       before_a_start_.add_findings(preflight);
     }
@@ -202,6 +204,10 @@ class Commands {
         exit_ = terminal_.failed(answer.error());
       }
     });
+  }
+
+  void add_import(CLI::App& app) {
+    import_command_.add_to(app, terminal_, import_, [this](Exit exit) { exit_ = exit; });
   }
 
   void add_instance(CLI::App& app) {
@@ -354,6 +360,8 @@ class Commands {
   }
 
   Terminal& terminal_;
+  const Import& import_;
+  ImportCommand import_command_;
   GuestOptions guest_;
   Exit exit_ = Exit::done;
   std::string file_, name_, target_, format_ = "iso9660";
@@ -384,7 +392,8 @@ Exit exit_for(const Error& error) {
 }
 
 int run_cli(std::vector<std::string> arguments, std::istream& in, std::ostream& out,
-            std::ostream& err, const std::string& version, const Preflight& preflight) {
+            std::ostream& err, const std::string& version, const Preflight& preflight,
+            const Import& import) {
   Terminal terminal(in, out, err);
   CLI::App app("Shows and changes what a running metatapd does.", "metatap");
   app.footer(kFooter);
@@ -393,9 +402,10 @@ int run_cli(std::vector<std::string> arguments, std::istream& in, std::ostream& 
   app.set_version_flag("--version", version);
   app.add_option("--socket", terminal.socket, "metatapd's admin socket")->capture_default_str();
   app.add_flag("--json", terminal.json, "print JSON instead of tables");
-  Commands commands(terminal, preflight);
+  Commands commands(terminal, preflight, import);
   commands.add_views(app);
   commands.add_inventory(app);
+  commands.add_import(app);
   commands.add_instance(app);
   commands.add_config_drive(app);
   try {
