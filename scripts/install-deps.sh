@@ -42,6 +42,7 @@ libsystemd-dev
 libvirt-dev
 libxml2-dev
 libxxhash-dev
+libyaml-dev
 linux-libc-dev
 mold
 ninja-build

@@ -6,15 +6,18 @@
 #include <string>
 #include <vector>
 
-#include "agent/json_text.hpp"
 #include "agent/ovn_port.hpp"
 #include "agent/ovsdb_monitor.hpp"
+#include "base/json_text.hpp"
 #include "fuzz/fuzz.hpp"
 #include "metatap/address.hpp"
 
 namespace {
 
 using namespace metatap::agent;  // NOLINT(google-build-using-namespace): a program, not a header
+using metatap::json_object;
+using metatap::JsonSplitter;
+using metatap::member;
 using metatap::fuzz::require;
 using nlohmann::json;
 

@@ -77,13 +77,15 @@ def forbidden(layer, include):
         "libvirt": {"base", "sys", "inventory"},
         "ledger": {"base", "sys"},
         "http": {"base", "sys"},
+        "openstack": {"http", "base"},
+        "importer": {"openstack", "http", "base", "inventory"},
         "dataplane": {"base", "sys", "inventory"},
         "proxy": {"http", "base", "inventory", "sys", "ledger"},
-        "agent": {"http", "base", "inventory", "sys"},
+        "agent": {"openstack", "http", "base", "inventory", "sys"},
         "api": {"http", "base", "inventory", "sys"},
-        "admin": {"http", "base", "inventory", "sys", "ledger"},
+        "admin": {"importer", "http", "base", "inventory", "sys", "ledger"},
     }
-    known = STAGES | {"base", "sys", "channel", "inventory", "libvirt", "ledger", "http"}
+    known = STAGES | {"base", "sys", "channel", "inventory", "libvirt", "ledger", "http", "openstack", "importer"}
     if layer in allowed and other in known and other != layer and other not in allowed[layer]:
         return f"{layer} does not see {other}"
     return None
@@ -168,8 +170,11 @@ def test_the_layering_rules_bite():
     assert not forbidden("dataplane", "bpf/libbpf.h")
     assert forbidden("base", "sys/netns.hpp")
     assert forbidden("proxy", "channel/link.hpp")
+    assert forbidden("proxy", "openstack/service.hpp")
+    assert forbidden("agent", "importer/wish.hpp")
     assert not forbidden("base", "sys/stat.h")
     assert not forbidden("proxy", "http/server.hpp")
+    assert not forbidden("agent", "openstack/service.hpp")
 
 
 def test_no_coroutine_ends_in_silence():

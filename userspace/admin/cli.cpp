@@ -15,6 +15,7 @@
 #include "admin/doctor_command.hpp"
 #include "admin/drive_image.hpp"
 #include "admin/guest_options.hpp"
+#include "admin/import_command.hpp"
 #include "admin/port_commands.hpp"
 #include "admin/status_command.hpp"
 #include "admin/table.hpp"
@@ -34,6 +35,7 @@ Exit codes:
   0 done   1 refused or failed; doctor, explain, audit: something is wrong
   2 wrong command line   3 no such object   4 conflict, or said of several
   5 no metatapd behind the socket, or it or its database does not answer
+    (import: nobody answers)
   6 stored, but not all of it is in effect   7 no permission
   8 metatapd is of another version   9 nobody reads the output any more
   10 doctor: nothing worse than a warning)";
@@ -125,7 +127,8 @@ Exit config_drive(const Terminal& terminal, const std::string& name, const std::
 /// The commands and what was said of them on the command line.
 class Commands {
  public:
-  Commands(Terminal& terminal, const Preflight& preflight) : terminal_(terminal) {
+  Commands(Terminal& terminal, const Preflight& preflight, const Import& import)
+      : terminal_(terminal), import_(import) {
     if (preflight) {
       before_a_start_.add_findings(preflight);
     }
@@ -223,6 +226,10 @@ class Commands {
         exit_ = terminal_.failed(answer.error());
       }
     });
+  }
+
+  void add_import(CLI::App& app) {
+    import_command_.add_to(app, terminal_, import_, [this](Exit exit) { exit_ = exit; });
   }
 
   void add_instance(CLI::App& app) {
@@ -375,6 +382,8 @@ class Commands {
   }
 
   Terminal& terminal_;
+  const Import& import_;
+  ImportCommand import_command_;
   GuestOptions guest_;
   Exit exit_ = Exit::done;
   std::string file_, name_, target_, format_ = "iso9660";
@@ -406,7 +415,8 @@ Exit exit_for(const Error& error) {
 }
 
 int run_cli(std::vector<std::string> arguments, std::istream& in, std::ostream& out,
-            std::ostream& err, const std::string& version, const Preflight& preflight) {
+            std::ostream& err, const std::string& version, const Preflight& preflight,
+            const Import& import) {
   Terminal terminal(in, out, err);
   CLI::App app("Shows and changes what a running metatapd does.", "metatap");
   app.footer(kFooter);
@@ -415,10 +425,11 @@ int run_cli(std::vector<std::string> arguments, std::istream& in, std::ostream& 
   app.set_version_flag("--version", version);
   app.add_option("--socket", terminal.socket, "metatapd's admin socket")->capture_default_str();
   app.add_flag("--json", terminal.json, "print JSON instead of tables");
-  Commands commands(terminal, preflight);
+  Commands commands(terminal, preflight, import);
   commands.add_views(app);
   commands.add_audit(app);
   commands.add_inventory(app);
+  commands.add_import(app);
   commands.add_instance(app);
   commands.add_config_drive(app);
   try {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "admin/registry.hpp"
+#include "importer/wish.hpp"
 #include "metatap/result.hpp"
 
 namespace metatap::admin {
@@ -30,10 +31,13 @@ enum class Exit : int {
 /// What `metatap doctor --preflight` finds, without a daemon.
 using Preflight = std::function<std::vector<Finding>()>;
 
+/// What `metatap import` does: importer::run(), with the environment put in.
+using Import = std::function<Result<importer::Imported>(importer::Wish, const importer::Outlet&)>;
+
 /// The whole of `metatap`. `arguments` without the program's name; `version` is what --version
 /// says.
 [[nodiscard]] int run_cli(std::vector<std::string> arguments, std::istream& in, std::ostream& out,
                           std::ostream& err, const std::string& version = "metatap",
-                          const Preflight& preflight = {});
+                          const Preflight& preflight = {}, const Import& import = {});
 
 }  // namespace metatap::admin

@@ -17,57 +17,13 @@
 #include <set>
 #include <utility>
 
+#include "base/scratch.hpp"
 #include "metatap/unique_fd.hpp"
 
 namespace metatap::admin {
 namespace {
 
 constexpr off_t kVfatSize = 64 << 20;
-
-/// A file or directory next to the target that is gone again unless it was kept.
-class Scratch {
- public:
-  static Result<Scratch> file(const std::filesystem::path& target) {
-    std::string name = target.string() + ".XXXXXX";
-    UniqueFd fd(::mkostemp(name.data(), O_CLOEXEC));
-    if (!fd) {
-      return fail_errno(errno, "write " + target.string());
-    }
-    return Scratch(std::move(name), std::move(fd));
-  }
-  static Result<Scratch> directory() {
-    std::string name = (std::filesystem::temp_directory_path() / "metatap-XXXXXX").string();
-    if (::mkdtemp(name.data()) == nullptr) {
-      return fail_errno(errno, "make a temporary directory");
-    }
-    return Scratch(std::move(name), UniqueFd());
-  }
-  Scratch(Scratch&& other) noexcept
-      : path_(std::exchange(other.path_, {})), fd(std::move(other.fd)) {}
-  Scratch& operator=(Scratch&&) = delete;
-  ~Scratch() {
-    if (!path_.empty()) {
-      std::error_code ignored;
-      std::filesystem::remove_all(path_, ignored);
-    }
-  }
-
-  [[nodiscard]] const std::filesystem::path& path() const { return path_; }
-  Status keep_as(const std::filesystem::path& target) {
-    if (::rename(path_.c_str(), target.c_str()) != 0) {
-      return fail_errno(errno, "write " + target.string());
-    }
-    path_.clear();
-    return {};
-  }
-
- private:
-  Scratch(std::string path, UniqueFd opened) : path_(std::move(path)), fd(std::move(opened)) {}
-  std::filesystem::path path_;
-
- public:
-  UniqueFd fd;
-};
 
 Status check(const std::vector<ImageFile>& files) {
   for (const auto& file : files) {

@@ -1,39 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <chrono>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "agent/place.hpp"
 #include "metatap/model.hpp"
 #include "metatap/result.hpp"
 
-/// What Keystone and Neutron answer, taken apart and held against what was asked. No network here.
+/// What Neutron answers, held against what was asked. No network here.
 namespace metatap::agent {
-
-/// Of Keystone's answer to a sign-in (Identity API v3, POST /v3/auth/tokens); the token itself is
-/// in a header.
-struct KeystoneToken {
-  std::string endpoint;  ///< Neutron's URL by the catalog; empty: it names none
-  /// What the clock cannot count to is its last moment. nullopt: it is not said.
-  std::optional<std::chrono::system_clock::time_point> expires;
-};
-/// Of several endpoints that fit the first interface, the last. An empty region is any.
-/// nullopt: that is no token.
-[[nodiscard]] std::optional<KeystoneToken> read_token(std::string_view body,
-                                                      const std::vector<std::string>& interfaces,
-                                                      std::string_view region);
-
-/// One page of Neutron's answer to GET /v2.0/ports.
-struct PortPage {
-  std::vector<nlohmann::json> ports;
-  std::string next;  ///< path and query of the next one; empty: it is the last
-};
-[[nodiscard]] Result<PortPage> read_ports(std::string_view body);
 
 /// A question that outlives the request it came from: by port, or by locator within one network or
 /// router.

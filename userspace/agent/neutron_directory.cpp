@@ -9,13 +9,13 @@
 #include <set>
 #include <unordered_map>
 
-#include "agent/json_text.hpp"
 #include "agent/neutron_answers.hpp"
 #include "agent/neutron_client.hpp"
 #include "agent/place.hpp"
 #include "agent/port_memory.hpp"
 #include "base/boot_time.hpp"
 #include "base/fair_share.hpp"
+#include "base/json_text.hpp"
 #include "base/log.hpp"
 #include "http/flight.hpp"
 #include "http/spawn.hpp"

@@ -6,6 +6,8 @@
 namespace metatap::agent {
 namespace {
 
+using Method = openstack::Access::Method;
+
 /// How Keystone is to be asked: keystoneauth's options, in whatever group they stand.
 void read_credentials(OptionReader& read, std::string_view group, NeutronOptions& options,
                       std::string& type) {
@@ -60,13 +62,13 @@ Status check_complete(const NeutronOptions& options, const std::string& group) {
                                                 " is needed to ask Neutron ([agent] directory = "
                                                 "neutron)");
   };
-  if (options.without_keystone) {
+  if (options.method == Method::none) {
     return needed(!options.endpoint_override.empty(), "endpoint_override");
   }
   if (auto status = needed(!options.auth_url.empty(), "auth_url"); !status) {
     return status;
   }
-  if (options.application_credential) {
+  if (options.method == Method::application_credential) {
     auto status = needed(
         !options.application_credential_id.empty() || !options.application_credential_name.empty(),
         "application_credential_id");
@@ -122,9 +124,12 @@ Result<NeutronOptions> NeutronOptions::from(const Config& config) {
     return tl::make_unexpected(read.status().error());
   }
 
-  options.without_keystone = type == "none";
-  options.application_credential = type == "v3applicationcredential" ||
-                                   (type.empty() && !options.application_credential_secret.empty());
+  if (type == "none") {
+    options.method = Method::none;
+  } else if (type == "v3applicationcredential" ||
+             (type.empty() && !options.application_credential_secret.empty())) {
+    options.method = Method::application_credential;
+  }
   if (auto status = check_complete(options, group); !status) {
     return tl::make_unexpected(std::move(status.error()));
   }

@@ -8,25 +8,14 @@
 
 #include "base/config.hpp"
 #include "metatap/result.hpp"
+#include "openstack/access.hpp"
 
 namespace metatap::agent {
 
 /// How to reach Neutron's REST API: group [neutron] as in nova.conf (keystoneauth's names), or,
 /// where auth_url is not set there, group [keystone_authtoken] of a neutron.conf.
-struct NeutronOptions {
-  std::string auth_url;
-  /// From auth_type, or from application_credential_secret being set.
-  bool application_credential = false;
-  /// auth_type = none: Neutron's auth_strategy is noauth. It takes endpoint_override.
-  bool without_keystone = false;
-  std::string username, user_id, password, user_domain_name, user_domain_id;
-  std::string project_name, project_id, project_domain_name, project_domain_id;
-  std::string application_credential_id, application_credential_name, application_credential_secret;
-  std::string region_name, endpoint_override;
-  std::vector<std::string> valid_interfaces{"internal", "public"};
-  std::string cafile, certfile, keyfile;
-  bool insecure = false;
-  std::chrono::milliseconds timeout{10'000};
+struct NeutronOptions : openstack::Access {
+  std::string endpoint_override;  ///< needed where auth_type is none (Neutron's noauth)
 
   // [cache] expiration_time, negative_expiration_time; enabled = False makes both 0.
   std::chrono::milliseconds ttl{60'000}, negative_ttl{5'000};

@@ -16,8 +16,8 @@
 #include <string>
 #include <string_view>
 
-#include "agent/json_text.hpp"
 #include "agent/ovsdb_remote.hpp"
+#include "base/json_text.hpp"
 #include "http/names.hpp"
 #include "http/overload.hpp"
 #include "metatap/result.hpp"

@@ -264,7 +264,7 @@ TEST_F(Neutron, SignsInByPassword) {
 }
 
 TEST_F(Neutron, SignsInByApplicationCredential) {
-  options.application_credential = true;
+  options.method = openstack::Access::Method::application_credential;
   options.application_credential_id = "ac-1";
   options.application_credential_secret = "hunter2";
   options.username.clear();
@@ -554,7 +554,7 @@ TEST_F(Neutron, MissingRightsAndEndpointsAreSaid) {
 
 TEST_F(Neutron, IsAskedWithoutATokenWhereThereIsNoKeystone) {
   options = NeutronOptions();
-  options.without_keystone = true;
+  options.method = openstack::Access::Method::none;
   options.endpoint_override = cloud.base + "/";
   cloud.token.reset();
   open();
@@ -582,7 +582,7 @@ TEST(NeutronOptions, AreNovasOrKeystonesMiddlewares) {
           "password = p\nproject_name = service\nuser_domain_name = D\nregion_name = R\n"
           "insecure = true\ncafile = /ca\n[cache]\nexpiration_time = 10\n")
           .value();
-  EXPECT_FALSE(options.application_credential);
+  EXPECT_EQ(options.method, openstack::Access::Method::password);
   EXPECT_EQ(options.user_domain_name, "D");
   EXPECT_TRUE(options.insecure);
   EXPECT_EQ(options.ttl, 10s);
@@ -594,13 +594,14 @@ TEST(NeutronOptions, AreNovasOrKeystonesMiddlewares) {
                  "project_name = s\n")
                 ->username,
             "neutron");
-  EXPECT_TRUE(read("[neutron]\nauth_url = http://k\napplication_credential_id = i\n"
-                   "application_credential_secret = s\n")
-                  ->application_credential);
+  EXPECT_EQ(read("[neutron]\nauth_url = http://k\napplication_credential_id = i\n"
+                 "application_credential_secret = s\n")
+                ->method,
+            openstack::Access::Method::application_credential);
   const auto alone = read(
       "[neutron]\nauth_type = none\nendpoint_override = http://n:9696\nvalid_interfaces = "
       "internalURL\n[keystone_authtoken]\nauth_url = http://k\n");
-  EXPECT_TRUE(alone->without_keystone);
+  EXPECT_EQ(alone->method, openstack::Access::Method::none);
   EXPECT_EQ(alone->endpoint_override, "http://n:9696");
   EXPECT_EQ(alone->valid_interfaces, std::vector<std::string>{"internal"});
   EXPECT_THAT(read("").error().message, HasSubstr("[neutron] auth_url is needed"));
@@ -608,20 +609,6 @@ TEST(NeutronOptions, AreNovasOrKeystonesMiddlewares) {
               HasSubstr("[neutron] password is needed"));
   EXPECT_THAT(read("[neutron]\nauth_url = http://k\nauth_type = v3kerberos\n").error().message,
               HasSubstr("nova.conf:3"));
-}
-
-TEST(ServiceUrl, IsTakenApart) {
-  const auto url = ServiceUrl::parse("https://[2001:db8::1]:5000/v3/").value();
-  EXPECT_TRUE(url.tls);
-  EXPECT_EQ(url.host, "2001:db8::1");
-  EXPECT_EQ(url.port, 5000);
-  EXPECT_EQ(url.path, "/v3");
-  EXPECT_EQ(ServiceUrl::parse("http://host")->port, 80);
-  EXPECT_EQ(ServiceUrl::parse("https://host")->port, 443);
-  for (const auto* text : {"", "host:1", "ftp://host", "http://", "http://host:0", "http://host:x",
-                           "http://u:p@host"}) {
-    EXPECT_FALSE(ServiceUrl::parse(text)) << text;
-  }
 }
 
 }  // namespace

@@ -9,8 +9,8 @@
 #include <stdexcept>
 #include <thread>
 
-#include "agent/json_text.hpp"
 #include "agent/ovsdb_client.hpp"
+#include "base/json_text.hpp"
 
 namespace metatap::agent {
 namespace {

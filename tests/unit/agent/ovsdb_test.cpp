@@ -10,11 +10,11 @@
 #include <filesystem>
 #include <thread>
 
-#include "agent/json_text.hpp"
 #include "agent/ovn_feed.hpp"
 #include "agent/ovsdb_client.hpp"
 #include "agent/ovsdb_connection.hpp"
 #include "agent/ovsdb_value.hpp"
+#include "base/json_text.hpp"
 
 namespace metatap::agent {
 namespace {

@@ -8,8 +8,8 @@
 #include <string_view>
 #include <vector>
 
-/// JSON as Neutron, Keystone and OVSDB servers send it.
-namespace metatap::agent {
+/// JSON as Keystone, Neutron, Nova and OVSDB servers send it.
+namespace metatap {
 
 /// Nothing they say is nested more than about ten deep. nlohmann's values are copied, compared and
 /// written by recursion, so that deeper ones would take the stack, and the process, with them.
@@ -31,9 +31,21 @@ class JsonSplitter {
 
 /// A text that is one JSON object, nested no deeper than kDeepestJson. nullopt: it is none.
 [[nodiscard]] std::optional<nlohmann::json> json_object(std::string_view text);
+/// The same with its keys in the order in which they came.
+[[nodiscard]] std::optional<nlohmann::ordered_json> ordered_json_object(std::string_view text);
 
-/// What is said under `key`: empty or null if that is no text, or `object` no object.
-[[nodiscard]] std::string text_of(const nlohmann::json& object, const char* key);
-[[nodiscard]] const nlohmann::json& member(const nlohmann::json& object, const char* key);
+/// What is said under `key`: null if `object` is no object, or has no such key.
+template <class Json>
+[[nodiscard]] const Json& member(const Json& object, const char* key) {
+  static const Json kNone;
+  const auto found = object.is_object() ? object.find(key) : object.end();
+  return found != object.end() ? *found : kNone;
+}
+/// The same as a text; empty if it is none.
+template <class Json>
+[[nodiscard]] std::string text_of(const Json& object, const char* key) {
+  const Json& value = member(object, key);
+  return value.is_string() ? value.template get<std::string>() : "";
+}
 
-}  // namespace metatap::agent
+}  // namespace metatap

@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "agent/json_text.hpp"
+#include "base/json_text.hpp"
 
 #include <utility>
 
-namespace metatap::agent {
-
-using nlohmann::json;
+namespace metatap {
 
 std::optional<std::vector<std::string>> JsonSplitter::take(std::string_view bytes) {
   std::vector<std::string> texts;
@@ -48,25 +46,27 @@ std::optional<std::vector<std::string>> JsonSplitter::take(std::string_view byte
   return texts;
 }
 
-std::optional<json> json_object(std::string_view text) {
+namespace {
+
+template <class Json>
+std::optional<Json> one_object(std::string_view text) {
   JsonSplitter splitter;
   const auto texts = splitter.take(text);
   if (!texts || texts->size() != 1 || splitter.pending() != 0) {
     return std::nullopt;
   }
-  auto value = json::parse(texts->front(), nullptr, false);
+  auto value = Json::parse(texts->front(), nullptr, false);
   return value.is_object() ? std::optional(std::move(value)) : std::nullopt;
 }
 
-std::string text_of(const json& object, const char* key) {
-  const auto& value = member(object, key);
-  return value.is_string() ? value.get<std::string>() : "";
+}  // namespace
+
+std::optional<nlohmann::json> json_object(std::string_view text) {
+  return one_object<nlohmann::json>(text);
 }
 
-const json& member(const json& object, const char* key) {
-  static const json kNone;
-  const auto found = object.is_object() ? object.find(key) : object.end();
-  return found != object.end() ? *found : kNone;
+std::optional<nlohmann::ordered_json> ordered_json_object(std::string_view text) {
+  return one_object<nlohmann::ordered_json>(text);
 }
 
-}  // namespace metatap::agent
+}  // namespace metatap
