@@ -139,7 +139,7 @@ def test_what_refusing_cannot_do_behind_routers_is_said(tmp_path, options, said)
     ("[admin]\nmetrics_listen = 0.0.0.0:9775\n", "expected one address of this host that no guest can reach"),
     ("[admin]\nmetrics_listen = 192.0.2.1:9775\n", "[admin] metrics_listen: listen on 192.0.2.1:0"),
     ("[inventory]\nfile = /nowhere/inventory.json\n", "[inventory] file, as user "),
-    ("[DEFAULT]\nrun_path = /dev/null/run\n", "[DEFAULT] run_path: /dev/null: Not a directory"),
+    ("[DEFAULT]\nport_tag_key = " + 32 * "a1" + "\nrun_path = /dev/null/run\n", "[DEFAULT] run_path: /dev/null: Not a directory"),
     ("[DEFAULT]\nrun_path = /run/" + 120 * "a" + "\n", "[DEFAULT] run_path: listen on "),
     ("[DEFAULT]\nstate_path = /dev/null/state\n", "[DEFAULT] state_path: /dev/null: Not a directory"),
     ("[DEFAULT]\nmetadata_proxy_socket = /dev/null\n", "[DEFAULT] metadata_proxy_socket: listen on /dev/null: something"),
