@@ -13,6 +13,8 @@
 #include <new>
 #include <utility>
 
+#include "base/boot_time.hpp"
+
 namespace metatap::proxy {
 namespace {
 
@@ -45,10 +47,13 @@ class FileLock {
 
 }  // namespace
 
-struct PortRecords::File {
+struct PortRecords::Head {
   std::uint64_t layout;
   std::array<char, 40> boot;
   std::atomic<std::uint64_t> used;  ///< places that have ever been somebody's
+};
+struct PortRecords::File {
+  Head head;
   std::array<PortRecord, kMost> records;
 };
 
@@ -79,17 +84,52 @@ PortRecords::~PortRecords() {
   }
 }
 
+PortRecords::Standing PortRecords::look_at(int fd, const std::filesystem::path& path,
+                                           std::string_view boot) {
+  struct stat ours{}, named{};
+  if (::fstat(fd, &ours) != 0 || ::lstat(path.c_str(), &named) != 0 ||
+      ours.st_ino != named.st_ino || ours.st_dev != named.st_dev) {
+    return Standing::gone;
+  }
+  Head head{};
+  const ssize_t got = ::pread(fd, &head, sizeof head, 0);
+  if (got == 0) {
+    return Standing::fresh;
+  }
+  const bool known = got == sizeof head && head.layout == kLayout && text_of(head.boot) == boot &&
+                     head.used <= kMost;
+  return known ? Standing::known : Standing::foreign;
+}
+
 Result<PortRecords> PortRecords::open(const std::filesystem::path& path, std::string_view boot) {
+  constexpr int kTries = 10;
   const std::string step = "open the records of ports " + path.string();
-  UniqueFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
-  struct stat about{};
-  if (!fd || ::fstat(fd.get(), &about) != 0) {
-    return fail_errno(errno, step);
+  for (int attempt = 0; attempt < kTries; ++attempt) {
+    UniqueFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
+    struct stat about{};
+    if (!fd || ::fstat(fd.get(), &about) != 0) {
+      return fail_errno(errno, step);
+    }
+    if (!S_ISREG(about.st_mode) || about.st_uid != ::geteuid() || (about.st_mode & 022) != 0) {
+      return fail(ErrorCode::denied, step + ": others may have written it; remove it");
+    }
+    const FileLock lock(fd.get());
+    switch (look_at(fd.get(), path, boot)) {
+      case Standing::fresh:
+      case Standing::known:
+        return map(std::move(fd), boot, step);
+      case Standing::foreign:
+        // A worker that drains may have it mapped, and keeps it.
+        ::unlink(path.c_str());
+        break;
+      case Standing::gone:
+        break;
+    }
   }
-  if (!S_ISREG(about.st_mode) || about.st_uid != ::geteuid() || (about.st_mode & 022) != 0) {
-    return fail(ErrorCode::denied, step + ": others may have written it; remove it");
-  }
-  const FileLock lock(fd.get());
+  return fail(ErrorCode::conflict, step + ": others replace it all the time");
+}
+
+Result<PortRecords> PortRecords::map(UniqueFd fd, std::string_view boot, const std::string& step) {
   // A file with holes: what no port has costs nothing.
   if (::ftruncate(fd.get(), sizeof(File)) != 0 ||
       ::fallocate(fd.get(), 0, 0, offsetof(File, records)) != 0) {
@@ -100,23 +140,16 @@ Result<PortRecords> PortRecords::open(const std::filesystem::path& path, std::st
     return fail_errno(errno, step);
   }
   auto* file = static_cast<File*>(memory);
-  if (file->layout != kLayout || text_of(file->boot) != boot || file->used > kMost) {
-    // Nobody of this boot has it mapped.
-    if (::ftruncate(fd.get(), 0) != 0 || ::ftruncate(fd.get(), sizeof(File)) != 0 ||
-        ::fallocate(fd.get(), 0, 0, offsetof(File, records)) != 0) {
-      const int error = errno;
-      ::munmap(memory, sizeof(File));
-      return fail_errno(error, step);
-    }
-    put(file->boot, boot);
-    file->layout = kLayout;
+  if (file->head.layout == 0) {  // a fresh one
+    put(file->head.boot, boot);
+    file->head.layout = kLayout;
   }
   return PortRecords(std::move(fd), file);
 }
 
 /// Also one that another process has made meanwhile.
 PortRecord* PortRecords::find(std::string_view port) {
-  for (; known_ < file_->used.load(std::memory_order_acquire); ++known_) {
+  for (; known_ < file_->head.used.load(std::memory_order_acquire); ++known_) {
     places_.insert_or_assign(std::string(text_of(file_->records[known_].port)), known_);
   }
   const auto found = places_.find(std::string(port));
@@ -127,14 +160,14 @@ PortRecord* PortRecords::find(std::string_view port) {
 }
 
 PortRecord* PortRecords::make(const std::function<bool(std::string_view)>& live) {
-  const auto used = file_->used.load(std::memory_order_relaxed);
+  const auto used = file_->head.used.load(std::memory_order_relaxed);
   if (used < kMost) {
     // Where the file system is full, a hole that is written to would be the end of us.
     const auto at = offsetof(File, records) + used * sizeof(PortRecord);
     if (::fallocate(fd_.get(), 0, static_cast<off_t>(at), sizeof(PortRecord)) != 0) {
       return nullptr;
     }
-    file_->used.store(used + 1, std::memory_order_release);
+    file_->head.used.store(used + 1, std::memory_order_release);
     return &file_->records[used];
   }
   auto* const free = std::ranges::find_if(
@@ -151,11 +184,13 @@ PortRecord* PortRecords::at(std::string_view port, std::uint64_t plug, std::uint
     record->tenant = tenant == 0 ? record->tenant : tenant;
     return record;
   }
+  const bool changed_hands = record != nullptr && record->plug == plug;
   if (record == nullptr) {
     record = make(live);
   }
   if (record != nullptr) {
-    begin(*record, port, plug, tenant, came);
+    // Where the device is the same, or none is seen, it is the guest that came, and just now.
+    begin(*record, port, plug, tenant, changed_hands ? boot_time() : came);
     places_.insert_or_assign(std::string(port),
                              static_cast<std::size_t>(record - file_->records.data()));
   }

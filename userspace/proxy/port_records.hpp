@@ -38,7 +38,8 @@ struct PortRecord {
 /// put nothing in the place of what is ours.
 class PortRecords {
  public:
-  /// Takes what an earlier process left, or makes it. ErrorCode::denied: it is not ours.
+  /// Takes what an earlier process left, or makes it; what another layout or boot left goes, and
+  /// stays with who has it mapped. ErrorCode::denied: it is not ours.
   static Result<PortRecords> open(const std::filesystem::path& file, std::string_view boot);
   PortRecords(PortRecords&& other) noexcept;
   PortRecords& operator=(PortRecords&&) = delete;
@@ -54,7 +55,12 @@ class PortRecords {
   static constexpr std::size_t kMost = 32'768;
 
  private:
+  struct Head;
   struct File;
+  /// What stands at a path: nothing yet, ours, another's (layout or boot), or by now another file.
+  enum class Standing : std::uint8_t { fresh, known, foreign, gone };
+  static Standing look_at(int fd, const std::filesystem::path& path, std::string_view boot);
+  static Result<PortRecords> map(UniqueFd fd, std::string_view boot, const std::string& step);
   PortRecords(UniqueFd fd, File* file);
   [[nodiscard]] PortRecord* find(std::string_view port);
   [[nodiscard]] PortRecord* make(const std::function<bool(std::string_view)>& live);

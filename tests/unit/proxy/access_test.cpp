@@ -251,6 +251,16 @@ TEST_F(AccessTest, AnotherInstanceOnThePortIsAnotherGuest) {
   EXPECT_EQ(get().status, 200U);
 }
 
+TEST_F(AccessTest, AnotherInstanceOnAPortThatIsThereForLongHasItsWindow) {
+  in_the_past(seconds(100'000));
+  start({.tokens = TokenMode::ratchet, .boot_window = seconds(600)});
+  EXPECT_EQ(get().status, 401U);
+  port({}, "instance-2");
+  follow();
+  EXPECT_EQ(get().status, 200U);
+  EXPECT_GT(status().window_left, seconds(590));
+}
+
 TEST_F(AccessTest, AnInventoryThatIsNotKnownYetTakesNothingBack) {
   start({.tokens = TokenMode::ratchet});
   const auto good = token();
@@ -375,6 +385,18 @@ TEST_F(AccessTest, RecordsOfAnotherBootAreNone) {
   const auto* record = records.at("port-1", 1, 1, 99, live);
   EXPECT_EQ(record->came, 99);
   EXPECT_EQ(record->first_token, 0);
+}
+
+TEST_F(AccessTest, WhoHasRecordsOfAnotherKindKeepsThem) {
+  const auto file = directory_.path() / "ports.seen";
+  const auto live = [](std::string_view) { return true; };
+  auto before = *PortRecords::open(file, "one");
+  auto* const record = before.at("port-1", 1, 1, 5, live);
+  auto after = *PortRecords::open(file, "two");
+  EXPECT_EQ(after.at("port-1", 1, 1, 99, live)->came, 99);
+  EXPECT_EQ(record->came, 5);
+  EXPECT_NE(before.at("port-2", 1, 1, 6, live), nullptr);
+  EXPECT_EQ(PortRecords::open(file, "two")->at("port-1", 1, 1, 100, live)->came, 99);
 }
 
 TEST_F(AccessTest, APortThatIsGoneMakesRoom) {
