@@ -68,7 +68,8 @@ def test_each_guests_reads_stand_in_it_over_restarts_deaths_and_replaced_workers
         another_worker(deployment, signal.SIGHUP, supervisor, worker)
         assert red.get(USER_DATA).status == 200
         mtlab.wait_until(lambda: len(answers(deployment, red)) == 2, 10, "it goes on")
-        assert kinds(deployment) == ["file", "start", "start"]  # the former one was not the last
+        # Whether the former one was the last that wrote is a matter of which was quicker.
+        assert kinds(deployment) in (["file", "start", "start"], ["file", "start", "end", "start"])
 
         (worker,) = mtlab.children_of(supervisor)
         another_worker(deployment, signal.SIGKILL, worker, worker)
@@ -122,5 +123,7 @@ def test_a_full_disk_costs_records_and_no_answer():
             audit(deployment, "--verify")
             assert kinds(deployment).count("gap") == 0  # they have waited
         finally:
-            deployment.data_plane.stop()
-            subprocess.run(["umount", "-l", where], check=True)
+            try:
+                deployment.data_plane.stop()
+            finally:
+                subprocess.run(["umount", "-l", where], check=True)

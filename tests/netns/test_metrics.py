@@ -56,7 +56,7 @@ def port():
 @pytest.fixture(scope="module")
 def deployment(lab, deploy, port):
     return deploy(lab, config={"admin": {"metrics_listen": f"127.0.0.1:{port}"},
-                               "proxy": {"access_log_sample": 1}})
+                               "proxy": {"access_log_sample": 1, "ledger": "$state_path/ledger"}})
 
 
 @contextlib.contextmanager
