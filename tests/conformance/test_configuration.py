@@ -104,7 +104,7 @@ def is_named(folder, directory, section, option, wrong):
     ask = "" if (section, option) == ("agent", "directory") else f"[agent]\ndirectory = {directory}\n"
     text = f"[neutron]\nendpoint_override = http://n\nauth_type = none\n{ask}[{section}]\n{option} = {wrong}\n"
     status, said = check(folder, text)
-    place = rf"checked\.conf:{text.count(chr(10)) + 2}: \[{section}\] {option}( = '{wrong}')?: expected "
+    place = rf"checked\.conf:{text.count(chr(10)) + 3}: \[{section}\] {option}( = '{wrong}')?: expected "
     return status == 78 and re.search(place, said) is not None
 
 
