@@ -22,13 +22,17 @@ bool is_control(char c) {
   return (c >= 0 && c < ' ') || c == 0x7f;
 }
 
+std::size_t characters_of(std::string_view text) {
+  std::size_t characters = 0;
+  for (; !text.empty(); ++characters) {
+    text.remove_prefix(std::max<std::size_t>(first_character(text).bytes, 1));
+  }
+  return characters;
+}
+
 /// One line of text, and not an empty one.
 bool is_name(std::string_view text) {
-  std::size_t characters = 0;
-  for (auto rest = text; !rest.empty(); ++characters) {
-    rest.remove_prefix(std::max<std::size_t>(first_character(rest).bytes, 1));
-  }
-  return characters > 0 && characters <= kLongest && std::ranges::none_of(text, is_control);
+  return !text.empty() && characters_of(text) <= kLongest && std::ranges::none_of(text, is_control);
 }
 
 /// What a header may carry; empty: none is known.
@@ -67,6 +71,8 @@ class InstanceChecker {
     for (const auto& [key, value] : instance_.metadata) {
       if (key.empty()) {
         refuse("/metadata/", "a key without a name");
+      } else if (characters_of(key) > kLongest || characters_of(value) > kLongest) {
+        refuse("/metadata", in_quotes(key) + ": a key and its value have 255 characters at most");
       }
     }
     check_keys();

@@ -421,7 +421,7 @@ TEST_P(ServerTest, DrainsWhenStopped) {
   const auto response = busy.read_all();
   EXPECT_THAT(response, HasSubstr("GET /busy"));
   EXPECT_TRUE(busy.ended());
-  EXPECT_EQ(server_->counters().open, 0U);
+  EXPECT_TRUE(eventually([&] { return server_->counters().open == 0; }));
 }
 
 TEST_P(ServerTest, ServesUnixSockets) {

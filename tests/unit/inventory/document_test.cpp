@@ -205,6 +205,27 @@ TEST(Document, TellsAllMistakesAtOnceEachWithItsPlaceAndWhatMayBeMeant) {
             "/ports/2/network_id: there is no network \"gone\"");
 }
 
+TEST(Document, MetadataIsNoLongerThanNovasMayBe) {
+  const auto with = [](const std::string& key, const std::string& value) {
+    return parse_document(R"({"format": "metatap-inventory/1", "instances": [{"uuid": "i",
+      "metadata": {")" + key +
+                          "\": \"" + value + "\"}}]}");
+  };
+  std::string umlauts;
+  for (int i = 0; i < 255; ++i) {
+    umlauts += "ä";
+  }
+  EXPECT_TRUE(with(umlauts, umlauts));
+  EXPECT_TRUE(with("role", ""));
+  for (const auto& [key, value] :
+       {std::pair("role", umlauts + "b"), std::pair("", std::string())}) {
+    EXPECT_FALSE(with(key, value));
+  }
+  const auto refused = with(std::string(256, 'k'), "v");
+  ASSERT_FALSE(refused);
+  EXPECT_THAT(refused.error().message, StartsWith("/instances/0/metadata: \"kkk"));
+}
+
 TEST(Document, TakesWhatNeutronAndNovaAnswerAsItIs) {
   const auto inventory = read(R"({"format": "metatap-inventory/1",
     "networks": [{"id": "n", "name": "private", "status": "ACTIVE", "shared": false,
