@@ -18,6 +18,7 @@ import threading
 import time
 
 import bpfkit
+import labkit
 import mtlab
 import pytest
 import routerkit
@@ -32,7 +33,14 @@ def command(text):
 
 @pytest.fixture(scope="module")
 def served(make_lab, deploy):
-    return deploy(make_lab())
+    """Its guests do not ask again who their neighbours are: some seconds after each request that
+    would be counted."""
+    lab = make_lab()
+    for guest in lab.guests.values():
+        labkit.write_sysctls(guest.netns, {
+            f"net/{family}/neigh/{guest.device}/base_reachable_time_ms": 3_600_000
+            for family in ("ipv4", "ipv6")})
+    return deploy(lab)
 
 
 def metatap(deployment, *arguments):
