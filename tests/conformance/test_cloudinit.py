@@ -3,12 +3,15 @@
 
 import json
 import pathlib
+import re
 import subprocess
 
+import labkit
 import mtlab
 import pytest
 
 CRAWLER = pathlib.Path(__file__).with_name("cloudinit_crawl.py")
+BOOT_PATHS = re.findall(r'^    "(/[^"]*)",$', (labkit.ROOT / "userspace/agent/boot_paths.hpp").read_text(), re.M)
 GUESTS = ["red1", "blue1", "red2", "onlink"]
 
 
@@ -64,6 +67,9 @@ def test_openstack_datasource(served, name):
 
     assert len(got["requests"]) == 28, [path for path, *_ in got["requests"]]
     assert [path for path, status, _ in got["requests"] if status not in (200, 404)] == []
+    # And the shield fetches ahead what it asks for, in its order, but for what may have to be asked of others.
+    asked = list(dict.fromkeys(url.partition("169.254.169.254")[2] for url, *_ in got["requests"]))
+    assert BOOT_PATHS == [path for path in asked if not path.endswith("vendor_data2.json")]
     missing = [path for path, status, _ in got["requests"] if status == 404]
     assert missing == []
 

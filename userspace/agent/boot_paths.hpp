@@ -6,9 +6,10 @@
 
 namespace metatap::agent {
 
-/// What a guest's first program asks for as it boots: cloud-init's OpenStack data source, in its
-/// order. Without vendor_data2.json: what that says others may have to be asked for, and they are
-/// only when a guest wants to know.
+/// What a guest's first program asks for as it boots, and nobody else begins with: cloud-init's
+/// OpenStack data source, in its order (tests/conformance/test_cloudinit.py holds it to that).
+/// Without vendor_data2.json: what that says others may have to be asked for, and they are only
+/// when a guest wants to know.
 inline constexpr std::array<std::string_view, 26> kBootPaths{
     "/openstack",
     "/openstack/2018-08-27/meta_data.json",

@@ -157,7 +157,7 @@ struct Shield::State : std::enable_shared_from_this<State> {
   void heard(const Question& question, const Request& request, Response response,
              std::int64_t since) noexcept;
   // The next four with the lock held.
-  /// What else the instance will want to know, if this is the first that we hear of it; each of
+  /// What else the instance will want to know, if a boot begins and nothing is kept of it; each of
   /// these is a flight from now on.
   [[nodiscard]] std::vector<std::unique_ptr<Question>> all_of_boot(
       const Request& request, const AnswerKey& key, const std::shared_ptr<Desk>& desk);
@@ -349,7 +349,7 @@ std::vector<std::unique_ptr<Question>> Shield::State::all_of_boot(
     const Request& request, const AnswerKey& key, const std::shared_ptr<Desk>& desk) {
   std::vector<std::unique_ptr<Question>> questions;
   const auto now = clock();
-  if (!options.ahead || kept.knows(key.instance)) {
+  if (!options.ahead || request.target != kBootPaths.front() || kept.knows(key.instance)) {
     return questions;
   }
   // One of which the API says nothing good is not asked for over and over.

@@ -22,8 +22,9 @@ struct ShieldOptions {
   /// How long the API may take while there is such an answer.
   std::chrono::milliseconds patience{3'000};
   unsigned most_questions = 32;  ///< in flight to the API at a time
-  /// With the first question of an instance that nothing is kept of, the rest of what a boot asks
-  /// for (boot_paths.hpp) is asked as well. The proxy puts such a question when a port comes.
+  /// With the question that a boot begins with, the rest of what it asks for (boot_paths.hpp) is
+  /// asked as well, for an instance of which nothing is kept. The proxy puts that question when a
+  /// port comes. Others are no reason: guests that run ask after each restart of ours.
   bool ahead = true;
   std::size_t most_bytes = 64U << 20U;
 };

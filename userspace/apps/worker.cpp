@@ -32,6 +32,7 @@
 #include "apps/views.hpp"
 #include "apps/watchdog.hpp"
 #include "apps/worker_impl.hpp"
+#include "base/boot_time.hpp"
 #include "base/log.hpp"
 #include "base/log_level.hpp"
 #include "http/meter.hpp"
@@ -378,11 +379,14 @@ void Worker::Impl::keep_refreshing() {
   });
 }
 
-/// A shield prepares for a guest's boot with the first thing that it hears of it.
+/// A shield prepares for a guest's boot with the first thing that it hears of it. All ports are new
+/// to a worker that has just begun, but not all have just come.
 void Worker::Impl::meet(const std::shared_ptr<const Origin>& origin) {
+  constexpr std::int64_t kLately = 60'000;  // milliseconds
   const bool is_new = origin->notes.get() == nullptr;
   proxy->access().port_of(*origin);
-  if (!is_new || !settings.agent.shield.enabled || !settings.agent.shield.ahead) {
+  if (!is_new || boot_time() - origin->came > kLately || !settings.agent.shield.enabled ||
+      !settings.agent.shield.ahead) {
     return;
   }
   const auto known = ovn ? ovn->inventory() : inventory->current();

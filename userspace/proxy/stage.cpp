@@ -288,6 +288,9 @@ class ProxyStage::GuestSession final : public http::ClientHandler, Continuation 
 
   /// For the ledger.
   void describe(const Response& response) {
+    if (inbox_ == nullptr) {
+      return;
+    }
     answer_.status = response.status;
     answer_.bytes = response.body.size();
     answer_.reason = reason_;

@@ -157,6 +157,14 @@ TEST_F(ShieldTest, TheFirstQuestionOfAnInstanceIsFollowedByAllThatABootAsks) {
   EXPECT_EQ(asked.count("/openstack/2018-08-27/vendor_data2.json"), 0U);
 }
 
+TEST_F(ShieldTest, AGuestThatRunsIsNoReasonToFetchAhead) {
+  options_.ahead = true;
+  const auto shield = this->shield();
+  const Asker one(*shield, here(), "/latest/meta-data/instance-id");
+  settle();
+  EXPECT_EQ(api_.seen.size(), 1U);
+}
+
 TEST_F(ShieldTest, WhatIsFetchedAheadKeepsNobodyWaiting) {
   options_.ahead = true;
   api_.at_once = false;
