@@ -121,18 +121,19 @@ NotedHeaders NotedHeaders::of(const Request& request) {
   return noted;
 }
 
-std::optional<OwnAnswer> Doorkeeper::judge(const Request& request, const NotedHeaders& noted) {
+std::optional<OwnAnswer> Doorkeeper::judge(const Request& request, const NotedHeaders& noted,
+                                           Look look) {
   const Access access = port_.access();
   token_ = ledger::Token::unread;
   if (access.tokens == TokenMode::off) {
-    return judge_plain(request, access);
+    return judge_plain(request, access, look);
   }
   if (asks_for_token(request.target)) {
     return hand_out(request);
   }
   if (noted.tokens == 0) {
     token_ = ledger::Token::none;
-    return judge_plain(request, access);
+    return judge_plain(request, access, look);
   }
   const auto now = boot_time();
   if (noted.tokens > 1 || !control_.keys()->opens(noted.token, port_.holder(address_), now)) {
@@ -141,15 +142,16 @@ std::optional<OwnAnswer> Doorkeeper::judge(const Request& request, const NotedHe
     return OwnAnswer{http::plain_response(401, "the token is not good, or not any more"),
                      "token_invalid"};
   }
-  ++port_.counts().valid;
+  port_.counts().valid += look == Look::first ? 1 : 0;
   token_ = ledger::Token::valid;
   port_.token_shown(now);
   return std::nullopt;
 }
 
-std::optional<OwnAnswer> Doorkeeper::judge_plain(const Request& request, const Access& access) {
+std::optional<OwnAnswer> Doorkeeper::judge_plain(const Request& request, const Access& access,
+                                                 Look look) {
   auto& counts = port_.counts();
-  counts.plain.fetch_add(1, std::memory_order_relaxed);
+  counts.plain.fetch_add(look == Look::first ? 1 : 0, std::memory_order_relaxed);
   const bool by_mode = access.tokens == TokenMode::required || access.tokens == TokenMode::ratchet;
   if (by_mode && port_.requires_token(access, boot_time())) {
     ++counts.plain_refused;

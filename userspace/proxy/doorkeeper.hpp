@@ -43,13 +43,17 @@ class Doorkeeper {
              std::uint16_t source_port)
       : control_(control), port_(port), address_(address), source_port_(source_port) {}
 
+  /// Whether a request has been judged, and counted by its token, before.
+  enum class Look : std::uint8_t { first, again };
   /// nullopt: it goes on.
-  [[nodiscard]] std::optional<OwnAnswer> judge(const Request& request, const NotedHeaders& noted);
+  [[nodiscard]] std::optional<OwnAnswer> judge(const Request& request, const NotedHeaders& noted,
+                                               Look look = Look::first);
   /// What the last of them showed.
   [[nodiscard]] ledger::Token token() const { return token_; }
 
  private:
-  [[nodiscard]] std::optional<OwnAnswer> judge_plain(const Request& request, const Access& access);
+  [[nodiscard]] std::optional<OwnAnswer> judge_plain(const Request& request, const Access& access,
+                                                     Look look);
   [[nodiscard]] OwnAnswer hand_out(const Request& request);
 
   AccessControl& control_;

@@ -223,7 +223,8 @@ class ProxyStage::GuestSession final : public http::ClientHandler, Continuation 
   void complete(Response& response) {
     if (long_poll_) {
       answered_ = Clock::now();  // how long it waited is nobody's slowness
-      if (auto own = doorkeeper_.judge(*waiting_, NotedHeaders::of(*waiting_))) {
+      if (auto own =
+              doorkeeper_.judge(*waiting_, NotedHeaders::of(*waiting_), Doorkeeper::Look::again)) {
         reason_ = own->reason;  // what may be read is a matter of when it is read
         response = std::move(own->response);
       }

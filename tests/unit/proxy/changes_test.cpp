@@ -5,6 +5,7 @@
 #include <atomic>
 #include <mutex>
 
+#include "base/boot_time.hpp"
 #include "base/random_seed.hpp"
 #include "http/endpoint.hpp"
 #include "proxy/change_query.hpp"
@@ -256,6 +257,24 @@ TEST_P(ChangesTest, WhatChangedIsSomethingElseThanItsAnswer) {
   EXPECT_TRUE(eventually([&] { return asked() > before; }));
   EXPECT_EQ(one.read_response(50ms), "");
   EXPECT_EQ(stage_->counters().waiting, 1U);
+}
+
+TEST_P(ChangesTest, IsCountedOnce) {
+  start();
+  auto one = waiting();
+  set("blue");
+  stage_->changed({"port-1"});
+  EXPECT_EQ(body_of(one.read_response()), "blue");
+  EXPECT_EQ(stage_->access().status_of("port-1")->counts.plain, 1U);
+}
+
+TEST_P(ChangesTest, WhatIsSealedByThenIsRefused) {
+  options_.access.sealed = {"user_data"};
+  options_.access.access.boot_window = std::chrono::seconds(1);
+  origin_->came = boot_time();
+  start();
+  auto one = asking("/openstack/latest/user_data?wait_for_change=true&timeout_sec=2");
+  EXPECT_EQ(status_of(one.read_response(10s)), 403U);
 }
 
 TEST_P(ChangesTest, LooksForItselfWhereNobodyTells) {
