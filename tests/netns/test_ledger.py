@@ -43,7 +43,9 @@ def another_worker(deployment, number, pid, old):
     subprocess.run(["kill", f"-{number.value}", str(pid)], check=True)
     supervisor = deployment.data_plane.process.pid
     mtlab.wait_until(lambda: mtlab.children_of(supervisor) not in ([], [old]) and
-                     len(mtlab.children_of(supervisor)) == 1, 30, "another worker serves alone")
+                     len(mtlab.children_of(supervisor)) == 1, 30, "another worker is alone")
+    mtlab.wait_until(lambda: mtlab.metatap(deployment.admin_socket, "status", check=False).returncode
+                     == 0, 20, "it answers")
 
 
 def test_each_guests_reads_stand_in_it_over_restarts_deaths_and_replaced_workers():

@@ -6,9 +6,12 @@
 
 #include <array>
 #include <boost/asio/io_context.hpp>
+#include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <thread>
 #include <utility>
 
 #include "admin/registry.hpp"
@@ -22,6 +25,19 @@ namespace asio = boost::asio;
 namespace {
 
 constexpr std::chrono::minutes kForChanges{10};
+/// For how long a socket may have nobody behind it: the worker that listened has died, and the
+/// supervisor starts another.
+constexpr std::chrono::seconds kForAnotherWorker{2};
+
+/// errno of an attempt to connect; 0: somebody listens.
+int try_to_connect(const sockaddr_un& address) {
+  const UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (fd && ::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) {
+    return 0;
+  }
+  // EAGAIN of a socket we have: so many wait before us that there is no room to wait.
+  return fd && errno == EAGAIN ? 0 : errno;
+}
 
 /// Whether somebody listens; says why not better than an HTTP status could.
 Status reachable(const std::string& socket) {
@@ -31,13 +47,13 @@ Status reachable(const std::string& socket) {
     return fail(ErrorCode::invalid, "--socket: the path is too long: " + socket);
   }
   std::memcpy(address.sun_path, socket.data(), socket.size());
-  const UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (!fd ||
-      ::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
-    const int error = errno;
-    if (fd && error == EAGAIN) {
-      return {};  // so many wait before us that there is no room to wait
-    }
+  const auto until = std::chrono::steady_clock::now() + kForAnotherWorker;
+  int error = try_to_connect(address);
+  while (error == ECONNREFUSED && std::chrono::steady_clock::now() < until) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    error = try_to_connect(address);
+  }
+  if (error != 0) {
     if (error == EACCES || error == EPERM) {
       return fail(ErrorCode::denied, "connect to " + socket + ": " +
                                          std::generic_category().message(error) +

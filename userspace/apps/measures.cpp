@@ -9,6 +9,7 @@
 #include <map>
 #include <set>
 #include <string>
+#include <tuple>
 #include <utility>
 
 #include "apps/version.hpp"
@@ -143,10 +144,10 @@ void count_busiest(Metrics& metrics, const std::vector<dataplane::SlotStatus>& s
   }
   for (const auto& weight : {&mt_counter::packets, &mt_counter::drops}) {
     const auto most = std::min(kBusiestPorts, all.size());
-    std::ranges::partial_sort(all, all.begin() + static_cast<std::ptrdiff_t>(most),
-                              [&](const Port* one, const Port* other) {
-                                return one->second.*weight > other->second.*weight;
-                              });
+    // Of equals always the same ones: a series must not come and go where nothing happens.
+    std::ranges::partial_sort(
+        all, all.begin() + static_cast<std::ptrdiff_t>(most), {},
+        [&](const Port* port) { return std::tuple(~(port->second.*weight), port->first); });
     for (std::size_t i = 0; i < most && all[i]->second.*weight != 0; ++i) {
       busiest.insert(all[i]);
     }

@@ -3,11 +3,14 @@
 
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstdint>
 #include <map>
 #include <string>
+#include <string_view>
+#include <tuple>
 
 #include "apps/counts.hpp"
 #include "apps/data_plane_findings.hpp"
@@ -55,11 +58,15 @@ void count_most_active(Metrics& metrics, const Ports& ports) {
   for (const auto& port : ports) {
     std::uint64_t sum = 0;
     each(port.second.counts, [&](const CounterInfo&, std::uint64_t value) { sum += value; });
-    active.emplace_back(sum, &port);
+    if (sum != 0) {
+      active.emplace_back(sum, &port);
+    }
   }
   const auto most = std::min(kBusiestPorts, active.size());
-  std::ranges::partial_sort(active, active.begin() + static_cast<std::ptrdiff_t>(most),
-                            std::ranges::greater(), [](const auto& one) { return one.first; });
+  // Of equals always the same ones: a series must not come and go where nothing happens.
+  std::ranges::partial_sort(
+      active, active.begin() + static_cast<std::ptrdiff_t>(most), {},
+      [](const auto& one) { return std::tuple(~one.first, std::string_view(one.second->first)); });
   for (std::size_t i = 0; i < most; ++i) {
     metrics.all("port_access", active[i].second->second.counts,
                 {{"port", active[i].second->first}});

@@ -380,8 +380,8 @@ class Stranger {
     path_.copy(address.sun_path, sizeof address.sun_path - 1);
     EXPECT_EQ(::bind(listening_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address),
               0);
-    EXPECT_EQ(::listen(listening_.get(), 4), 0);
   }
+  void listen() { EXPECT_EQ(::listen(listening_.get(), 4), 0); }
   /// To the first who says something.
   void answer(std::string_view text) {
     for (;;) {
@@ -403,7 +403,8 @@ class Stranger {
 
 TEST(AdminClient, DoesNotWaitForOneThatHangs) {
   using namespace std::chrono_literals;
-  const Stranger hangs;
+  Stranger hangs;
+  hangs.listen();
   const auto first = AdminClient(hangs.path(), 1s).call("GET", "/v1/status");
   ASSERT_FALSE(first);
   EXPECT_EQ(exit_for(first.error()), Exit::unreachable);
@@ -417,12 +418,26 @@ TEST(AdminClient, DoesNotWaitForOneThatHangs) {
 
 TEST(AdminClient, KnowsWhoIsNoMetatapd) {
   Stranger other;
+  other.listen();
   std::thread answering([&] { other.answer("220 mail.example.org\r\n"); });
   const auto answer = AdminClient(other.path()).call("GET", "/v1/status");
   answering.join();
   ASSERT_FALSE(answer);
   EXPECT_EQ(exit_for(answer.error()), Exit::unreachable);
   EXPECT_THAT(answer.error().message, HasSubstr("it is no metatapd's"));
+}
+
+TEST(AdminClient, WaitsForTheWorkerThatComesAfterOneThatDied) {
+  Stranger next;
+  std::thread answering([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    next.listen();
+    next.answer("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}");
+  });
+  const auto answer = AdminClient(next.path()).call("GET", "/v1/status");
+  answering.join();
+  ASSERT_TRUE(answer) << answer.error().message;
+  EXPECT_EQ(*answer, "{}");
 }
 
 TEST(Metrics, AreMadeOfTheListsOfCounters) {
