@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a guest sends, in any pieces: never a crash, never a view outside the buffer, and the same
-// requests however the bytes were cut.
+// requests however the bytes were cut. Byte by byte no head is there as a whole before Beast has
+// begun with it, so what is taken for a plain head is held against what Beast makes of it.
 #include <algorithm>
 #include <cstring>
 #include <string>
@@ -61,16 +62,17 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     return 0;
   }
   const auto bytes = metatap::fuzz::as_text(data + 1, size - 1);
-  auto whole = read_all(bytes, 1U << 20U);
-  auto pieces = read_all(bytes, 1U + data[0] % 64U);
   // A limit may strike while the last request is still incomplete in one cut and not yet in the
   // other; the complete ones before it are the same.
-  if (!whole.empty() && whole.back() == "failed") {
-    whole.pop_back();
-  }
-  if (!pieces.empty() && pieces.back() == "failed") {
-    pieces.pop_back();
-  }
-  require(whole == pieces);
+  const auto complete = [&](std::size_t step) {
+    auto seen = read_all(bytes, step);
+    if (!seen.empty() && seen.back() == "failed") {
+      seen.pop_back();
+    }
+    return seen;
+  };
+  const auto whole = complete(1U << 20U);
+  require(whole == complete(2U + data[0] % 64U));
+  require(whole == complete(1));
   return 0;
 }

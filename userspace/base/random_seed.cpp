@@ -6,25 +6,31 @@
 
 #include <array>
 #include <cstdlib>
-#include <string_view>
+#include <cstring>
 
 #include "base/log.hpp"
-#include "base/text.hpp"
 
 namespace metatap {
 namespace {
 
-/// Two characters for each 12 bits.
-constexpr auto kPairs = [] {
-  std::array<std::array<char, 2>, 4096> pairs{};
-  for (std::size_t i = 0; i < pairs.size(); ++i) {
-    pairs[i] = {kBase64Alphabet[i >> 6U], kBase64Alphabet[i & 0x3FU]};
-  }
-  return pairs;
-}();
+/// Compilers have an instruction for each operation on it, on every machine.
+using Bytes [[gnu::vector_size(16)]] = signed char;
+
+/// Base64's digit for the last six bits of each byte.
+Bytes digits_of(Bytes bytes) {
+  const Bytes value = bytes & 0x3F;
+  return value + 'A' + ((value > 25) & ('a' - 'Z' - 1)) + ((value > 51) & ('0' - 'z' - 1)) +
+         ((value > 61) & ('+' - '9' - 1)) + ((value > 62) & ('/' - '+' - 1));
+}
+
+// Each digit is drawn by itself: base64 of random bytes is random digits. The last group of three
+// stands for two bytes, so its last digit has four bits.
+constexpr std::size_t kDigits = kSeedText - 1;
+constexpr std::size_t kDrawn = (kDigits + sizeof(Bytes) - 1) / sizeof(Bytes) * sizeof(Bytes);
+static_assert(kSeedBytes % 3 == 2 && kSeedText == (kSeedBytes + 1) / 3 * 4);
 
 struct Pool {
-  std::array<unsigned char, 32 * kSeedBytes> bytes;
+  std::array<char, 32 * kDrawn> bytes;
   std::size_t used = sizeof(bytes);
 };
 
@@ -33,36 +39,26 @@ struct Pool {
 void append_random_seed(std::string& out) {
   static thread_local Pool pool;
   if (pool.used == pool.bytes.size()) {
-    if (RAND_bytes(pool.bytes.data(), static_cast<int>(pool.bytes.size())) != 1) {
+    if (RAND_bytes(reinterpret_cast<unsigned char*>(pool.bytes.data()),
+                   static_cast<int>(pool.bytes.size())) != 1) {
       // A guest must never get a predictable seed, and there is nothing left to try.
       log::error("the random number generator failed");
       std::abort();
     }
     pool.used = 0;
   }
-  unsigned char* const seed = pool.bytes.data() + pool.used;
-  pool.used += kSeedBytes;
-  const std::size_t start = out.size();
-  out.resize(start + kSeedText);
-  char* to = out.data() + start;
-  const auto put = [&to](unsigned twelve_bits) {
-    *to++ = kPairs[twelve_bits][0];
-    *to++ = kPairs[twelve_bits][1];
-  };
-  std::size_t i = 0;
-  for (; i + 3 <= kSeedBytes; i += 3) {
-    const unsigned group = static_cast<unsigned>(seed[i]) << 16U |
-                           static_cast<unsigned>(seed[i + 1]) << 8U | seed[i + 2];
-    put(group >> 12U);
-    put(group & 0xFFFU);
+  char* const drawn = pool.bytes.data() + pool.used;
+  pool.used += kDrawn;
+  drawn[kDigits - 1] = static_cast<char>(drawn[kDigits - 1] & 0x3C);
+  for (std::size_t at = 0; at < kDrawn; at += sizeof(Bytes)) {
+    Bytes some;
+    std::memcpy(&some, drawn + at, sizeof some);
+    some = digits_of(some);
+    std::memcpy(drawn + at, &some, sizeof some);
   }
-  static_assert(kSeedBytes % 3 == 2);
-  const unsigned last = static_cast<unsigned>(seed[i]) << 10U | static_cast<unsigned>(seed[i + 1])
-                                                                    << 2U;
-  put(last >> 6U);
-  *to++ = kBase64Alphabet[last & 0x3FU];
-  *to++ = '=';
-  OPENSSL_cleanse(seed, kSeedBytes);
+  drawn[kDigits] = '=';
+  out.append(drawn, kSeedText);
+  OPENSSL_cleanse(drawn, kDrawn);
 }
 
 }  // namespace metatap

@@ -7,6 +7,7 @@
 #include <functional>
 
 #include "base/ascii.hpp"
+#include "http/plain_head.hpp"
 
 namespace metatap::http {
 namespace {
@@ -150,6 +151,21 @@ beast::error_code RequestReader::refuse(unsigned status, std::string_view reason
   return beast::http::error::bad_value;
 }
 
+bool RequestReader::parse_plain_head() {
+  const std::string_view bytes(memory_.data() + begin_,
+                               std::min(end_ - begin_, limits_->head - skipped_));
+  const auto head = read_plain_head(bytes, limits_->headers, headers_);
+  if (!head || head->target.size() > limits_->target) {
+    return false;
+  }
+  method_ = slice(head->method);
+  target_ = slice(head->target);
+  keep_alive_ = head->keep_alive;
+  head_done_ = true;
+  parsed_ = begin_ + head->size;
+  return true;
+}
+
 RequestReader::State RequestReader::parse() {
   if (!parser_) {
     // RFC 9112 §2.2: an empty line before the request line is ignored.
@@ -165,6 +181,9 @@ RequestReader::State RequestReader::parse() {
       begin_ = end_ = 0;
       return State::need_more;
     }
+    if (parse_plain_head()) {
+      return State::complete;
+    }
     parsed_ = begin_;
     parser_.emplace(*this);
     parser_->eager(true);
@@ -179,6 +198,7 @@ RequestReader::State RequestReader::parse() {
     return fail_with(431, "request head too large");
   }
   if (!error && parser_->is_done()) {
+    keep_alive_ = parser_->keep_alive();
     return State::complete;
   }
   if (!error || error == beast::http::error::need_more) {
@@ -219,9 +239,11 @@ bool RequestReader::wants_continue() {
 }
 
 Request RequestReader::request(const Peer& peer) {
-  headers_.clear();
-  for (const Field& field : fields_) {
-    headers_.push_back({view(field.name), view(field.value)});
+  if (parser_) {
+    headers_.clear();
+    for (const Field& field : fields_) {
+      headers_.push_back({view(field.name), view(field.value)});
+    }
   }
   return {.method = view(method_),
           .target = *origin_form(view(method_), view(target_)),
@@ -240,7 +262,7 @@ void RequestReader::next() {
   method_ = target_ = {};
   fields_.clear();
   version_ = 11;
-  head_done_ = expect_continue_ = content_length_ = transfer_encoding_ = false;
+  head_done_ = keep_alive_ = expect_continue_ = content_length_ = transfer_encoding_ = false;
   body_begin_ = body_end_ = 0;
   status_ = 0;
 }

@@ -16,10 +16,11 @@
 namespace metatap::http {
 
 /// Reads one request after the other out of a connection's bytes, into one buffer that is
-/// recycled: the finished request is a set of views into it. Beast's parser decides what is HTTP;
-/// on top of it: sizes, a target in one of HTTP's forms, no obsolete line folding, and no ambiguity
-/// about where the body ends (two Content-Lengths, or one next to Transfer-Encoding, or an unknown
-/// coding). The buffer grows with what has come, never with what is announced.
+/// recycled: the finished request is a set of views into it. Beast's parser decides what is HTTP,
+/// but for heads so plain that there is nothing to decide (http/plain_head.hpp); on top of it:
+/// sizes, a target in one of HTTP's forms, no obsolete line folding, and no ambiguity about where
+/// the body ends (two Content-Lengths, or one next to Transfer-Encoding, or an unknown coding). The
+/// buffer grows with what has come, never with what is announced.
 class RequestReader {
  public:
   enum class State : std::uint8_t { need_more, complete, failed };
@@ -43,7 +44,7 @@ class RequestReader {
 
   /// After State::complete; valid until next().
   [[nodiscard]] Request request(const Peer& peer);
-  [[nodiscard]] bool keep_alive() const { return parser_->keep_alive(); }
+  [[nodiscard]] bool keep_alive() const { return keep_alive_; }
   [[nodiscard]] bool http_1_0() const { return version_ == 10; }
   [[nodiscard]] bool head_request() const { return view(method_) == "HEAD"; }
   /// After State::failed: the status to answer, and why.
@@ -97,6 +98,8 @@ class RequestReader {
     return text.empty() ||
            (text.data() >= memory_.data() && text.data() + text.size() <= memory_.data() + end_);
   }
+  /// A whole request that is nothing but a plain head.
+  bool parse_plain_head();
   boost::beast::error_code refuse(unsigned status, std::string_view reason);
   State fail_with(unsigned status, std::string_view reason);
 
@@ -114,9 +117,9 @@ class RequestReader {
     Slice name, value;
   };
   std::vector<Field> fields_;
-  std::vector<Header> headers_;
+  std::vector<Header> headers_;  // of a plain head from the beginning, else made of fields_
   int version_ = 11;
-  bool head_done_ = false, expect_continue_ = false;
+  bool head_done_ = false, keep_alive_ = false, expect_continue_ = false;
   bool content_length_ = false, transfer_encoding_ = false;
   std::size_t body_begin_ = 0, body_end_ = 0;
   unsigned status_ = 0;
