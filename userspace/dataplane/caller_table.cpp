@@ -243,14 +243,28 @@ void CallerTable::write(std::uint32_t slot, const SlotEntry& entry) {
 
 // ---- reading ----
 
+namespace {
+
+/// The first row that begins there or behind: whose owner is, that is.
+std::uint32_t first_row_from(off_t offset) {
+  return static_cast<std::uint32_t>((static_cast<std::size_t>(offset) + sizeof(CallerRow) - 1) /
+                                    sizeof(CallerRow));
+}
+
+}  // namespace
+
 void CallerView::each(const std::function<void(const SlotEntry&)>& use) const {
-  for (std::uint32_t slot = 0; slot < memory_->slots(); ++slot) {
-    if (memory_->row(slot).owner.load(std::memory_order_relaxed) == 0) {
-      continue;
+  const auto end = static_cast<off_t>(memory_->slots() * sizeof(CallerRow));
+  off_t from = ::lseek(fd_.get(), 0, SEEK_DATA);
+  while (from >= 0 && from < end) {
+    const off_t hole = ::lseek(fd_.get(), from, SEEK_HOLE);
+    const off_t to = hole < 0 ? end : std::min(hole, end);
+    for (auto slot = first_row_from(from); slot < first_row_from(to); ++slot) {
+      if (const auto entry = find(slot)) {
+        use(*entry);
+      }
     }
-    if (const auto entry = find(slot)) {
-      use(*entry);
-    }
+    from = ::lseek(fd_.get(), to, SEEK_DATA);
   }
 }
 
@@ -259,7 +273,11 @@ Result<std::shared_ptr<CallerView>> CallerView::map(int fd, std::uint32_t slots)
   if (!memory) {
     return tl::make_unexpected(std::move(memory.error()));
   }
-  return std::shared_ptr<CallerView>(new CallerView(*std::move(memory)));
+  UniqueFd ours(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
+  if (!ours) {
+    return fail_errno(errno, "keep the table of callers");
+  }
+  return std::shared_ptr<CallerView>(new CallerView(std::move(ours), *std::move(memory)));
 }
 
 std::shared_ptr<const SlotEntry> CallerView::find(std::uint32_t slot) const {

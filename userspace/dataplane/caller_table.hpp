@@ -83,7 +83,8 @@ class CallerView {
 
   /// Null: nobody's. What was read once is kept, so that a caller who is known costs two loads.
   [[nodiscard]] std::shared_ptr<const SlotEntry> find(std::uint32_t slot) const;
-  /// All that are somebody's.
+  /// All that are somebody's. Looks at no memory that nobody has written: a page of a shared file
+  /// is there once somebody has looked at it.
   void each(const std::function<void(const SlotEntry&)>& use) const;
 
  private:
@@ -91,10 +92,11 @@ class CallerView {
     std::uint64_t version = 0, owner = 0;
     std::shared_ptr<const SlotEntry> entry;
   };
-  explicit CallerView(std::shared_ptr<CallerMemory> memory)
-      : memory_(std::move(memory)), known_(memory_->slots()) {}
+  CallerView(UniqueFd fd, std::shared_ptr<CallerMemory> memory)
+      : fd_(std::move(fd)), memory_(std::move(memory)), known_(memory_->slots()) {}
   [[nodiscard]] std::shared_ptr<const Read> read(std::uint32_t slot) const;
 
+  UniqueFd fd_;
   std::shared_ptr<CallerMemory> memory_;
   mutable std::vector<std::atomic<std::shared_ptr<const Read>>> known_;
 };

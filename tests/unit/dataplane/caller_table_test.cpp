@@ -4,10 +4,12 @@
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 #include <atomic>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "dataplane/callers.hpp"
 #include "dataplane/learned_addresses.hpp"
@@ -42,6 +44,32 @@ class CallerTableTest : public ::testing::Test {
   std::shared_ptr<CallerTable> table_ = CallerTable::create(kSlots).value();
   std::shared_ptr<CallerView> view_ = CallerView::map(table_->fd(), kSlots).value();
 };
+
+TEST(CallerTable, LookingAtAllCostsNoMemoryForThoseThatAreNobodys) {
+  constexpr std::uint32_t kMany = 16'384;
+  const auto table = CallerTable::create(kMany).value();
+  const auto view = CallerView::map(table->fd(), kMany).value();
+  const auto memory = [&] {
+    struct stat file{};
+    EXPECT_EQ(::fstat(table->fd(), &file), 0);
+    return file.st_blocks;
+  };
+  const auto all = [&] {
+    std::vector<std::uint32_t> slots;
+    view->each([&](const SlotEntry& entry) { slots.push_back(entry.origin->slot); });
+    return slots;
+  };
+  EXPECT_TRUE(all().empty());
+  const std::vector<std::uint32_t> wanted{0, 1, 9, 700, 16'383};
+  for (const auto slot : wanted) {
+    table->add(slot, entry("port", 100));
+  }
+  const auto before = memory();
+  EXPECT_EQ(all(), wanted);
+  EXPECT_EQ(memory(), before);
+  table->revoke(700);
+  EXPECT_EQ(all(), (std::vector<std::uint32_t>{0, 1, 9, 16'383}));
+}
 
 TEST_F(CallerTableTest, TheReaderKnowsWhatTheWriterSaid) {
   EXPECT_EQ(view_->find(kSlot), nullptr);
