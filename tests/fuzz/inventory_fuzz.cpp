@@ -28,9 +28,10 @@ void check(const Result<Inventory>& inventory) {
 
 int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   static const auto there = parse_document(kSample).value();
+  static const PortIndex index(there);
   const auto text = fuzz::as_text(data, size);
   check(parse_document(text));
-  check(merge_document(there, text));
-  check(merge_document(there, text, Existing::refuse));
+  check(merge_document(there, index, text));
+  check(merge_document(there, index, text, Existing::refuse));
   return 0;
 }

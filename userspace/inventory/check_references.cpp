@@ -2,12 +2,11 @@
 #include "inventory/check_references.hpp"
 
 #include <algorithm>
-#include <deque>
 #include <map>
 #include <set>
 #include <string>
+#include <tuple>
 #include <unordered_map>
-#include <unordered_set>
 #include <utility>
 
 #include "inventory/json_reader.hpp"
@@ -22,8 +21,9 @@ using json::in_quotes;
 class Scope {
  public:
   Scope() = default;
-  Scope(const Inventory& base, const Inventory& inventory, const DocumentPlaces& places)
-      : everything_(false) {
+  Scope(const Inventory& base, const Inventory& inventory, const PortIndex& index,
+        const DocumentPlaces& places)
+      : index_(&index) {
     for (const auto& id : places.ids("networks")) {
       networks_.insert(id);
     }
@@ -34,23 +34,19 @@ class Scope {
         }
       }
     }
-    for (const auto& id : places.ids("ports")) {
-      ports_.insert(inventory.ports.at(id).get());
-    }
   }
-  [[nodiscard]] bool everything() const { return everything_; }
+  [[nodiscard]] bool everything() const { return index_ == nullptr; }
   /// Networks that are another than before, or whose subnets are.
   [[nodiscard]] bool has(const std::string& network) const {
-    return everything_ || (!networks_.empty() && networks_.contains(network));
+    return everything() || networks_.contains(network);
   }
-  [[nodiscard]] bool any_network() const { return !networks_.empty(); }
-  /// Ports that are new or another than before.
-  [[nodiscard]] const std::unordered_set<const Port*>& ports() const { return ports_; }
+  [[nodiscard]] bool any_network() const { return everything() || !networks_.empty(); }
+  /// The ports as they were before; not where everything is looked at.
+  [[nodiscard]] const PortIndex& index() const { return *index_; }
 
  private:
-  bool everything_ = true;
+  const PortIndex* index_ = nullptr;
   std::set<std::string, std::less<>> networks_;
-  std::unordered_set<const Port*> ports_;
 };
 
 class Checker {
@@ -60,6 +56,43 @@ class Checker {
       : inventory_(inventory), places_(places), scope_(scope), mistakes_(mistakes) {}
 
   void run() {
+    check_subnets();
+    // In the document's order: of two claims the second is at fault, or the one that comes anew.
+    for (const auto& id : places_.ids("ports")) {
+      const Port& port = *inventory_.ports.at(id);
+      check(port);
+      claim_all(port);
+    }
+    if (!scope_.everything()) {
+      check_others();
+    }
+    check_ec2_ids();
+  }
+
+ private:
+  /// What one port alone may have, as PortIndex has it.
+  using Claim = std::tuple<PortIndex::By, std::string, std::string>;
+  struct Claimed {
+    const Port* port = nullptr;
+    std::string member;  ///< of the port in the document
+  };
+
+  void refuse(std::string_view table, const std::string& id, std::string_view member,
+              const std::string& reason) const {
+    mistakes_.add(places_.pointer(table, id, member), reason);
+  }
+  void refuse_claim(const Claim& claim, const Claimed& claimed, const Port& owner) const {
+    const auto& [by, scope, value] = claim;
+    const auto what = by != PortIndex::By::device ? value + " of network " + scope
+                      : scope.empty()             ? "device " + value
+                                                  : "device " + value + ", vlan " + scope;
+    refuse("ports", claimed.port->id, claimed.member, what + " is port " + owner.id + "'s already");
+  }
+
+  void check_subnets() const {
+    if (!scope_.any_network()) {
+      return;
+    }
     for (const auto& [id, subnet] : inventory_.subnets) {
       if (scope_.has(subnet->network_id) && places_.good("subnets", id) &&
           !inventory_.networks.contains(subnet->network_id)) {
@@ -67,55 +100,25 @@ class Checker {
                "there is no network " + in_quotes(subnet->network_id));
       }
     }
-    if (scope_.everything()) {
-      // In the document's order: of two claims the second is at fault.
-      for (const auto& id : places_.ids("ports")) {
-        const Port& port = *inventory_.ports.at(id);
-        check(port);
-        claim_all(port);
-      }
-    } else {
-      check_change();
-    }
-    check_ec2_ids();
   }
 
- private:
-  /// Something of one port's, which the other may not have as well.
-  struct Claim {
-    const Port* port = nullptr;
-    std::string member;  ///< of the port in the document
-  };
-  /// By network, where it is the network's, and value.
-  using Claims = std::map<std::pair<std::string_view, std::string_view>, Claim>;
-
-  void refuse(std::string_view table, const std::string& id, std::string_view member,
-              const std::string& reason) const {
-    mistakes_.add(places_.pointer(table, id, member), reason);
-  }
-  void refuse_claim(const Port& port, const std::string& member, const std::string& what,
-                    const Port& owner) const {
-    refuse("ports", port.id, member, what + " is port " + owner.id + "'s already");
-  }
-
-  /// What changed claims first, so that it is at fault; the others, however many, are held against
-  /// the few claims there are.
-  void check_change() {
-    for (const auto& id : places_.ids("ports")) {
-      const Port& port = *inventory_.ports.at(id);
-      check(port);
-      claim_all(port);
-    }
-    if (scope_.ports().empty() && !scope_.any_network()) {
-      return;
-    }
-    for (const auto& [id, port] : inventory_.ports) {
-      if (scope_.has(port->network_id)) {
-        check(*port);
+  /// The ports that are as they were: their networks may not be, and nothing of theirs may have
+  /// been claimed.
+  void check_others() {
+    if (scope_.any_network()) {
+      for (const auto& [id, port] : inventory_.ports) {
+        if (scope_.has(port->network_id) && !places_.has("ports", id)) {
+          check(*port);
+        }
       }
-      if (!scope_.ports().contains(port.get())) {
-        respect(*port);
-      }
+    }
+    for (const auto& [claim, claimed] : claims_) {
+      scope_.index().each(std::get<PortIndex::By>(claim), std::get<1>(claim), std::get<2>(claim),
+                          [&, &claim = claim, &claimed = claimed](const Port& other) {
+                            if (!places_.has("ports", other.id)) {
+                              refuse_claim(claim, claimed, other);
+                            }
+                          });
     }
   }
 
@@ -174,57 +177,23 @@ class Checker {
     }
   }
 
-  static std::string device_name(const Port& port) {
-    return "device " + *port.device + (port.vlan ? ", vlan " + std::to_string(*port.vlan) : "");
-  }
-  static std::string in_network(const std::string& what, const Port& port) {
-    return what + " of network " + port.network_id;
-  }
-
-  void claim(Claims& claims, std::string_view network, std::string_view value, const Port& port,
-             std::string member, const std::string& what) {
-    const auto [owner, fresh] = claims.try_emplace({network, value}, Claim{&port, member});
-    if (!fresh) {
-      refuse_claim(port, member, what, *owner->second.port);
-    }
-  }
   void claim_all(const Port& port) {
-    if (!port.mac_address.empty()) {
-      claim(macs_, port.network_id, port.mac_address, port, "/mac_address",
-            in_network(port.mac_address, port));
-    }
-    for (std::size_t index = 0; index < port.fixed_ips.size(); ++index) {
-      const auto& address = port.fixed_ips[index].ip_address;
-      claim(addresses_, port.network_id, address, port,
-            "/fixed_ips/" + std::to_string(index) + "/ip_address", in_network(address, port));
-    }
-    if (port.device) {
-      const auto& vlan = vlans_.emplace_back(port.vlan ? std::to_string(*port.vlan) : "");
-      claim(devices_, vlan, *port.device, port, "/device", device_name(port));
-    }
-  }
-
-  /// A port that stays as it is: nothing of its may have been claimed.
-  void respect(const Port& port) const {
-    const auto claimed = [](const Claims& claims, std::string_view network,
-                            std::string_view value) -> const Claim* {
-      const auto found = claims.find({network, value});
-      return found == claims.end() ? nullptr : &found->second;
-    };
-    if (const auto* by = claimed(macs_, port.network_id, port.mac_address)) {
-      refuse_claim(*by->port, by->member, in_network(port.mac_address, port), port);
-    }
-    for (const auto& fixed : port.fixed_ips) {
-      if (const auto* by = claimed(addresses_, port.network_id, fixed.ip_address)) {
-        refuse_claim(*by->port, by->member, in_network(fixed.ip_address, port), port);
+    std::size_t addresses = 0;
+    PortIndex::keys(port, [&](PortIndex::By by, std::string_view scope, std::string_view value) {
+      using enum PortIndex::By;
+      if (by == owner) {
+        return;  // who may have several
       }
-    }
-    if (port.device && !devices_.empty()) {
-      if (const auto* by =
-              claimed(devices_, port.vlan ? std::to_string(*port.vlan) : "", *port.device)) {
-        refuse_claim(*by->port, by->member, device_name(port), port);
+      auto member = by == mac      ? "/mac_address"
+                    : by == device ? "/device"
+                                   : "/fixed_ips/" + std::to_string(addresses++) + "/ip_address";
+      Claim claim(by, scope, value);
+      if (const auto earlier = claims_.find(claim); earlier != claims_.end()) {
+        refuse_claim(claim, {&port, std::move(member)}, *earlier->second.port);
+      } else {
+        claims_.emplace(std::move(claim), Claimed{&port, std::move(member)});
       }
-    }
+    });
   }
 
   void check_ec2_ids() const {
@@ -265,8 +234,7 @@ class Checker {
   const DocumentPlaces& places_;
   const Scope& scope_;
   json::Mistakes& mistakes_;
-  Claims addresses_, macs_, devices_;
-  std::deque<std::string> vlans_;  // as text, for the claims to refer to
+  std::map<Claim, Claimed> claims_;
 };
 
 }  // namespace
@@ -277,8 +245,8 @@ void check_references(const Inventory& inventory, const DocumentPlaces& places,
 }
 
 void check_references(const Inventory& inventory, const DocumentPlaces& places,
-                      const Inventory& base, json::Mistakes& mistakes) {
-  Checker(inventory, places, Scope(base, inventory, places), mistakes).run();
+                      const Inventory& base, const PortIndex& index, json::Mistakes& mistakes) {
+  Checker(inventory, places, Scope(base, inventory, index, places), mistakes).run();
 }
 
 }  // namespace metatap

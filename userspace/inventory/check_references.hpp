@@ -3,6 +3,7 @@
 
 #include "inventory/document_places.hpp"
 #include "inventory/json_reader.hpp"
+#include "inventory/port_index.hpp"
 #include "metatap/model.hpp"
 
 /// What objects say of each other: whatever is referred to must be there, and what only one may
@@ -15,8 +16,8 @@ namespace metatap {
 void check_references(const Inventory& inventory, const DocumentPlaces& places,
                       json::Mistakes& mistakes);
 
-/// Checks what the document's objects, put into `base`, may have broken.
+/// Checks what the document's objects, put into `base`, may have broken. `index`: of the base.
 void check_references(const Inventory& inventory, const DocumentPlaces& places,
-                      const Inventory& base, json::Mistakes& mistakes);
+                      const Inventory& base, const PortIndex& index, json::Mistakes& mistakes);
 
 }  // namespace metatap

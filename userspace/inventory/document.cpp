@@ -12,6 +12,7 @@
 #include "inventory/fill_defaults.hpp"
 #include "inventory/guest.hpp"
 #include "inventory/json_reader.hpp"
+#include "inventory/port_index.hpp"
 #include "inventory/read_objects.hpp"
 
 namespace metatap {
@@ -144,7 +145,10 @@ enum class Form { whole, part };
 
 /// A part is put into what is stored; a whole document is all there is, but keeps what was decided
 /// when its objects came. Guests come last in the table, and so after the networks they name.
-Contents read(const Json& document, const Inventory& stored, Form form, json::Reading& reading) {
+/// `index`: of what is stored, where that stays.
+Contents read(const Json& document, const Inventory& stored, const PortIndex* index,
+              json::Reading& reading) {
+  const Form form = index == nullptr ? Form::whole : Form::part;
   Contents contents{form == Form::part ? stored : Inventory{}, {}, {}};
   const Node root(document, reading);
   auto& mistakes = reading.mistakes;
@@ -154,12 +158,14 @@ Contents read(const Json& document, const Inventory& stored, Form form, json::Re
       mistakes.add("", "\"format\" is required");
     }
   });
-  fill_defaults(contents.inventory, contents.fresh, contents.places, stored, mistakes);
+  static const PortIndex kNoOthers;
+  fill_defaults(contents.inventory, contents.fresh, contents.places, stored,
+                form == Form::whole ? kNoOthers : *index, mistakes);
   check_instances(contents.fresh, contents.places, mistakes);
   if (form == Form::whole) {
     check_references(contents.inventory, contents.places, mistakes);
   } else {
-    check_references(contents.inventory, contents.places, stored, mistakes);
+    check_references(contents.inventory, contents.places, stored, *index, mistakes);
   }
   return contents;
 }
@@ -223,21 +229,22 @@ Result<Inventory> parse_document(std::string_view text, const Inventory& stored,
     return tl::make_unexpected(document.error());
   }
   json::Reading reading{{}, files};
-  auto contents = read(*document, stored, Form::whole, reading);
+  auto contents = read(*document, stored, nullptr, reading);
   if (reading.mistakes.count() != 0) {
     return tl::make_unexpected(reading.mistakes.error());
   }
   return std::move(contents.inventory);
 }
 
-Result<Inventory> merge_document(const Inventory& base, std::string_view text, Existing existing) {
+Result<Inventory> merge_document(const Inventory& base, const PortIndex& index,
+                                 std::string_view text, Existing existing) {
   auto parsed = json::parse(text);
   if (!parsed) {
     return tl::make_unexpected(parsed.error());
   }
   const auto document = as_document(*std::move(parsed));
   json::Reading reading;
-  auto contents = read(document, base, Form::part, reading);
+  auto contents = read(document, base, &index, reading);
   if (reading.mistakes.count() != 0) {
     return tl::make_unexpected(reading.mistakes.error());
   }

@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "inventory/port_index.hpp"
 #include "metatap/model.hpp"
 #include "metatap/result.hpp"
 
@@ -43,8 +44,9 @@ enum class Existing : std::uint8_t {
 
 /// `base` with the objects of a document put in. The document may leave "format" out, or be the
 /// JSON object of one instance or guest, or Nova's answer that has one server. The whole is checked
-/// as parse_document checks it, and keeps the revision of `base`.
-Result<Inventory> merge_document(const Inventory& base, std::string_view text,
-                                 Existing existing = Existing::replace);
+/// as parse_document checks it, and keeps the revision of `base`. `index`: of the base, so that it
+/// costs about the same however large that is.
+Result<Inventory> merge_document(const Inventory& base, const PortIndex& index,
+                                 std::string_view text, Existing existing = Existing::replace);
 
 }  // namespace metatap

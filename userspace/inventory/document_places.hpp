@@ -41,6 +41,9 @@ class DocumentPlaces {
     return true;
   }
 
+  [[nodiscard]] bool has(std::string_view table, const std::string& id) const {
+    return find(table, id) != nullptr;
+  }
   /// In the order of the document.
   [[nodiscard]] const std::vector<std::string>& ids(std::string_view table) const {
     static const std::vector<std::string> kNone;

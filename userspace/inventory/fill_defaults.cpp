@@ -3,8 +3,11 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <set>
+#include <string>
 #include <string_view>
 #include <unordered_map>
+#include <vector>
 
 #include "inventory/hostname.hpp"
 #include "metatap/address.hpp"
@@ -55,7 +58,35 @@ void complete(Instance& instance, const Instance* old) {
   complete_key(instance);
 }
 
-void keep_places(const Inventory& inventory, const FreshObjects& fresh, const Inventory& stored) {
+/// The ports of a device, the document's among them.
+class PortsOfDevice {
+ public:
+  PortsOfDevice(const FreshObjects& fresh, const DocumentPlaces& places, const PortIndex& others)
+      : places_(places), others_(others) {
+    for (const auto& port : fresh.ports) {
+      fresh_[port->device_id].push_back(port.get());
+    }
+  }
+
+  template <class Use>
+  void each(std::string_view device, Use&& use) const {
+    if (const auto found = fresh_.find(device); found != fresh_.end()) {
+      std::ranges::for_each(found->second, [&](const Port* port) { use(*port); });
+    }
+    others_.each(PortIndex::By::owner, "", device, [&](const Port& port) {
+      if (!places_.has("ports", port.id)) {
+        use(port);
+      }
+    });
+  }
+
+ private:
+  const DocumentPlaces& places_;
+  const PortIndex& others_;
+  std::unordered_map<std::string_view, std::vector<const Port*>> fresh_;
+};
+
+void keep_places(const PortsOfDevice& ports, const FreshObjects& fresh, const Inventory& stored) {
   std::vector<Port*> coming;
   std::unordered_map<std::string_view, std::int64_t> last;  // place by device
   for (const auto& port : fresh.ports) {
@@ -67,13 +98,9 @@ void keep_places(const Inventory& inventory, const FreshObjects& fresh, const In
       last.try_emplace(port->device_id, 0);
     }
   }
-  if (coming.empty()) {
-    return;
-  }
-  for (const auto& [id, port] : inventory.ports) {
-    if (const auto device = last.find(port->device_id); device != last.end()) {
-      device->second = std::max(device->second, port->attached);
-    }
+  for (auto& [device, place] : last) {
+    ports.each(device,
+               [&place = place](const Port& port) { place = std::max(place, port.attached); });
   }
   for (Port* port : coming) {
     port->attached = ++last[port->device_id];
@@ -117,41 +144,33 @@ void find_subnets(const Inventory& inventory, const FreshObjects& fresh) {
   }
 }
 
+/// An instance's project is that of its ports, if it is one.
+void find_project(Instance& instance, const PortsOfDevice& ports, const DocumentPlaces& places,
+                  json::Mistakes& mistakes) {
+  std::set<std::string> projects;
+  ports.each(instance.uuid, [&](const Port& port) { projects.insert(port.project_id); });
+  projects.erase("");
+  if (projects.size() > 1) {
+    mistakes.add(places.pointer("instances", instance.uuid, "/project_id"),
+                 "its ports belong to several projects, so it must be said");
+  }
+  if (!projects.empty()) {
+    instance.project_id = *projects.begin();
+  }
+}
+
 }  // namespace
 
 void fill_defaults(const Inventory& inventory, const FreshObjects& fresh,
-                   const DocumentPlaces& places, const Inventory& stored,
+                   const DocumentPlaces& places, const Inventory& stored, const PortIndex& others,
                    json::Mistakes& mistakes) {
-  keep_places(inventory, fresh, stored);
+  const PortsOfDevice ports(fresh, places, others);
+  keep_places(ports, fresh, stored);
   find_subnets(inventory, fresh);
-  std::unordered_map<std::string_view, std::vector<const Port*>> ports_of;
-  for (const auto& instance : fresh.instances) {
-    if (instance->project_id.empty()) {
-      ports_of.try_emplace(instance->uuid);
-    }
-  }
-  if (!ports_of.empty()) {
-    for (const auto& [id, port] : inventory.ports) {
-      if (const auto owner = ports_of.find(port->device_id); owner != ports_of.end()) {
-        owner->second.push_back(port.get());
-      }
-    }
-  }
   for (const auto& instance : fresh.instances) {
     complete(*instance, get(stored.instances, instance->uuid));
-    if (!instance->project_id.empty()) {
-      continue;
-    }
-    for (const Port* port : ports_of[instance->uuid]) {
-      if (!port->project_id.empty() && !instance->project_id.empty() &&
-          port->project_id != instance->project_id) {
-        mistakes.add(places.pointer("instances", instance->uuid, "/project_id"),
-                     "its ports belong to several projects, so it must be said");
-        break;
-      }
-      if (instance->project_id.empty()) {
-        instance->project_id = port->project_id;
-      }
+    if (instance->project_id.empty()) {
+      find_project(*instance, ports, places, mistakes);
     }
   }
   // A guest is asked for by its port's project: one that is not given is its instance's, or else
@@ -170,9 +189,11 @@ void fill_defaults(const Inventory& inventory, const FreshObjects& fresh,
   }
   for (const auto& instance : fresh.instances) {
     if (instance->project_id.empty()) {
-      for (const Port* port : ports_of[instance->uuid]) {
-        instance->project_id = port->project_id;
-      }
+      const Port* last = nullptr;  // by id
+      ports.each(instance->uuid, [&](const Port& port) {
+        last = last == nullptr || last->id < port.id ? &port : last;
+      });
+      instance->project_id = last == nullptr ? "" : last->project_id;
     }
   }
 }

@@ -6,6 +6,7 @@
 
 #include "inventory/document_places.hpp"
 #include "inventory/json_reader.hpp"
+#include "inventory/port_index.hpp"
 #include "metatap/model.hpp"
 
 namespace metatap {
@@ -23,8 +24,11 @@ struct FreshObjects {
 ///
 /// What is decided when an object comes is kept as it is in `stored`: a host name, which does not
 /// follow a new display name, and a port's place among its device's ports. A port that comes, or
-/// moves to another device, is the last one there; several are in the document's order.
+/// moves to another device, is the last one there; several are in the document's order. `others`:
+/// the ports of the inventory that are not the document's, and may also have those of that name
+/// that the document replaces.
 void fill_defaults(const Inventory& inventory, const FreshObjects& fresh,
-                   const DocumentPlaces& places, const Inventory& stored, json::Mistakes& mistakes);
+                   const DocumentPlaces& places, const Inventory& stored, const PortIndex& others,
+                   json::Mistakes& mistakes);
 
 }  // namespace metatap

@@ -51,10 +51,19 @@ Result<InventoryChange> Keeper::load() {
 
 Result<InventoryChange> Keeper::noted(Result<InventoryChange> change) {
   if (change && latest_ != change->after) {
+    if (index_ && latest_ == change->before) {
+      index_->follow(*change);
+    } else {
+      index_.reset();
+    }
     latest_ = change->after;
     snapshot_.keep(latest_);
   }
   return change;
+}
+
+const PortIndex& Keeper::index() {
+  return index_ ? *index_ : index_.emplace(*latest_);
 }
 
 void Keeper::confirm() {
@@ -97,7 +106,8 @@ Result<InventoryChange> Keeper::replace(std::string_view document, const Documen
 }
 
 Result<InventoryChange> Keeper::put(std::string_view document, Existing existing) {
-  return edit([&](const Inventory& base) { return merge_document(base, document, existing); });
+  return edit(
+      [&](const Inventory& base) { return merge_document(base, index(), document, existing); });
 }
 
 Result<InventoryChange> Keeper::remove_instance(std::string_view uuid) {
@@ -108,11 +118,8 @@ Result<InventoryChange> Keeper::remove_instance(std::string_view uuid) {
       return fail(ErrorCode::not_found, "there is no instance " + std::string(uuid));
     }
     const auto id = found->first;
-    for (const auto& [port_id, port] : base.ports) {
-      if (port->device_id == id) {
-        wanted.ports.erase(port_id);
-      }
-    }
+    index().each(PortIndex::By::owner, "", id,
+                 [&](const Port& port) { wanted.ports.erase(port.id); });
     wanted.instances.erase(id);
     return wanted;
   });

@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "inventory/document.hpp"
+#include "inventory/port_index.hpp"
 #include "inventory/snapshot.hpp"
 #include "metatap/model.hpp"
 #include "metatap/result.hpp"
@@ -70,10 +71,13 @@ class Keeper {
   template <class F>
   [[nodiscard]] Result<InventoryChange> edit(F&& change);
   [[nodiscard]] Result<InventoryChange> noted(Result<InventoryChange> change);
+  /// Of `latest_`.
+  const PortIndex& index();
 
   const std::unique_ptr<Store> store_;
   const std::optional<std::filesystem::path> file_;
   std::shared_ptr<const Inventory> latest_;  ///< what the store has, as far as we know; null: never
+  std::optional<PortIndex> index_;           ///< of `latest_`, once it was needed
   KeptSnapshot snapshot_;
   std::optional<FileVersion> settled_;  ///< the file as it was when `refused_` was found out
   Status refused_;

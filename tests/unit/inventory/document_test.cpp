@@ -294,11 +294,11 @@ TEST(Document, RefusesWhatIsNotOneJsonText) {
 
 TEST(Document, MergesObjectsIntoWhatIsThere) {
   const auto base = read(kSample);
-  auto merged = merge_document(base, R"({"uuid": "i-9", "name": "late"})");
+  auto merged = merge_document(base, PortIndex(base), R"({"uuid": "i-9", "name": "late"})");
   ASSERT_TRUE(merged) << merged.error().message;
   EXPECT_EQ(merged->instances.size(), base.instances.size() + 1);
   EXPECT_EQ(merged->ports.at("p-1"), base.ports.at("p-1"));  // shared, not copied
-  merged = merge_document(base, R"({"ports": [{"id": "p-9", "network_id": "nope",
+  merged = merge_document(base, PortIndex(base), R"({"ports": [{"id": "p-9", "network_id": "nope",
                                                "mac_address": "02:00:00:00:00:01"}]})");
   ASSERT_FALSE(merged);
   EXPECT_THAT(merged.error().message, StartsWith("/ports/0/network_id: there is no network"));
@@ -307,10 +307,12 @@ TEST(Document, MergesObjectsIntoWhatIsThere) {
 TEST(Document, RefusesToReplaceWhereItMustNot) {
   const auto base = read(kSample);
   // The same network again replaces nothing; an instance under a known id does.
-  EXPECT_TRUE(merge_document(base, R"({"networks": [{"id": "n-2", "admin_state_up": false}]})",
+  EXPECT_TRUE(merge_document(base, PortIndex(base),
+                             R"({"networks": [{"id": "n-2", "admin_state_up": false}]})",
                              Existing::refuse));
   const auto refused = merge_document(
-      base, R"({"networks": [{"id": "n-3"}], "instances": [{"uuid": "i-2", "name": "other"}]})",
+      base, PortIndex(base),
+      R"({"networks": [{"id": "n-3"}], "instances": [{"uuid": "i-2", "name": "other"}]})",
       Existing::refuse);
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code, ErrorCode::conflict);

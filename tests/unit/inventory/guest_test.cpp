@@ -161,19 +161,20 @@ TEST(Guest, UserDataIsTextOrBase64OrInAFile) {
 
 TEST(Guest, IsPutIntoWhatIsThere) {
   const auto base = read(kFew);
-  auto merged = merge_document(base, R"({"name": "vm2", "device": "vnet1"})");
+  auto merged = merge_document(base, PortIndex(base), R"({"name": "vm2", "device": "vnet1"})");
   ASSERT_TRUE(merged) << merged.error().message;
   EXPECT_EQ(merged->instances.size(), 2U);
   EXPECT_EQ(merged->networks.size(), 1U);
-  merged = merge_document(base, R"({"name": "vm2", "device": "vnet0"})");
+  merged = merge_document(base, PortIndex(base), R"({"name": "vm2", "device": "vnet0"})");
   ASSERT_FALSE(merged);
   EXPECT_THAT(merged.error().message, StartsWith("/guests/0/device: device vnet0 is port"));
-  EXPECT_EQ(
-      merge_document(base, R"({"guests": [{"name": "vm1", "device": "vnet0"}]})", Existing::refuse)
-          .error()
-          .code,
-      ErrorCode::conflict);
-  EXPECT_TRUE(merge_document(base, R"({"server": {"id": "u", "name": "from-nova"}})"));
+  EXPECT_EQ(merge_document(base, PortIndex(base),
+                           R"({"guests": [{"name": "vm1", "device": "vnet0"}]})", Existing::refuse)
+                .error()
+                .code,
+            ErrorCode::conflict);
+  EXPECT_TRUE(
+      merge_document(base, PortIndex(base), R"({"server": {"id": "u", "name": "from-nova"}})"));
 }
 
 }  // namespace

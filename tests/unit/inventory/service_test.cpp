@@ -164,6 +164,29 @@ TEST_F(InventoryServiceTest, EditsOneObjectAtATime) {
   EXPECT_EQ(answer(service_->remove_instance("a")).error().code, ErrorCode::not_found);
 }
 
+TEST_F(InventoryServiceTest, WhatOnlyOneMayHaveIsKnownOverAllKindsOfChange) {
+  start();
+  ASSERT_TRUE(apply(kSample));
+  const auto set = [&](std::string name, std::string device) {
+    return put(R"({"instances": [{"uuid": ")" + name + R"("}], "ports": [{"id": "p-)" + name +
+                   R"(", "network_id": "n-1", "device_id": ")" + name +
+                   R"(", "mac_address": "02:00:00:00:00:0)" + name + R"(", "device": ")" + device +
+                   R"("}]})",
+               InventoryService::Mode::set);
+  };
+  ASSERT_TRUE(set("a", "tap8"));
+  EXPECT_THAT(set("b", "tap8").error().message,
+              HasSubstr("/ports/0/device: device tap8 is port p-a's already"));
+  ASSERT_TRUE(set("a", "tap9"));
+  EXPECT_TRUE(set("b", "tap8")) << "nobody has it any more";
+  EXPECT_THAT(set("a", "tap8").error().message, HasSubstr("is port p-b's already"));
+  EXPECT_FALSE(set("c", "tap9"));
+  ASSERT_TRUE(answer(service_->remove_instance("a")));
+  EXPECT_TRUE(set("c", "tap9"));
+  ASSERT_TRUE(apply(kSample));
+  EXPECT_TRUE(set("d", "tap8")) << "there is another inventory now";
+}
+
 TEST_F(InventoryServiceTest, FollowsItsFile) {
   options_.file = directory_.path() / "inventory.json";
   write_file(document("first"));
