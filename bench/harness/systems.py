@@ -206,6 +206,9 @@ syn_burst = 1000000
         if process.popen.poll() is not None:
             raise Unavailable(f"metatapd ended with {process.popen.returncode}: {self.last_words()}")
         if self.by_command:
+            until = time.monotonic() + 30
+            while not os.path.exists(self.admin_socket) and process.popen.poll() is None and time.monotonic() < until:
+                time.sleep(0.05)
             run(f"{self.binaries}/metatap", "--socket", self.admin_socket, "apply", self.inventory_file)
 
     @property
