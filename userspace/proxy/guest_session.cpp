@@ -14,6 +14,7 @@
 #include "http/response_writer.hpp"
 #include "proxy/doorkeeper.hpp"
 #include "proxy/etag.hpp"
+#include "proxy/guest_pages.hpp"
 #include "proxy/long_poll.hpp"
 #include "proxy/rebuilt_request.hpp"
 
@@ -48,8 +49,8 @@ class GuestSession final : public http::ClientHandler, Continuation {
         caller_(std::move(caller)),
         places_(std::move(places)),
         fd_(socket.fd),
-        doorkeeper_(shared_->access, shared_->access.port_of(*caller_.origin), caller_.address,
-                    socket.source_port),
+        port_(shared_->access.port_of(*caller_.origin)),
+        doorkeeper_(shared_->access, port_, caller_.address, socket.source_port),
         rebuilt_(caller_, shared_->options, shared_->key ? &*shared_->key : nullptr) {
     ++counters_.connections;
   }
@@ -97,6 +98,7 @@ class GuestSession final : public http::ClientHandler, Continuation {
     if (inbox_ != nullptr) {
       if (!asked) {
         answer_ = answer_of(request, response, reason_of(request, response));
+        tenancy_ = port_.tenancy();
       }
       keep(verdict_of(answer_));
     }
@@ -113,6 +115,7 @@ class GuestSession final : public http::ClientHandler, Continuation {
     began_ = Clock::now();
     if (inbox_ != nullptr) {
       answer_ = answer_of(&request, {.status = 0}, {});
+      tenancy_ = port_.tenancy();
     }
     long_poll_.reset();
     auto own = own_answer(request);
@@ -220,7 +223,7 @@ class GuestSession final : public http::ClientHandler, Continuation {
 
   void keep(ledger::Verdict verdict) {
     answer_.verdict = verdict;
-    shared_->keep(inbox_, caller_, answer_);
+    shared_->keep(inbox_, caller_, answer_, tenancy_);
     answer_ = {};
   }
 
@@ -246,6 +249,9 @@ class GuestSession final : public http::ClientHandler, Continuation {
     }
     auto judged = doorkeeper_.judge(request, noted);
     answer_.token = doorkeeper_.token();
+    if (!judged && is_guest_page(request.target)) {
+      return guest_page(request, {shared_->options, port_, places_.port.load()});
+    }
     return judged;
   }
 
@@ -282,6 +288,7 @@ class GuestSession final : public http::ClientHandler, Continuation {
   Caller caller_;
   const Admitted places_;
   const int fd_;  ///< the session's
+  PortAccess& port_;
   Doorkeeper doorkeeper_;
   RebuiltRequest rebuilt_;
   std::optional<std::string_view> accept_;  ///< of the request that is under way
@@ -292,8 +299,9 @@ class GuestSession final : public http::ClientHandler, Continuation {
   Continuation* then_ = nullptr;
   Clock::time_point began_, answered_;
   PathClass path_ = PathClass::other;
-  std::string_view reason_;  ///< why the stages behind were not asked; empty: they were
-  ledger::Answer answer_;    ///< to the request that is under way
+  std::string_view reason_;    ///< why the stages behind were not asked; empty: they were
+  ledger::Answer answer_;      ///< to the request that is under way
+  std::uint32_t tenancy_ = 0;  ///< whose that is
   bool in_flight_ = false;
   bool get_ = false;
 };

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <boost/asio/post.hpp>
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <string_view>
 #include <utility>
@@ -60,6 +61,7 @@ class Refused final : public http::TurnedAway {
         counters_(shared_->counters[worker]),
         inbox_(shared_->inbox(worker)),
         caller_(std::move(caller)),
+        tenancy_(shared_->access.port_of(*caller_.origin).tenancy()),
         places_(std::move(places)) {}
 
   void responded(const Request* request, const Response& response,
@@ -75,7 +77,7 @@ class Refused final : public http::TurnedAway {
     if (inbox_ != nullptr) {
       auto answer = answer_of(request, response, reason);
       answer.verdict = verdict_of(answer);
-      shared_->keep(inbox_, caller_, answer);
+      shared_->keep(inbox_, caller_, answer, tenancy_);
     }
   }
 
@@ -84,6 +86,7 @@ class Refused final : public http::TurnedAway {
   WorkerCounters& counters_;
   StageState::Inbox* const inbox_;
   const Caller caller_;
+  const std::uint32_t tenancy_;
   const Admitted places_;
 };
 

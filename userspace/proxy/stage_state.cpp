@@ -39,12 +39,14 @@ void StageState::note(AccessEntry entry) const {
   log::info("{}", line_of(entry));
 }
 
-void StageState::keep(Inbox* inbox, const Caller& caller, const ledger::Answer& answer) const {
+void StageState::keep(Inbox* inbox, const Caller& caller, ledger::Answer answer,
+                      std::uint32_t tenancy) {
   if (inbox == nullptr) {
     return;
   }
+  answer.at = boot_time();
+  access.port_of(*caller.origin).recent().add(answer, tenancy);
   ledger::Access given{answer, caller.origin, {}, caller.address};
-  given.at = boot_time();
   if (instance_of && !caller.origin->port_id.empty()) {
     given.instance = instance_of(caller.origin->port_id);
   }

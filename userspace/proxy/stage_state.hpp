@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -48,8 +49,9 @@ struct StageState {
   [[nodiscard]] Inbox* inbox(unsigned worker) const {
     return ledger ? &ledger->inbox(worker) : nullptr;
   }
-  /// One answer, to the ledger if there is one: then `inbox` is not null.
-  void keep(Inbox* inbox, const Caller& caller, const ledger::Answer& answer) const;
+  /// One answer, to the ledger if there is one: then `inbox` is not null. `tenancy`: of the port
+  /// when it was asked.
+  void keep(Inbox* inbox, const Caller& caller, ledger::Answer answer, std::uint32_t tenancy);
   /// One answer, to the access log in its turn, and, if it was our own, to whom it may concern.
   void note(AccessEntry entry) const;
 };
