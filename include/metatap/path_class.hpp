@@ -16,10 +16,11 @@ enum class PathClass : std::uint8_t {
   password,
   ec2,        ///< the rest of EC2's tree
   listing,    ///< of versions, or of a directory of OpenStack's tree
+  metatap,    ///< the proxy's own pages
   other,      ///< nothing that there is
   malformed,  ///< no request at all
 };
-inline constexpr std::size_t kPathClasses = 9;
+inline constexpr std::size_t kPathClasses = 10;
 
 /// Of a request's target, as it is written.
 [[nodiscard]] PathClass path_class_of(std::string_view target);

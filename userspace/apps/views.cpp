@@ -16,6 +16,7 @@
 #include "apps/data_plane_findings.hpp"
 #include "apps/measures.hpp"
 #include "base/duration_text.hpp"
+#include "proxy/guest_pages.hpp"
 
 namespace metatap::apps {
 namespace {
@@ -38,16 +39,6 @@ Json device_row(const dataplane::DeviceStatus& device) {
 
 std::string_view name_of_family(int family) {
   return family == AF_INET ? "IPv4" : "IPv6";
-}
-
-/// How a port's guest may ask, and how it did.
-Json access_row(const proxy::AccessStatus& status) {
-  Json row{{"tokens", proxy::name_of(status.access.tokens)},
-           {"required_now", status.required},
-           {"boot_window_left_s", status.window_left.count()},
-           {"first_token_ago_s", status.first_token ? Json(status.first_token->count()) : Json()}};
-  show_counts(row, status.counts);
-  return row;
 }
 
 /// Of the ports whose guests used tokens or were refused for the lack of one most often: no more
@@ -390,7 +381,7 @@ void show(admin::Registry& registry, const proxy::ProxyStage& proxy) {
   registry.add_port_facts([&proxy](const Port& port) {
     Json row = Json::object();
     if (const auto status = proxy.access().status_of(port.id)) {
-      row["access"] = access_row(*status);
+      row["access"] = proxy::access_json(*status);
     }
     return row;
   });

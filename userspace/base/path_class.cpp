@@ -31,7 +31,7 @@ PathClass of_openstack(std::string_view leaf) {
 }  // namespace
 
 PathClass path_class_of(std::string_view target) {
-  constexpr std::string_view kOpenstack = "/openstack", kLatest = "/latest";
+  constexpr std::string_view kOpenstack = "/openstack", kLatest = "/latest", kOwn = "/metatap/";
   if (target.starts_with(kOpenstack)) {
     return of_openstack(target.substr(target.rfind('/') + 1));
   }
@@ -41,7 +41,7 @@ PathClass path_class_of(std::string_view target) {
   const bool ec2 =
       target.starts_with(kLatest) || (target.size() > 1 && target[1] >= '0' && target[1] <= '9');
   if (!ec2) {
-    return PathClass::other;
+    return target.starts_with(kOwn) ? PathClass::metatap : PathClass::other;
   }
   return target.ends_with("/user-data") ? PathClass::user_data : PathClass::ec2;
 }
@@ -49,7 +49,7 @@ PathClass path_class_of(std::string_view target) {
 std::string_view name_of(PathClass path) {
   constexpr std::array<std::string_view, kPathClasses> kNames{
       "meta_data", "user_data", "network_data", "vendor_data", "password",
-      "ec2",       "listing",   "other",        "malformed"};
+      "ec2",       "listing",   "metatap",      "other",       "malformed"};
   return kNames.at(static_cast<std::size_t>(path));
 }
 

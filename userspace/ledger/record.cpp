@@ -68,6 +68,18 @@ std::string time_text(std::int64_t at) {
   return time_text_of_epoch(now.count() - (boot_time() - at));
 }
 
+void describe(Json& entry, const Answer& answer) {
+  entry["method"] = answer.method;
+  entry["path"] = metatap::name_of(answer.path);
+  entry["token"] = name_of(answer.token);
+  entry["verdict"] = name_of(answer.verdict);
+  entry["status"] = answer.status;
+  if (!answer.reason.empty()) {
+    entry["reason"] = answer.reason;
+  }
+  entry["bytes"] = answer.bytes;
+}
+
 std::string entry_of(const Access& access) {
   auto json = entry(kAccess, access.at);
   const Origin& origin = *access.origin;
@@ -78,15 +90,7 @@ std::string entry_of(const Access& access) {
     json["router"] = origin.router_id;
   }
   json["address"] = access.address;
-  json["method"] = access.method;
-  json["path"] = metatap::name_of(access.path);
-  json["token"] = name_of(access.token);
-  json["verdict"] = name_of(access.verdict);
-  json["status"] = access.status;
-  if (!access.reason.empty()) {
-    json["reason"] = access.reason;
-  }
-  json["bytes"] = access.bytes;
+  describe(json, access);
   return text_of(json);
 }
 

@@ -50,6 +50,9 @@ struct Answer {
   std::string_view reason;  ///< a word of the proxy's own; empty: the stages behind were asked
 };
 
+/// Its part of an entry: "method", "path" and what follows them.
+void describe(Json& entry, const Answer& answer);
+
 /// To whom it was given.
 struct Access : Answer {
   std::shared_ptr<const Origin> origin;

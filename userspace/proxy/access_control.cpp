@@ -63,6 +63,11 @@ std::optional<unsigned> PortAccess::connections() {
   return connections == 0 ? std::nullopt : std::optional(connections);
 }
 
+std::uint32_t PortAccess::tenancy() {
+  static_cast<void>(access());
+  return tenancy_.load(std::memory_order_acquire);
+}
+
 /// The inventory is another than when this was last settled, and so may be whose the port is.
 std::uint64_t PortAccess::settle(std::uint64_t epoch) {
   const std::lock_guard lock(mutex_);
@@ -79,6 +84,11 @@ std::uint64_t PortAccess::settle(std::uint64_t epoch) {
     own_.tenant = tenant;
   }
   record_.store(record, std::memory_order_release);
+  if (tenant != std::exchange(tenant_, tenant)) {
+    const std::uint32_t tenancy = tenant == 0 ? 0 : ++tenancies_;
+    recent_.begin(tenancy);
+    tenancy_.store(tenancy, std::memory_order_release);
+  }
   connections_.store(connections_of(*inventory, port_id_, network_id_).value_or(0),
                      std::memory_order_relaxed);
   const auto word =

@@ -20,6 +20,7 @@
 #include "metatap/origin.hpp"
 #include "proxy/access_policy.hpp"
 #include "proxy/port_records.hpp"
+#include "proxy/recent_answers.hpp"
 #include "proxy/sealed_paths.hpp"
 #include "proxy/token_key_file.hpp"
 
@@ -62,6 +63,11 @@ class PortAccess final : public PortNotes {
   /// For whom its tokens are. `address`: of the caller, which counts where no port is known.
   [[nodiscard]] TokenHolder holder(std::string_view address);
 
+  /// How many guests have had the port, as far as is known; 0: whose it is now is not.
+  [[nodiscard]] std::uint32_t tenancy();
+  /// Of the present tenancy.
+  [[nodiscard]] RecentAnswers& recent() { return recent_; }
+
   [[nodiscard]] AccessStatus status();
   [[nodiscard]] AccessCounts<std::atomic<std::uint64_t>>& counts() {
     return record_.load(std::memory_order_acquire)->counts;
@@ -82,9 +88,13 @@ class PortAccess final : public PortNotes {
   /// An Access and of which epoch it is, in one word: read by every request.
   std::atomic<std::uint64_t> settled_{0};
   std::atomic<unsigned> connections_{0};  ///< 0: as configured; of the same epoch or a later one
+  std::atomic<std::uint32_t> tenancy_{0};
   std::atomic<PortRecord*> record_;
+  RecentAnswers recent_;
   std::mutex mutex_;
-  PortRecord own_;  ///< where there is no file, or no room in it
+  std::uint64_t tenant_ = 0;     ///< whose the port was when that was last looked up
+  std::uint32_t tenancies_ = 0;  ///< so many there were
+  PortRecord own_;               ///< where there is no file, or no room in it
 };
 
 /// Who may ask in which way: session tokens, the boot window and sealed paths, by port. Any thread,

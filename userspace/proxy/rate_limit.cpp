@@ -41,10 +41,14 @@ bool RateGauge::allow(const RateLimit& limit, std::int64_t now) {
          burst_.read(now, limit.burst.window.count()) <= limit.burst.requests;
 }
 
-bool RateGauge::spent(const RateLimit& limit, std::int64_t now) const {
+RateGauge::Used RateGauge::used(const RateLimit& limit, std::int64_t now) const {
   const std::lock_guard lock(mutex_);
-  return base_.read(now, limit.base.window.count()) == 0 &&
-         burst_.read(now, limit.burst.window.count()) == 0;
+  return {base_.read(now, limit.base.window.count()), burst_.read(now, limit.burst.window.count())};
+}
+
+bool RateGauge::spent(const RateLimit& limit, std::int64_t now) const {
+  const auto [base, burst] = used(limit, now);
+  return base == 0 && burst == 0;
 }
 
 }  // namespace metatap::proxy

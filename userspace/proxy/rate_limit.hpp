@@ -36,6 +36,10 @@ class RateEstimate {
 class RateGauge {
  public:
   [[nodiscard]] bool allow(const RateLimit& limit, std::int64_t now);
+  struct Used {
+    std::uint64_t base = 0, burst = 0;  ///< requests in the window that ends now
+  };
+  [[nodiscard]] Used used(const RateLimit& limit, std::int64_t now) const;
   /// Nothing to remember any more.
   [[nodiscard]] bool spent(const RateLimit& limit, std::int64_t now) const;
 

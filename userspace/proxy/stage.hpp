@@ -9,7 +9,6 @@
 #include <string_view>
 #include <vector>
 
-#include "base/log_limit.hpp"
 #include "base/port_tag.hpp"
 #include "http/meter.hpp"
 #include "http/socket_server.hpp"
@@ -19,10 +18,9 @@
 #include "metatap/origin.hpp"
 #include "proxy/access_control.hpp"
 #include "proxy/access_log.hpp"
-#include "proxy/admission.hpp"
-#include "proxy/change_board.hpp"
 #include "proxy/counters.hpp"
 #include "proxy/options.hpp"
+#include "proxy/stage_state.hpp"
 
 namespace metatap::proxy {
 
@@ -83,35 +81,8 @@ class ProxyStage {
   [[nodiscard]] Measured measured() const;
 
  private:
-  class GuestSession;
-  class Refused;
-  class GuestAcceptor;
-  /// What all sessions share; lives as long as the last of them.
-  struct Shared {
-    Shared(Handler& its_next, ProxyOptions its_options, std::optional<PortTagKey> its_key,
-           http::Workers& workers);
-    Handler& next;
-    const ProxyOptions options;
-    const std::optional<PortTagKey> key;
-    Admission admission;
-    const std::shared_ptr<Load> everybody = std::make_shared<Load>();
-    std::vector<std::shared_ptr<ChangeBoard>> boards;  ///< of the workers
-    AccessControl access;
-    std::vector<WorkerCounters> counters;
-    http::Meter own, passed;
-    std::unique_ptr<ledger::Ledger> ledger;  ///< null: none is kept
-    using Inbox = ledger::Inbox<ledger::Access>;
-    /// One answer, to the ledger if there is one: then `inbox` is not null.
-    void keep(Inbox* inbox, const Caller& caller, const ledger::Answer& answer) const;
-    /// One answer, to the access log in its turn, and, if it was our own, to whom it may concern.
-    void note(AccessEntry entry) const;
-    std::function<std::string(std::string_view)> instance_of;
-    std::function<void(const AccessEntry&)> tell_own;
-    log::Limit without_address, unidentified, refused, unanswered;
-  };
-
   http::Workers& workers_;
-  std::shared_ptr<Shared> shared_;
+  std::shared_ptr<StageState> shared_;
   http::SocketServer server_;
 };
 

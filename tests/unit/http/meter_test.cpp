@@ -115,6 +115,8 @@ TEST(PathClass, IsFewWhateverGuestsAsk) {
            {"/latest/user-data", user_data},
            {"/2009-04-04/meta-data/hostname", ec2},
            {"/latest/meta-data/", ec2},
+           {"/metatap/v1/status", metatap::PathClass::metatap},
+           {"/metatapped", other},
            {"/favicon.ico", other},
            {"http://169.254.169.254/latest", other}}) {
     EXPECT_EQ(path_class_of(target), path) << target;

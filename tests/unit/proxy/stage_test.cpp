@@ -4,6 +4,8 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 
+#include <atomic>
+#include <condition_variable>
 #include <map>
 #include <mutex>
 #include <thread>
@@ -11,6 +13,7 @@
 #include "http/endpoint.hpp"
 #include "http/server.hpp"
 #include "ledger/audit.hpp"
+#include "proxy/recent_answers.hpp"
 #include "unit/http/support.hpp"
 
 namespace metatap::proxy {
@@ -687,6 +690,7 @@ TEST(RateEstimate, IsHaproxysSlidingEstimate) {
 /// What the stage has put into its ledger, which ends with it.
 class ProxyLedgerTest : public ProxyTest {
  protected:
+  ~ProxyLedgerTest() override { stage_.reset(); }  // while there is a directory
   void keep(ProxyOptions options = {}, FunctionHandler::Function function = echo) {
     options.ledger.directory = directory_.file("ledger");
     start(options, origin(), std::move(function));
@@ -720,6 +724,31 @@ class ProxyLedgerTest : public ProxyTest {
     }));
     EXPECT_TRUE(audit);
     EXPECT_EQ(audit ? audit->broken : "no ledger", "");
+    return lines;
+  }
+
+  /// The port is that instance's from now on.
+  void belongs_to(std::string instance) {
+    Port port;
+    port.id = "port-1";
+    port.device_id = std::move(instance);
+    Inventory inventory;
+    inventory.ports["port-1"] = std::make_shared<const Port>(port);
+    stage_->access().follow(std::make_shared<const Inventory>(inventory));
+  }
+  ledger::Json page(std::string_view name) {
+    return ledger::Json::parse(
+        body_of(ask("GET /metatap/v1/" + std::string(name) + " HTTP/1.1\r\nHost: a\r\n\r\n")));
+  }
+  /// "verdict status method path" of each answer that the guest is told of.
+  std::vector<std::string> told() {
+    std::vector<std::string> lines;
+    const auto told = page("access");
+    for (const auto& answer : told["answers"]) {
+      lines.push_back(answer["verdict"].get<std::string>() + " " + answer["status"].dump() + " " +
+                      answer["method"].get<std::string>() + " " +
+                      answer["path"].get<std::string>());
+    }
     return lines;
   }
 
@@ -765,6 +794,167 @@ TEST_P(ProxyLedgerTest, WhoIsOneTooManyIsARecordToo) {
   EXPECT_THAT(ask("GET /latest/ HTTP/1.1\r\nHost: a\r\n\r\n"), HasSubstr("503"));
   EXPECT_THAT(kept(), ElementsAre("answered 200 GET listing none -",
                                   "refused 503 GET ec2 unread over_port_cap"));
+}
+
+TEST_P(ProxyLedgerTest, AGuestReadsItsOwnAnswers) {
+  keep({}, [](const Request& request) {
+    return text_response(request.target == "/nothing" ? 404 : 200, "x");
+  });
+  belongs_to("instance-1");
+  ask("GET /latest/user-data HTTP/1.1\r\nHost: a\r\n\r\n");
+  ask("GET /nothing HTTP/1.1\r\nHost: a\r\nX-metadata-token: bad\r\n\r\n");
+  ask("F\"OO /a\"b HTTP/1.1\r\nHost: a\r\n\r\n");
+  EXPECT_THAT(told(), ElementsAre("answered 200 GET user_data", "refused 401 GET other",
+                                  "refused 400 - malformed"));
+  const auto all = page("access");
+  const auto& first = all["answers"][0];
+  EXPECT_EQ(first["token"], "none");
+  EXPECT_EQ(first["bytes"], 1);
+  EXPECT_EQ(all["answers"][1]["reason"], "token_invalid");
+  EXPECT_EQ(all["answers"][3]["path"], "metatap");
+  EXPECT_EQ(all["older"], 0);
+  for (const auto* name : {"port", "instance", "network", "address", "up_ms"}) {
+    EXPECT_FALSE(first.contains(name)) << name;
+  }
+}
+
+TEST_P(ProxyLedgerTest, TheNextGuestOfAPortReadsNothingOfTheFormer) {
+  keep();
+  belongs_to("instance-1");
+  ask("GET /latest/user-data HTTP/1.1\r\nHost: a\r\n\r\n");
+  EXPECT_EQ(told().size(), 1U);
+  belongs_to("instance-2");
+  EXPECT_THAT(told(), ElementsAre());
+  ask("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+  EXPECT_THAT(told(), ElementsAre("answered 200 GET metatap", "answered 200 GET listing"));
+  belongs_to("instance-1");
+  EXPECT_THAT(told(), ElementsAre());
+  // Another device: what is still said by a connection of the former one is not the next guest's.
+  auto next = origin();
+  next->plug = 2;
+  resolver_->set({next, "10.0.0.5"});
+  EXPECT_THAT(told(), ElementsAre());
+}
+
+TEST_P(ProxyLedgerTest, WhoseAnswersTheyAreIsDecidedWhenItAsks) {
+  std::mutex mutex;
+  std::condition_variable changed;
+  int asked = 0;
+  bool may = false;
+  keep({}, [&](const Request& request) {
+    std::unique_lock lock(mutex);
+    if (request.target == "/slow") {
+      ++asked;
+      changed.notify_all();
+      changed.wait(lock, [&] { return may; });
+    }
+    return text_response(200, "x");
+  });
+  belongs_to("instance-1");
+  auto slow = client();
+  slow.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n");
+  {
+    std::unique_lock lock(mutex);
+    changed.wait(lock, [&] { return asked == 1; });
+  }
+  belongs_to("instance-2");
+  {
+    const std::lock_guard lock(mutex);
+    may = true;
+    changed.notify_all();
+  }
+  EXPECT_EQ(status_of(slow.read_response()), 200U);
+  EXPECT_THAT(told(), ElementsAre());
+  EXPECT_THAT(told(), ElementsAre("answered 200 GET metatap"));
+}
+
+TEST_P(ProxyLedgerTest, NobodyIsToldWhatNobodyIsKnownToHave) {
+  keep();
+  ask("GET /latest/user-data HTTP/1.1\r\nHost: a\r\n\r\n");
+  EXPECT_THAT(told(), ElementsAre());
+  EXPECT_THAT(told(), ElementsAre());
+}
+
+TEST_P(ProxyLedgerTest, TheNextStageHearsNothingOfTheProxysOwnPages) {
+  std::atomic<int> heard = 0;
+  ProxyOptions options;
+  options.access.sealed = {"user_data"};
+  options.rate_limit.enabled = true;
+  options.rate_limit.base.requests = 1000;
+  options.rate_limit.burst.requests = 1000;
+  keep(options, [&](const Request&) {
+    ++heard;
+    return text_response(200, "of the next stage");
+  });
+  belongs_to("instance-1");
+  const auto status = [&](std::string_view line, std::string_view more = {}) {
+    return ask(std::string(line) + " HTTP/1.1\r\nHost: a\r\n" + std::string(more) + "\r\n");
+  };
+  for (const auto* target :
+       {"/metatap/v1/status", "//metatap//v1/./status/", "/%6detatap/v1/stat%75s",
+        "/openstack/../metatap/v1/status", "/metatap/v1/status?wait_for_change=true",
+        "http://169.254.169.254/metatap/v1/status"}) {
+    EXPECT_THAT(status("GET " + std::string(target)), StartsWith("HTTP/1.1 200")) << target;
+  }
+  for (const auto* target : {"/metatap", "/metatap/", "/metatap/v1", "/metatap/v2/status",
+                             "/metatap/v1/status/x", "/metatap/v1/user_data"}) {
+    EXPECT_THAT(status("GET " + std::string(target)), StartsWith("HTTP/1.1 404")) << target;
+  }
+  for (const auto* method : {"HEAD", "POST", "PUT", "DELETE", "OPTIONS", "get"}) {
+    for (const auto* page : {" /metatap/v1/status", " /metatap/v1/access"}) {
+      const auto answer = status(std::string(method) + page, "Content-Length: 0\r\n");
+      EXPECT_THAT(answer, StartsWith("HTTP/1.1 405")) << method;
+      EXPECT_THAT(answer, HasSubstr("Allow: GET\r\n")) << method;
+    }
+  }
+  EXPECT_THAT(status("GET /metatap/v1/status", "X-metadata-token: bad\r\n"),
+              StartsWith("HTTP/1.1 401"));
+  EXPECT_EQ(heard, 0);
+  EXPECT_THAT(status("GET /metatapped"), StartsWith("HTTP/1.1 200"));
+  EXPECT_EQ(heard, 1);
+
+  const auto shown = page("status");
+  EXPECT_EQ(shown["access"]["tokens"], "optional");
+  EXPECT_GT(shown["access"]["plain"], 20);
+  EXPECT_EQ(shown["access"]["invalid"], 1);
+  EXPECT_EQ(shown["sealed"], ledger::Json::array({"user_data"}));
+  EXPECT_EQ(shown["sealed_now"], false);
+  EXPECT_GE(shown["budget"]["connections"], 1);
+  EXPECT_EQ(shown["budget"]["most_connections"], 64);
+  EXPECT_LT(shown["budget"]["rate_limit"]["base"]["left"], 980);
+  EXPECT_EQ(shown["budget"]["rate_limit"]["base"]["window_s"], 10.0);
+}
+
+TEST_P(ProxyTest, ThereIsNothingToTellWhereNoLedgerIsKept) {
+  start();
+  const auto answer = ask("GET /metatap/v1/access HTTP/1.1\r\nHost: a\r\n\r\n");
+  EXPECT_THAT(answer, StartsWith("HTTP/1.1 404"));
+  EXPECT_THAT(answer, HasSubstr("no [proxy] ledger"));
+  const auto shown =
+      nlohmann::json::parse(body_of(ask("GET /metatap/v1/status HTTP/1.1\r\nHost: a\r\n\r\n")));
+  EXPECT_EQ(shown["sealed"], nlohmann::json::array());
+  EXPECT_EQ(shown["budget"]["rate_limit"], nullptr);
+  // What the addresses of no port ask is counted together, and so none of it is one's own.
+  resolver_->set({origin(Path::router, ""), "10.0.0.9"});
+  for (const auto* page : {"status", "access"}) {
+    EXPECT_THAT(ask("GET /metatap/v1/" + std::string(page) + " HTTP/1.1\r\nHost: a\r\n\r\n"),
+                HasSubstr("404 Not Found: this address is no port's"));
+  }
+}
+
+TEST(RecentAnswers, AreTheLast) {
+  RecentAnswers recent;
+  recent.begin(1);
+  for (unsigned i = 0; i < RecentAnswers::kMost + 3; ++i) {
+    ledger::Answer answer;
+    answer.status = i;
+    recent.add(answer, 1);
+  }
+  const auto list = recent.list();
+  EXPECT_EQ(list.older, 3U);
+  ASSERT_EQ(list.answers.size(), RecentAnswers::kMost);
+  EXPECT_EQ(list.answers.front().status, 3U);
+  EXPECT_EQ(list.answers.back().status, RecentAnswers::kMost + 2);
 }
 
 TEST(LoadTable, ForgetsPortsThatAreGone) {
