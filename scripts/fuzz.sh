@@ -22,7 +22,7 @@ Ctrl-C ends the fuzzer that runs, prints the table and goes. A finding is tried 
 TEXT
 }
 
-mapfile -t all < <(sed -n 's/^metatap_fuzzer(\([a-z]*\).*/\1/p' tests/fuzz/CMakeLists.txt)
+mapfile -t all < <(sed -n 's/^ *metatap_fuzzer(\([a-z]*\).*/\1/p' tests/fuzz/CMakeLists.txt)
 seconds=60
 folder=${XDG_CACHE_HOME:-$HOME/.cache}/metatap-fuzz
 adopt=
@@ -54,9 +54,9 @@ if [ -n "$compile" ]; then scripts/build.sh fuzz "${names[@]/#/fuzz_}"; fi
 
 dictionary_of() {
   case $1 in
-    request | response | api) echo http ;;
+    request | response | api | token | changes | text) echo http ;;
     config) echo config ;;
-    text) echo http ;;
+    libvirt) echo xml ;;
     *) echo json ;;
   esac
 }

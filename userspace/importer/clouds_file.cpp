@@ -27,8 +27,10 @@ Result<Document> parse(std::string_view text) {
   if (::yaml_parser_initialize(parser.get()) == 0) {
     return fail(ErrorCode::internal, "there is no memory for it");
   }
+  // libyaml aborts where an empty text is nowhere.
+  const char* const begin = text.empty() ? "" : text.data();
   // NOLINTNEXTLINE(cppcoreguidelines-pro-type-reinterpret-cast): libyaml's bytes are unsigned
-  const auto* bytes = reinterpret_cast<const unsigned char*>(text.data());
+  const auto* bytes = reinterpret_cast<const unsigned char*>(begin);
   ::yaml_parser_set_input_string(parser.get(), bytes, text.size());
   Document document(new yaml_document_t{});
   if (::yaml_parser_load(parser.get(), document.get()) == 0) {

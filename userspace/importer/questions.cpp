@@ -6,7 +6,6 @@
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <charconv>
-#include <ctime>
 #include <unordered_map>
 
 #include "base/ascii.hpp"
@@ -48,15 +47,6 @@ std::chrono::milliseconds pause_after(const Response& response, int tries) {
     return std::min<std::chrono::milliseconds>(std::chrono::seconds(seconds), kLongestPause);
   }
   return 500ms * (1U << static_cast<unsigned>(tries));
-}
-
-/// RFC 9110 §5.6.7.
-std::optional<std::chrono::system_clock::time_point> parse_date(const std::string& text) {
-  std::tm time{};
-  if (strptime(text.c_str(), "%a, %d %b %Y %H:%M:%S GMT", &time) == nullptr) {
-    return std::nullopt;
-  }
-  return std::chrono::system_clock::from_time_t(timegm(&time));
 }
 
 /// What the service says of its refusal: {"forbidden": {"message": …}}, {"NeutronError": {…}}.
@@ -163,7 +153,8 @@ boost::asio::awaitable<Result<Response>> Questions::once(const std::string& targ
     response = co_await service_.get(target, headers);
   }
   if (response && !began_) {
-    began_ = parse_date(header(*response, "Date")).value_or(std::chrono::system_clock::now());
+    began_ =
+        openstack::read_date(header(*response, "Date")).value_or(std::chrono::system_clock::now());
   }
   co_return response;
 }

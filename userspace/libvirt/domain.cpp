@@ -10,6 +10,7 @@
 #include "base/ascii.hpp"
 #include "base/spelling.hpp"
 #include "base/text.hpp"
+#include "metatap/address.hpp"
 
 namespace metatap::libvirt {
 namespace {
@@ -170,10 +171,16 @@ std::string_view why_not(std::string_view type) {
   return {};
 }
 
+/// One spelling of each, so that two who claim the same are seen to; what is none stays as it is.
+std::string one_spelling(std::string mac) {
+  const auto address = parse_mac(mac);
+  return address ? to_string(*address) : std::move(mac);
+}
+
 void read_interface(xmlNode* node, Domain& into) {
   const auto type = attribute(node, "type");
   DomainInterface interface{attribute(child(node, "target"), "dev"),
-                            attribute(child(node, "mac"), "address"),
+                            one_spelling(attribute(child(node, "mac"), "address")),
                             attribute(child(node, "source"), "network")};
   if (interface.network.empty()) {
     interface.network = attribute(child(node, "source"), "bridge");

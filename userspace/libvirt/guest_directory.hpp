@@ -9,13 +9,9 @@
 
 namespace metatap::libvirt {
 
-/// A guest's data in NoCloud's layout: `meta-data`, `user-data`, `vendor-data`, of which one must
-/// be there. nullopt: there is no such directory. An error names the file, and line where it can.
-///
-/// Of `meta-data` these lines of YAML are understood: `local-hostname: NAME`, `hostname: NAME`,
-/// `public-keys:` with a list of keys under it, and NAME: VALUE, which goes into the guest's
-/// metadata; `instance-id` is the domain's, whatever it says. `network-config` is an error, because
-/// the metadata service has no place for it.
+/// A guest's data in NoCloud's layout: `meta-data` (read_meta_data), `user-data`, `vendor-data`, of
+/// which one must be there. nullopt: there is no such directory. An error names the file, and line
+/// where it can. `network-config` is an error, because the metadata service has no place for it.
 [[nodiscard]] Result<std::optional<GuestData>> read_guest_directory(
     const std::filesystem::path& directory);
 

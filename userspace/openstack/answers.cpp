@@ -15,13 +15,13 @@ using nlohmann::json;
 using nlohmann::ordered_json;
 using Time = std::chrono::system_clock::time_point;
 
-/// "2026-01-02T03:04:05.000000Z"
-std::optional<Time> parse_time(const std::string& text) {
+/// The clock counts nanoseconds, from 1970 until the year 2262: a time beyond is its first or last.
+/// nullopt: it is not as `format` has it.
+std::optional<Time> parse_time(const std::string& text, const char* format) {
   std::tm time{};
-  if (strptime(text.c_str(), "%Y-%m-%dT%H:%M:%S", &time) == nullptr) {
+  if (strptime(text.c_str(), format, &time) == nullptr) {
     return std::nullopt;
   }
-  // The clock counts nanoseconds, until the year 2262.
   constexpr auto kLast = std::chrono::floor<std::chrono::seconds>(Time::max().time_since_epoch());
   const std::chrono::seconds since(timegm(&time));
   return Time(std::clamp(since, std::chrono::seconds(0), kLast));
@@ -47,7 +47,11 @@ std::optional<SignIn> read_sign_in(std::string_view body) {
   }
   const auto& token = member(*answer, "token");
   return SignIn{.catalog = member(token, "catalog"),
-                .expires = parse_time(text_of(token, "expires_at"))};
+                .expires = parse_time(text_of(token, "expires_at"), "%Y-%m-%dT%H:%M:%S")};
+}
+
+std::optional<Time> read_date(const std::string& text) {
+  return parse_time(text, "%a, %d %b %Y %H:%M:%S GMT");
 }
 
 std::string endpoint_in(const json& catalog, std::string_view type,

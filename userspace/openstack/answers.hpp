@@ -23,6 +23,11 @@ struct SignIn {
 /// nullopt: that is no token.
 [[nodiscard]] std::optional<SignIn> read_sign_in(std::string_view body);
 
+/// Of the `Date` in an answer's head (RFC 9110 §5.6.7). What the clock cannot count to is its last
+/// moment. nullopt: that is no date.
+[[nodiscard]] std::optional<std::chrono::system_clock::time_point> read_date(
+    const std::string& text);
+
 /// The URL of a service, by its type in the catalogue ("network", "compute"). Of several endpoints
 /// that fit the first interface that has any, the last. An empty region is any. Empty: none fits.
 [[nodiscard]] std::string endpoint_in(const nlohmann::json& catalog, std::string_view type,

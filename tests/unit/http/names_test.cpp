@@ -4,12 +4,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <atomic>
 #include <boost/asio/co_spawn.hpp>
 #include <condition_variable>
+#include <future>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <set>
+#include <thread>
 
 namespace metatap::http {
 namespace {
@@ -108,21 +110,26 @@ TEST_F(NamesTest, SaysWhyAndDoesNotAskAgainAtOnce) {
 }
 
 TEST_F(NamesTest, AThreadThatComesTooLateFindsNobody) {
-  hang("name");
+  std::promise<void> answer;
+  std::weak_ptr<int> thread;  // there as long as it runs
   {
     asio::io_context gone;
     Names& names = Names::of(gone);
-    auto answered = std::make_shared<std::atomic<bool>>(false);
-    names.use([this, answered](const std::string&) -> Result<Names::Addresses> {
-      std::unique_lock lock(mutex_);
-      changed_.wait(lock, [&] { return hung_.empty(); });
-      answered->store(true);
-      return Names::Addresses{};
+    const auto running = std::make_shared<int>();
+    thread = running;
+    names.use([running, answered = answer.get_future().share()](const std::string&) {
+      answered.wait();
+      return Result<Names::Addresses>(Names::Addresses{});
     });
     asio::co_spawn(gone, names.find("name", 20s), [](std::exception_ptr, const auto&) {});
     gone.run_for(20ms);
   }
-  answer_all();
+  ASSERT_FALSE(thread.expired());
+  answer.set_value();
+  for (int tries = 0; !thread.expired() && tries < 10'000; ++tries) {
+    std::this_thread::sleep_for(1ms);
+  }
+  EXPECT_TRUE(thread.expired());
   EXPECT_TRUE(find("other"));
 }
 

@@ -159,6 +159,19 @@ TEST_F(GuestBookTest, AnInterfaceThatMakesNoSenseIsLeftOutAlone) {
   }
 }
 
+TEST_F(GuestBookTest, AMacIsTheSameInEverySpelling) {
+  auto capitals = domain("web2", "u-2", 2);
+  const std::string its_own = "52:54:00:00:00:02";
+  capitals.replace(capitals.find(its_own), its_own.size(), "52:54:00:00:00:AB");
+  book_.put("u-2", capitals);
+  static_cast<void>(inventory());
+  auto small = domain("web3", "u-3", 3);
+  small.replace(small.find("52:54:00:00:00:03"), its_own.size(), "52:54:00:00:00:ab");
+  book_.put("u-3", small);
+  EXPECT_TRUE(inventory().instances.contains("u-2"));
+  EXPECT_THAT(problem("web3"), HasSubstr("52:54:00:00:00:ab of network br0 is web2's already"));
+}
+
 /// Whoever has a device or a MAC keeps it, whatever the order of uuids.
 TEST_F(GuestBookTest, WhoComesLaterTakesNothingAway) {
   book_.put("u-5", domain("web5", "u-5", 1));

@@ -56,6 +56,14 @@ TEST(SignIn, IsNoneInWhatIsNotKeystones) {
   EXPECT_EQ(endpoint_in(json("catalog"), "network", {"public"}, ""), "");
 }
 
+TEST(Date, IsReadAsFarAsTheClockCounts) {
+  using Time = std::chrono::system_clock::time_point;
+  EXPECT_EQ(read_date("Sun, 06 Nov 1994 08:49:37 GMT"), Time(784111777s));
+  EXPECT_GT(read_date("Fri, 31 Dec 9999 23:59:59 GMT").value(), Time(9'000'000'000s));
+  EXPECT_EQ(read_date("Mon, 01 Jan 0001 00:00:00 GMT"), Time());
+  EXPECT_FALSE(read_date("yesterday"));
+}
+
 TEST(Page, SaysWhereTheNextOneIs) {
   const auto page = read_page<json>(R"({"ports": [{"id": "a"}, {"id": "b"}], "ports_links": [
       {"rel": "previous", "href": "http://x/v2.0/ports?p=1"},
