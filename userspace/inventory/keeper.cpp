@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "inventory/keeper.hpp"
 
+#include <malloc.h>
 #include <sys/stat.h>
 
 #include <utility>
@@ -102,7 +103,11 @@ Result<InventoryChange> Keeper::edit(F&& change) {
 }
 
 Result<InventoryChange> Keeper::replace(std::string_view document, const DocumentFiles& files) {
-  return edit([&](const Inventory& base) { return parse_document(document, base, files); });
+  auto change = edit([&](const Inventory& base) { return parse_document(document, base, files); });
+  // It leaves as much litter as the document is large: better swept up now than by the next one who
+  // wants some memory.
+  ::malloc_trim(0);
+  return change;
 }
 
 Result<InventoryChange> Keeper::put(std::string_view document, Existing existing) {
