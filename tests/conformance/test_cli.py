@@ -540,3 +540,10 @@ def test_config_drive_says_what_is_wrong(sample, tmp_path):
     assert sample.run("config-drive", "full", "-o", tmp_path / "x", "--format", "ext4").returncode == USAGE
     assert sample.run("config-drive", "full", "-o", tmp_path / "none" / "x").returncode == NOT_FOUND
     assert list(tmp_path.glob("x*")) == []
+
+
+def test_the_command_loads_no_database():
+    """Of what the daemon is linked with it takes only what it needs: a script may call it often."""
+    needed = subprocess.run(["ldd", BIN / "metatap"], capture_output=True, text=True, check=True).stdout
+    assert "libssl" in needed
+    assert not [name for name in ("libpq", "libsqlite3", "libvirt") if name in needed], needed
