@@ -18,7 +18,8 @@
 #include "base/text.hpp"
 #include "inventory/answer_limit.hpp"
 #include "inventory/postgres_address.hpp"
-#include "inventory/row.hpp"
+#include "inventory/postgres_schema.hpp"
+#include "inventory/postgres_tables.hpp"
 #include "inventory/step.hpp"
 
 namespace metatap {
@@ -27,42 +28,6 @@ namespace {
 constexpr auto kChannel = "metatap_inventory";
 constexpr auto kRetry = std::chrono::milliseconds(500);
 constexpr auto kAskAgain = std::chrono::seconds(2);  ///< a server that says nothing may be gone
-constexpr std::int64_t kMigrationLock = 0x6d746170;  // "mtap": one host at a time migrates
-
-// The schema, one step for each version of it. A step, once released, is never edited.
-constexpr std::array kMigrations{
-    R"(CREATE TABLE metatap_state (
-         one integer PRIMARY KEY CHECK (one = 1),
-         schema integer NOT NULL,
-         revision bigint NOT NULL);
-       INSERT INTO metatap_state VALUES (1, 0, 1);
-       CREATE TABLE metatap_object (
-         kind text NOT NULL,
-         id text NOT NULL,
-         body text NOT NULL,
-         network_info text,
-         PRIMARY KEY (kind, id));
-       CREATE TABLE metatap_ec2_id (
-         space integer NOT NULL,
-         number bigint NOT NULL,
-         uuid text NOT NULL,
-         PRIMARY KEY (space, number),
-         UNIQUE (space, uuid));)",
-    "ALTER TABLE metatap_object ADD COLUMN place bigint;",
-};
-constexpr int kNewest = static_cast<int>(kMigrations.size());
-
-/// Tables and the like that neither PostgreSQL nor one of its extensions has made; ours begin
-/// alike.
-constexpr auto kForeignTable = R"(
-    SELECT c.relname FROM pg_catalog.pg_class c
-    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND n.nspname <> 'information_schema'
-      AND n.nspname !~ '^pg_' AND c.relname !~ '^metatap_'
-      AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
-                      WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid
-                        AND d.deptype = 'e')
-    ORDER BY 1 LIMIT 1)";
 
 /// libpqxx 6 would connect again by itself, without what connect() sets; 7 has no such thing.
 template <class Connection>
@@ -91,7 +56,11 @@ std::string first_line(std::string_view text) {
 class PostgresStore::Impl {
  public:
   Impl(PostgresAddress address, std::chrono::milliseconds limit)
-      : address_(std::move(address)), where_(address_.shown), me_(random_name()), limit_(limit) {}
+      : address_(std::move(address)),
+        where_(address_.shown),
+        me_(random_name()),
+        limit_(limit),
+        tables_(where_) {}
 
   ~Impl() {
     {
@@ -162,7 +131,7 @@ class PostgresStore::Impl {
       connection_ = connect();
       const AnswerLimit::Call call(limit_, connection_->sock());
       pqxx::work work(*connection_);
-      return schema(work).map([](int) {});
+      return postgres::schema_version(work, where_).map([](int) {});
     } catch (const pqxx::failure& error) {
       return fail(ErrorCode::unavailable, where_ + ": " + first_line(error.what()));
     }
@@ -171,63 +140,20 @@ class PostgresStore::Impl {
   /// What a new connection needs; the first one makes the tables.
   Status prepare(pqxx::connection& connection) {
     if (!migrated_) {
-      if (auto status = migrate(connection); !status) {
+      if (auto status = postgres::migrate(connection, where_); !status) {
         return status;
       }
       migrated_ = true;
     }
-    connection.prepare("put",
-                       "INSERT INTO metatap_object (kind, id, body, network_info, place) "
-                       "VALUES ($1, $2, $3, $4, $5) ON CONFLICT (kind, id) DO UPDATE SET "
-                       "body = EXCLUDED.body, network_info = EXCLUDED.network_info, "
-                       "place = EXCLUDED.place");
-    connection.prepare("erase", "DELETE FROM metatap_object WHERE kind = $1 AND id = $2");
-    connection.prepare("number", "INSERT INTO metatap_ec2_id VALUES ($1, $2, $3)");
+    PostgresTables::prepare(connection);
     set_health(true, "ok");
     return {};
   }
 
-  Status migrate(pqxx::connection& connection) {
-    pqxx::work work(connection);
-    work.exec(fmt::format("SELECT pg_advisory_xact_lock({})", kMigrationLock));
-    auto version = schema(work);
-    if (!version) {
-      return tl::make_unexpected(std::move(version.error()));
-    }
-    for (; *version < kNewest; ++*version) {
-      work.exec(kMigrations.at(static_cast<std::size_t>(*version)));
-      work.exec(fmt::format("UPDATE metatap_state SET schema = {}", *version + 1));
-    }
-    work.commit();
-    return {};
-  }
-
-  /// Of our tables; 0: there are none yet, and nobody else's.
-  Result<int> schema(pqxx::work& work) {
-    int version = 0;
-    if (!work.exec("SELECT to_regclass('metatap_state')")[0][0].is_null()) {
-      version = work.exec("SELECT schema FROM metatap_state")[0][0].as<int>();
-    } else if (const auto foreign = work.exec(kForeignTable); !foreign.empty()) {
-      return fail(ErrorCode::invalid,
-                  fmt::format("{}: it belongs to another program (there is {}); metatap needs a "
-                              "database of its own",
-                              where_, foreign[0][0].as<std::string>()));
-    }
-    if (version > kNewest) {
-      return fail(ErrorCode::unsupported,
-                  fmt::format("{}: its schema {} is newer than this program's {}; it was left as "
-                              "it is. Use the newer metatapd, or another database",
-                              where_, version, kNewest));
-    }
-    return version;
-  }
-
   Status load() {
     return with_database([&](pqxx::connection& connection, AnswerLimit::Call& call) -> Status {
-      pqxx::work work(connection);
-      // One statement could not read both tables; the lock keeps writers out in between.
-      const auto revision = work.exec("SELECT revision FROM metatap_state FOR SHARE");
-      return read(work, revision[0][0].as<std::uint64_t>(), call);
+      pqxx::nontransaction work(connection);
+      return read(work, call);
     });
   }
 
@@ -236,33 +162,31 @@ class PostgresStore::Impl {
     return with_database(
         [&](pqxx::connection& connection, AnswerLimit::Call& call) -> Result<InventoryChange> {
           pqxx::work work(connection);
-          const auto row = work.exec("SELECT revision FROM metatap_state FOR UPDATE");
-          const auto revision = row[0][0].as<std::uint64_t>();
-          if (revision != stored_->revision) {  // another host wrote; its state is the base
-            if (auto status = read(work, revision, call); !status) {
-              return tl::make_unexpected(std::move(status.error()));
-            }
+          work.exec("SELECT one FROM metatap_state FOR UPDATE");
+          if (auto status = read(work, call); !status) {  // what another host wrote is the base
+            return tl::make_unexpected(std::move(status.error()));
           }
-          call.pause();
-          Result<Step> step = make_step(std::as_const(stored_), std::as_const(ledger_));
+          Result<Step> step = make_step([&]() -> const Ec2Ledger& {
+            const auto& ledger = tables_.ledger(work, call);
+            call.pause();
+            return ledger;
+          });
           call.heard();  // whatever becomes of the transaction is asked of the server
           if (!step) {
             return tl::make_unexpected(std::move(step.error()));
           }
           if (step->changes()) {
-            write(work, *step, call);
+            tables_.write(work, *step, call);
+            work.exec(fmt::format("NOTIFY {}, '{}'", kChannel, me_));
             work.commit();
-            for (const auto& entry : step->ec2) {
-              ledger_.add(entry);
-            }
-            stored_ = step->change.after;
-            known_revision_ = stored_->revision;
+            tables_.written(*step);
+            known_revision_ = stored()->revision;
           }
           return std::move(step->change);
         });
   }
 
-  [[nodiscard]] const std::shared_ptr<const Inventory>& stored() const { return stored_; }
+  [[nodiscard]] const std::shared_ptr<const Inventory>& stored() const { return tables_.state(); }
 
   void listen(std::function<void()> callback) {
     callback_ = std::move(callback);
@@ -303,60 +227,12 @@ class PostgresStore::Impl {
     return connection;
   }
 
-  Status read(pqxx::work& work, std::uint64_t revision, AnswerLimit::Call& call) {
-    Inventory inventory;
-    Ec2Ledger ledger;
-    inventory.revision = revision;
-    const auto view = [](const pqxx::field& field) {
-      return std::string_view(field.c_str(), field.size());
-    };
-    call.heard();
-    const auto rows = work.exec(
-        "SELECT kind, body, network_info, place FROM metatap_object "
-        "ORDER BY kind, id COLLATE \"C\"");
-    call.pause();
-    for (const auto& row : rows) {
-      const auto added =
-          add_row(inventory, view(row[0]), view(row[1]),
-                  row[2].is_null() ? std::nullopt : std::optional(std::string(view(row[2]))),
-                  row[3].is_null() ? std::nullopt : std::optional(row[3].as<std::int64_t>()));
-      if (!added) {
-        call.heard();
-        return fail(added.error().code, where_ + ": " + added.error().message);
-      }
+  Status read(pqxx::transaction_base& work, AnswerLimit::Call& call) {
+    auto status = tables_.read(work, call);
+    if (status) {
+      known_revision_ = stored()->revision;
     }
-    call.heard();
-    const auto numbers = work.exec("SELECT space, number, uuid FROM metatap_ec2_id");
-    call.pause();
-    for (const auto& row : numbers) {
-      ledger.add({static_cast<Ec2Ledger::Space>(row[0].as<int>()), row[1].as<std::uint32_t>(),
-                  row[2].as<std::string>()});
-    }
-    stored_ = std::make_shared<const Inventory>(std::move(inventory));
-    known_revision_ = stored_->revision;
-    ledger_ = std::move(ledger);
-    call.heard();
-    return {};
-  }
-
-  void write(pqxx::work& work, const Step& step, AnswerLimit::Call& call) {
-    const auto rows = rows_of(step.change);
-    call.heard();
-    for (const auto& row : rows.put) {
-      work.exec_prepared0("put", std::string(row.kind), row.id, row.body,
-                          row.network_info ? row.network_info->c_str() : nullptr, row.place);
-      call.heard();
-    }
-    for (const auto& [kind, id] : rows.erase) {
-      work.exec_prepared0("erase", std::string(kind), id);
-      call.heard();
-    }
-    for (const auto& entry : step.ec2) {
-      work.exec_prepared0("number", static_cast<int>(entry.space), entry.number, entry.uuid);
-      call.heard();
-    }
-    work.exec(fmt::format("UPDATE metatap_state SET revision = {}", step.change.after->revision));
-    work.exec(fmt::format("NOTIFY {}, '{}'", kChannel, me_));
+    return status;
   }
 
   /// The listening thread: connected as long as it can be, once there is something to compare with.
@@ -377,14 +253,16 @@ class PostgresStore::Impl {
     }
   }
 
-  /// Until we stop. Whatever was announced before we listened was missed, and a server that is
-  /// silent may be gone: so it is asked for its revision at first and every now and then.
+  /// Until we stop. Whatever was announced before we listened was missed, and what was there may
+  /// since be another's of the same revision: so all is looked at first. A server that is silent
+  /// may be gone, and is asked for its revision every now and then.
   void follow(pqxx::connection& connection) {
     using Clock = std::chrono::steady_clock;
     Receiver receiver(connection, *this);
+    bool first = true;
     for (Clock::time_point ask; !stopping();) {
       if (Clock::now() >= ask) {
-        if (revision_of(connection) != known_revision_) {
+        if (revision_of(connection) != known_revision_ || std::exchange(first, false)) {
           callback_();
         }
         if (set_health(true, "ok")) {
@@ -446,8 +324,7 @@ class PostgresStore::Impl {
   // The caller's thread's.
   std::unique_ptr<pqxx::connection> connection_;
   bool migrated_ = false;
-  std::shared_ptr<const Inventory> stored_ = std::make_shared<const Inventory>();
-  Ec2Ledger ledger_;
+  PostgresTables tables_;
 
   // Of both threads.
   std::atomic<std::uint64_t> known_revision_ = 0;  ///< 0: nothing was read yet
@@ -486,22 +363,19 @@ Result<std::shared_ptr<const Inventory>> PostgresStore::load() {
 }
 
 Result<InventoryChange> PostgresStore::replace(const Inventory& wanted) {
-  return impl_->transact([&](const auto& stored, const Ec2Ledger& ledger) {
-    return step_replace(stored, ledger, wanted);
-  });
+  return impl_->transact(
+      [&](const auto& ledger) { return step_replace(impl_->stored(), ledger(), wanted); });
 }
 
 Result<InventoryChange> PostgresStore::set_password(std::string_view instance_id,
                                                     std::string_view text) {
-  return impl_->transact([&](const auto& stored, const Ec2Ledger&) {
-    return step_set_password(stored, instance_id, text);
-  });
+  return impl_->transact(
+      [&](const auto&) { return step_set_password(impl_->stored(), instance_id, text); });
 }
 
 Result<InventoryChange> PostgresStore::clear_password(std::string_view instance_id) {
-  return impl_->transact([&](const auto& stored, const Ec2Ledger&) {
-    return step_clear_password(stored, instance_id);
-  });
+  return impl_->transact(
+      [&](const auto&) { return step_clear_password(impl_->stored(), instance_id); });
 }
 
 void PostgresStore::on_foreign_change(std::function<void()> callback) {

@@ -239,10 +239,105 @@ TEST_F(PostgresStoreTest, KeepsTheOrderInWhichPortsWereAttached) {
   EXPECT_LT((*stored)->ports.at("z")->attached, (*stored)->ports.at("a")->attached);
 }
 
+/// What the first released program made, with an instance in it.
+constexpr auto kFirstTables = R"(
+    CREATE TABLE metatap_state (one integer PRIMARY KEY CHECK (one = 1), schema integer NOT NULL,
+                                revision bigint NOT NULL);
+    INSERT INTO metatap_state VALUES (1, 1, 5);
+    CREATE TABLE metatap_object (kind text NOT NULL, id text NOT NULL, body text NOT NULL,
+                                 network_info text, PRIMARY KEY (kind, id));
+    CREATE TABLE metatap_ec2_id (space integer NOT NULL, number bigint NOT NULL, uuid text NOT NULL,
+                                 PRIMARY KEY (space, number), UNIQUE (space, uuid));
+    INSERT INTO metatap_object VALUES ('instances', 'old', '{"uuid": "old", "name": "old"}');
+    INSERT INTO metatap_ec2_id VALUES (0, 7, 'old'))";
+
 TEST_F(PostgresStoreTest, GoesOnWithTablesOfAnOlderProgram) {
-  open();
-  server_->sql("ALTER TABLE metatap_object DROP COLUMN place; UPDATE metatap_state SET schema = 1");
+  server_->sql(kFirstTables);
+  const auto store = open();
+  auto wanted = **store->load();
+  EXPECT_TRUE(wanted.instances.contains("old"));
+  wanted.instances = instances(R"([{"uuid": "old"}, {"uuid": "new"}])").instances;
+  const auto stored = store->replace(wanted);
+  ASSERT_TRUE(stored) << stored.error().message;
+  EXPECT_EQ(stored->after->revision, 6U);
+  EXPECT_EQ(stored->after->instances.at("new")->ec2_ids.instance_id, "i-00000008");
   EXPECT_TRUE(open()->replace(*parse_document(kSample)));
+}
+
+/// A change that no store has made: whoever reads the row again sees it.
+constexpr auto kUnnoticed = R"(UPDATE metatap_object SET body = '{"uuid": "a", "name": "unnoticed"}'
+                               WHERE kind = 'instances' AND id = 'a')";
+
+/// Of an instance as a store has it now; empty: there is none.
+std::string name_of(Store& store, const char* uuid) {
+  const auto loaded = store.load();
+  EXPECT_TRUE(loaded) << loaded.error().message;
+  const auto* instance = get((*loaded)->instances, uuid);
+  return instance == nullptr ? "" : instance->name;
+}
+
+TEST_F(PostgresStoreTest, ReadsWhatHasChangedAndNoMore) {
+  const auto one = open(), two = open();
+  ASSERT_TRUE(one->replace(instances(R"([{"uuid": "a", "name": "1"}, {"uuid": "b", "name": "1"},
+                                         {"uuid": "c", "name": "1"}])")));
+  EXPECT_EQ(name_of(*two, "a"), "1");
+  server_->sql(kUnnoticed);
+  // One that changes, one that comes, one that goes, in several commits.
+  ASSERT_TRUE(one->replace(instances(R"([{"uuid": "a", "name": "1"}, {"uuid": "b", "name": "2"},
+                                         {"uuid": "c", "name": "1"}])")));
+  ASSERT_TRUE(one->replace(instances(R"([{"uuid": "a", "name": "1"}, {"uuid": "b", "name": "3"},
+                                         {"uuid": "d", "name": "1"}])")));
+  EXPECT_EQ(name_of(*two, "b"), "3");
+  EXPECT_EQ(name_of(*two, "c"), "");
+  EXPECT_EQ(name_of(*two, "d"), "1");
+  EXPECT_EQ(name_of(*two, "a"), "1") << "its row was read, and nobody had changed it";
+  EXPECT_EQ((*two->load())->revision, 4U);
+  // Whoever writes goes on from what the other one wrote.
+  ASSERT_TRUE(two->set_password("d", "x"));
+  ASSERT_TRUE(one->clear_password("d"));
+  EXPECT_EQ(password_of(*(*two->load())->instances.at("d")), "");
+}
+
+TEST_F(PostgresStoreTest, ReadsEverythingWhereItCannotTellWhatHasChanged) {
+  int n = 0;
+  const auto change = [&n](Store& store) {
+    EXPECT_TRUE(store.replace(
+        instances(R"([{"uuid": "a", "name": "1"}, {"uuid": "n)" + std::to_string(++n) + R"("}])")));
+  };
+  const std::pair<const char*, const char*> breaks[] = {
+      {"it has forgotten", "DELETE FROM metatap_commit WHERE revision < 4"},
+      {"a program of an older version",
+       "UPDATE metatap_state SET revision = revision + 1; UPDATE metatap_object SET body = "
+       R"('{"uuid": "a", "name": "older"}' WHERE id = 'a')"},
+      {"a backup of the same number", "UPDATE metatap_commit SET mark = 'another'"},
+      {"a backup of before", "UPDATE metatap_state SET revision = 2"},
+  };
+  for (const auto& [what, sql] : breaks) {
+    SCOPED_TRACE(what);
+    server_->sql(
+        "DROP TABLE IF EXISTS metatap_state, metatap_object, metatap_ec2_id, "
+        "metatap_commit, metatap_change");
+    const auto one = open();
+    change(*one);
+    change(*one);
+    const auto two = open();
+    EXPECT_EQ(name_of(*two, "a"), "1");
+    server_->sql(kUnnoticed);
+    server_->sql(sql);
+    const bool older = std::string_view(sql).find("older") != std::string_view::npos;
+    EXPECT_EQ(name_of(*two, "a"), older ? "older" : "unnoticed");
+  }
+}
+
+TEST_F(PostgresStoreTest, MissesNothingThatAProgramOfAnOlderVersionDidInBetween) {
+  const auto one = open(), two = open();
+  ASSERT_TRUE(one->replace(instances(R"([{"uuid": "a"}, {"uuid": "b"}])")));
+  EXPECT_EQ(name_of(*two, "b"), "");
+  server_->sql(R"(UPDATE metatap_object SET body = '{"uuid": "b", "name": "older"}' WHERE id = 'b';
+                  UPDATE metatap_state SET revision = revision + 1)");
+  ASSERT_TRUE(one->set_password("a", "x"));
+  EXPECT_EQ(name_of(*one, "b"), "older");
+  EXPECT_EQ(name_of(*two, "b"), "older");
 }
 
 TEST_F(PostgresStoreTest, NeverShowsThePassword) {
