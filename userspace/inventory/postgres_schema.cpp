@@ -45,6 +45,39 @@ constexpr std::array kMigrations{
          PRIMARY KEY (revision, kind, id));
        ALTER TABLE metatap_ec2_id ADD COLUMN revision bigint NOT NULL DEFAULT 0;
        CREATE INDEX metatap_ec2_id_revision ON metatap_ec2_id (revision);)",
+    // What ports and subnets refer to, for hosts that hold what they need alone; `hosts`: whom a
+    // commit concerns, null: everybody. Made of the body by the database itself, so that also a
+    // program of an older version writes it.
+    R"(CREATE FUNCTION metatap_said(body text, VARIADIC path text[]) RETURNS text
+         LANGUAGE sql IMMUTABLE AS $$
+           SELECT coalesce(body::jsonb #>> path, '') $$;
+       ALTER TABLE metatap_object
+         ADD COLUMN network text GENERATED ALWAYS AS (
+           CASE WHEN kind IN ('ports', 'subnets') THEN metatap_said(body, 'network_id') END) STORED,
+         ADD COLUMN device text GENERATED ALWAYS AS (
+           CASE WHEN kind = 'ports' THEN metatap_said(body, 'device_id') END) STORED,
+         ADD COLUMN host text GENERATED ALWAYS AS (
+           CASE WHEN kind = 'ports' THEN metatap_said(body, 'binding:host_id') END) STORED,
+         ADD COLUMN next_host text GENERATED ALWAYS AS (
+           CASE WHEN kind = 'ports'
+                THEN metatap_said(body, 'binding:profile', 'migrating_to') END) STORED,
+         ADD COLUMN role text GENERATED ALWAYS AS (
+           CASE WHEN kind <> 'ports' THEN NULL
+                WHEN metatap_said(body, 'device_owner') NOT LIKE 'network:%' THEN 'guest'
+                WHEN metatap_said(body, 'device_owner') IN (
+                  'network:dhcp', 'network:router_interface',
+                  'network:ha_router_replicated_interface',
+                  'network:router_interface_distributed') THEN 'server'
+                ELSE 'other' END) STORED;
+       CREATE INDEX metatap_port_host ON metatap_object (host) WHERE host IS NOT NULL;
+       CREATE INDEX metatap_port_next_host ON metatap_object (next_host) WHERE next_host <> '';
+       CREATE INDEX metatap_port_device ON metatap_object (device) WHERE device <> '';
+       CREATE INDEX metatap_port_network ON metatap_object (network, role) WHERE kind = 'ports';
+       CREATE INDEX metatap_subnet_network ON metatap_object (network) WHERE kind = 'subnets';
+       CREATE VIEW metatap_port AS
+         SELECT id, network, device, host, next_host, role FROM metatap_object
+         WHERE kind = 'ports';
+       ALTER TABLE metatap_commit ADD COLUMN hosts text[];)",
 };
 constexpr int kNewest = static_cast<int>(kMigrations.size());
 

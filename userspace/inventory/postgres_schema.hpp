@@ -7,8 +7,9 @@
 #include "metatap/result.hpp"
 
 /// metatap's tables in a PostgreSQL database: metatap_state has the revision, metatap_object a row
-/// for each object, metatap_ec2_id the EC2 names that were given, metatap_commit and metatap_change
-/// what the last commits did. Both functions throw what libpqxx throws.
+/// for each object, of which metatap_port is a view, metatap_ec2_id the EC2 names that were given,
+/// metatap_commit and metatap_change what the last commits did. Both functions throw what libpqxx
+/// throws.
 namespace metatap::postgres {
 
 /// The version of our tables; 0: there are none yet, and nobody else's. Refuses a newer one

@@ -4,21 +4,26 @@
 #include <fmt/format.h>
 #include <openssl/rand.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <condition_variable>
+#include <iterator>
+#include <list>
 #include <mutex>
 #include <optional>
 #include <pqxx/pqxx>
 #include <stdexcept>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "base/log.hpp"
 #include "base/text.hpp"
 #include "inventory/answer_limit.hpp"
 #include "inventory/postgres_address.hpp"
 #include "inventory/postgres_schema.hpp"
+#include "inventory/postgres_scope.hpp"
 #include "inventory/postgres_tables.hpp"
 #include "inventory/step.hpp"
 
@@ -55,12 +60,13 @@ std::string first_line(std::string_view text) {
 
 class PostgresStore::Impl {
  public:
-  Impl(PostgresAddress address, std::chrono::milliseconds limit)
+  Impl(PostgresAddress address, std::chrono::milliseconds limit, std::string host)
       : address_(std::move(address)),
         where_(address_.shown),
+        host_(std::move(host)),
         me_(random_name()),
         limit_(limit),
-        tables_(where_) {}
+        tables_(where_, host_) {}
 
   ~Impl() {
     {
@@ -145,7 +151,8 @@ class PostgresStore::Impl {
       }
       migrated_ = true;
     }
-    PostgresTables::prepare(connection);
+    tables_.prepare(connection);
+    connection.prepare("announce", "SELECT pg_notify(name, $2) FROM unnest($1::text[]) name");
     set_health(true, "ok");
     return {};
   }
@@ -176,8 +183,7 @@ class PostgresStore::Impl {
             return tl::make_unexpected(std::move(step.error()));
           }
           if (step->changes()) {
-            tables_.write(work, *step, call);
-            work.exec(fmt::format("NOTIFY {}, '{}'", kChannel, me_));
+            announce(work, tables_.write(work, *step, call));
             work.commit();
             tables_.written(*step);
             known_revision_ = stored()->revision;
@@ -187,6 +193,7 @@ class PostgresStore::Impl {
   }
 
   [[nodiscard]] const std::shared_ptr<const Inventory>& stored() const { return tables_.state(); }
+  [[nodiscard]] bool holds_a_part() const { return !host_.empty(); }
 
   void listen(std::function<void()> callback) {
     callback_ = std::move(callback);
@@ -201,8 +208,8 @@ class PostgresStore::Impl {
  private:
   class Receiver final : public pqxx::notification_receiver {
    public:
-    Receiver(pqxx::connection& connection, const Impl& owner)
-        : pqxx::notification_receiver(connection, kChannel), owner_(owner) {}
+    Receiver(pqxx::connection& connection, const std::string& channel, const Impl& owner)
+        : pqxx::notification_receiver(connection, channel), owner_(owner) {}
     void operator()(const std::string& payload, int) override {
       foreign_ = foreign_ || payload != owner_.me_;
     }
@@ -231,8 +238,40 @@ class PostgresStore::Impl {
     auto status = tables_.read(work, call);
     if (status) {
       known_revision_ = stored()->revision;
+      warn_of_no_port(work);
+      call.heard();
     }
     return status;
+  }
+
+  /// A name that is spelt otherwise than Neutron's leaves a host with nothing.
+  void warn_of_no_port(pqxx::transaction_base& work) {
+    if (host_.empty() || std::exchange(looked_for_ports_, true) ||
+        std::ranges::any_of(stored()->ports, [&](const auto& entry) {
+          return entry.second->host == host_ || entry.second->next_host == host_;
+        })) {
+      return;
+    }
+    if (const auto others = PostgresTables::some_hosts(work); !others.empty()) {
+      log::warn(
+          "inventory: no port is bound to the host '{}' ([DEFAULT] host); there are ports of "
+          "'{}'",
+          host_, fmt::join(others, "', '"));
+    } else if (!stored()->ports.empty()) {
+      log::warn(
+          "inventory: no port says which host it is bound to (binding:host_id), so that all "
+          "are held in spite of [inventory] scope = host");
+    }
+  }
+
+  void announce(pqxx::work& work, const postgres::Hosts& hosts) {
+    std::vector<std::string> channels{kChannel};
+    if (hosts) {
+      std::ranges::transform(*hosts, std::back_inserter(channels), postgres::channel_of);
+    } else {
+      channels.emplace_back(postgres::kChannelOfHosts);
+    }
+    work.exec_prepared("announce", postgres::array_of(channels), me_);
   }
 
   /// The listening thread: connected as long as it can be, once there is something to compare with.
@@ -253,16 +292,26 @@ class PostgresStore::Impl {
     }
   }
 
+  /// Where commits are announced that concern us.
+  [[nodiscard]] std::vector<std::string> channels() const {
+    return host_.empty() ? std::vector<std::string>{kChannel}
+                         : std::vector{postgres::channel_of(host_),
+                                       std::string(postgres::kChannelOfHosts)};
+  }
+
   /// Until we stop. Whatever was announced before we listened was missed, and what was there may
   /// since be another's of the same revision: so all is looked at first. A server that is silent
   /// may be gone, and is asked for its revision every now and then.
   void follow(pqxx::connection& connection) {
     using Clock = std::chrono::steady_clock;
-    Receiver receiver(connection, *this);
+    std::list<Receiver> receivers;
+    for (const auto& channel : channels()) {
+      receivers.emplace_back(connection, channel, *this);
+    }
     bool first = true;
     for (Clock::time_point ask; !stopping();) {
       if (Clock::now() >= ask) {
-        if (revision_of(connection) != known_revision_ || std::exchange(first, false)) {
+        if (anything_new(connection) || std::exchange(first, false)) {
           callback_();
         }
         if (set_health(true, "ok")) {
@@ -271,17 +320,21 @@ class PostgresStore::Impl {
         ask = Clock::now() + kAskAgain;
       }
       connection.await_notification(0, 200'000);
-      if (receiver.take()) {
+      bool announced = false;
+      for (auto& receiver : receivers) {
+        announced = receiver.take() || announced;
+      }
+      if (announced) {
         callback_();
       }
     }
   }
 
-  std::uint64_t revision_of(pqxx::connection& connection) {
+  bool anything_new(pqxx::connection& connection) {
     const AnswerLimit::Call call(limit_, connection.sock());
     try {
       pqxx::nontransaction look(connection);
-      return look.exec("SELECT revision FROM metatap_state")[0][0].as<std::uint64_t>();
+      return PostgresTables::anything_new(look, known_revision_, host_);
     } catch (const pqxx::failure&) {
       if (call.expired()) {
         throw std::runtime_error(silence());
@@ -311,13 +364,19 @@ class PostgresStore::Impl {
   bool set_health(bool reachable, std::string detail) {
     const std::lock_guard lock(mutex_);
     const bool changed = health_.reachable != reachable;
-    health_ = {reachable, where_, std::move(detail)};
+    health_ = {reachable, shown(), std::move(detail)};
     return changed;
+  }
+
+  /// The database, and what of it is held.
+  [[nodiscard]] std::string shown() const {
+    return host_.empty() ? where_ : fmt::format("{}, what host {} needs", where_, host_);
   }
 
   const PostgresAddress address_;
   const std::string where_;
-  const std::string me_;  ///< tells our own announcements from others'
+  const std::string host_;  ///< whose part is held; empty: everything is
+  const std::string me_;    ///< tells our own announcements from others'
 
   AnswerLimit limit_;
 
@@ -325,13 +384,14 @@ class PostgresStore::Impl {
   std::unique_ptr<pqxx::connection> connection_;
   bool migrated_ = false;
   PostgresTables tables_;
+  bool looked_for_ports_ = false;
 
   // Of both threads.
   std::atomic<std::uint64_t> known_revision_ = 0;  ///< 0: nothing was read yet
   mutable std::mutex mutex_;
   std::condition_variable wake_;
   bool stopping_ = false;
-  Health health_{false, where_, "not asked yet"};
+  Health health_{false, shown(), "not asked yet"};
   std::function<void()> callback_;
   std::thread listener_;
 };
@@ -340,18 +400,19 @@ PostgresStore::PostgresStore(std::unique_ptr<Impl> impl) : impl_(std::move(impl)
 PostgresStore::~PostgresStore() = default;
 
 Result<std::unique_ptr<Store>> PostgresStore::open(std::string_view url,
-                                                   std::chrono::milliseconds limit) {
+                                                   std::chrono::milliseconds limit,
+                                                   std::string host) {
   auto address = PostgresAddress::of(url, limit);
   if (!address) {
     return tl::make_unexpected(std::move(address.error()));
   }
   return std::unique_ptr<Store>(
-      new PostgresStore(std::make_unique<Impl>(*std::move(address), limit)));
+      new PostgresStore(std::make_unique<Impl>(*std::move(address), limit, std::move(host))));
 }
 
 Status PostgresStore::check(std::string_view url, std::chrono::milliseconds limit) {
   auto address = PostgresAddress::of(url, limit);
-  return address ? Impl(*std::move(address), limit).check()
+  return address ? Impl(*std::move(address), limit, "").check()
                  : tl::make_unexpected(std::move(address.error()));
 }
 
@@ -363,6 +424,9 @@ Result<std::shared_ptr<const Inventory>> PostgresStore::load() {
 }
 
 Result<InventoryChange> PostgresStore::replace(const Inventory& wanted) {
+  if (impl_->holds_a_part()) {
+    return fail(ErrorCode::denied, "only what one host needs of the inventory is held here");
+  }
   return impl_->transact(
       [&](const auto& ledger) { return step_replace(impl_->stored(), ledger(), wanted); });
 }

@@ -5,6 +5,7 @@
 #include <string_view>
 #include <utility>
 
+#include "inventory/difference.hpp"
 #include "inventory/row.hpp"
 
 namespace metatap {
@@ -22,8 +23,26 @@ constexpr auto kReadEverything = R"(
     LEFT JOIN metatap_commit now ON now.revision = s.revision
     LEFT JOIN metatap_object o ON true)";
 
+/// The same of what host $1 needs.
+std::string read_part() {
+  return postgres::kNeededPorts + std::string(R"(,
+    part AS (
+      SELECT o.* FROM needed n JOIN metatap_object o ON o.kind = 'ports' AND o.id = n.id
+      UNION ALL SELECT o.* FROM (SELECT DISTINCT device FROM needed) d JOIN metatap_object o
+                ON o.kind IN ('instances', 'routers') AND o.id = d.device
+      UNION ALL SELECT o.* FROM networks n JOIN metatap_object o
+                ON o.kind = 'networks' AND o.id = n.network
+      UNION ALL SELECT o.* FROM networks n JOIN metatap_object o
+                ON o.kind = 'subnets' AND o.network = n.network)
+    SELECT s.revision, now.mark, false, p.kind, p.id, p.body, p.network_info, p.place
+    FROM metatap_state s
+    LEFT JOIN metatap_commit now ON now.revision = s.revision
+    LEFT JOIN part p ON true)");
+}
+
 /// What the commits since the one of that number and mark changed; an object without a body is
-/// gone. `follows`: that one is known, and all since then were noted.
+/// gone. `follows`: that one is known, and all since then were noted. Of a host ($3; empty: none)
+/// the commits that concern it.
 constexpr auto kReadChanges = R"(
     SELECT s.revision, now.mark,
            now.mark IS NOT NULL AND s.revision >= $1 AND EXISTS (
@@ -31,7 +50,10 @@ constexpr auto kReadChanges = R"(
            c.kind, c.id, o.body, o.network_info, o.place
     FROM metatap_state s
     LEFT JOIN metatap_commit now ON now.revision = s.revision
-    LEFT JOIN (SELECT DISTINCT kind, id FROM metatap_change WHERE revision > $1) c ON true
+    LEFT JOIN (SELECT DISTINCT c.kind, c.id FROM metatap_commit t JOIN metatap_change c
+                 ON c.revision = t.revision
+               WHERE t.revision > $1 AND ($3 = '' OR t.hosts IS NULL OR $3 = ANY (t.hosts))) c
+      ON true
     LEFT JOIN metatap_object o ON o.kind = c.kind AND o.id = c.id)";
 
 /// A commit that does not follow one that was noted, as programs of older versions make them, ends
@@ -42,7 +64,17 @@ constexpr auto kNoteCommit = R"(
       WHERE revision <= $1::bigint - $2::bigint
          OR NOT EXISTS (SELECT FROM metatap_commit WHERE revision = $1::bigint - 1)),
     forgotten AS (DELETE FROM metatap_change WHERE revision <= $1::bigint - $2::bigint)
-    INSERT INTO metatap_commit VALUES ($1::bigint, gen_random_uuid()::text) RETURNING mark)";
+    INSERT INTO metatap_commit
+    VALUES ($1::bigint, gen_random_uuid()::text, $3::text[]) RETURNING mark)";
+
+/// A host that no commit has concerned for long reads, to be within what is kept.
+constexpr auto kAnythingNew = R"(
+    SELECT s.revision <> $1::bigint AND (
+             $2 = '' OR now.mark IS NULL OR s.revision < $1::bigint
+             OR s.revision - $1::bigint > $3::bigint / 10
+             OR EXISTS (SELECT FROM metatap_commit
+                        WHERE revision > $1::bigint AND (hosts IS NULL OR $2 = ANY (hosts))))
+    FROM metatap_state s LEFT JOIN metatap_commit now ON now.revision = s.revision)";
 
 constexpr auto kPut = R"(
     WITH noted AS (INSERT INTO metatap_change VALUES ($6, $1, $2))
@@ -69,7 +101,7 @@ Status add(Inventory& inventory, const pqxx::row& row) {
 
 }  // namespace
 
-void PostgresTables::prepare(pqxx::connection& connection) {
+void PostgresTables::prepare(pqxx::connection& connection) const {
   {
     // All statements look rows up by an index, a few of many; a planner that has no statistics yet
     // would rather read and hash whole tables.
@@ -79,6 +111,10 @@ void PostgresTables::prepare(pqxx::connection& connection) {
         "SET jit = off");
   }
   connection.prepare("changes", kReadChanges);
+  if (!host_.empty()) {
+    connection.prepare("part", read_part());
+  }
+  postgres::prepare_concerned(connection);
   connection.prepare("put", kPut);
   connection.prepare("erase", kErase);
   connection.prepare("numbers",
@@ -103,7 +139,7 @@ Status PostgresTables::read(pqxx::transaction_base& work, AnswerLimit::Call& cal
 
 Status PostgresTables::read_everything(pqxx::transaction_base& work, AnswerLimit::Call& call) {
   call.heard();
-  const auto rows = work.exec(kReadEverything);
+  const auto rows = host_.empty() ? work.exec(kReadEverything) : work.exec_prepared("part", host_);
   call.pause();
   auto inventory = std::make_shared<Inventory>();
   Status status;
@@ -117,6 +153,11 @@ Status PostgresTables::read_everything(pqxx::transaction_base& work, AnswerLimit
     return fail(status.error().code, where_ + ": " + status.error().message);
   }
   inventory->revision = rows[0][kRevision].as<std::uint64_t>();
+  settle(state_->networks, inventory->networks);
+  settle(state_->subnets, inventory->subnets);
+  settle(state_->routers, inventory->routers);
+  settle(state_->ports, inventory->ports);
+  settle(state_->instances, inventory->instances);
   state_ = std::move(inventory);
   mark_ = rows[0][kMark].is_null() ? "" : rows[0][kMark].as<std::string>();
   ledger_ = {};
@@ -127,7 +168,7 @@ Status PostgresTables::read_everything(pqxx::transaction_base& work, AnswerLimit
 /// False: they cannot be told.
 Result<bool> PostgresTables::read_changes(pqxx::transaction_base& work, AnswerLimit::Call& call) {
   call.heard();
-  const auto rows = work.exec_prepared("changes", state_->revision, mark_);
+  const auto rows = work.exec_prepared("changes", state_->revision, mark_, host_);
   if (!rows[0][kFollows].as<bool>()) {
     return false;
   }
@@ -138,14 +179,20 @@ Result<bool> PostgresTables::read_changes(pqxx::transaction_base& work, AnswerLi
   call.pause();
   auto inventory = std::make_shared<Inventory>(*state_);
   Status status;
+  bool same_scope = true;
   for (const auto& row : rows) {
     if (!status || row[kKind].is_null()) {
       continue;
     }
-    status = row[kBody].is_null() ? erase_row(*inventory, view(row[kKind]), view(row[kId]))
-                                  : add(*inventory, row);
+    const auto kind = view(row[kKind]), id = view(row[kId]);
+    status = row[kBody].is_null() ? erase_row(*inventory, kind, id) : add(*inventory, row);
+    same_scope =
+        same_scope && (host_.empty() || !postgres::moves_the_scope(*state_, *inventory, kind, id));
   }
   call.heard();
+  if (!same_scope) {
+    return false;
+  }
   if (!status) {
     return fail(status.error().code, where_ + ": " + status.error().message);
   }
@@ -165,9 +212,12 @@ const Ec2Ledger& PostgresTables::ledger(pqxx::transaction_base& work, AnswerLimi
   return ledger_;
 }
 
-void PostgresTables::write(pqxx::work& work, const Step& step, AnswerLimit::Call& call) {
+postgres::Hosts PostgresTables::write(pqxx::work& work, const Step& step, AnswerLimit::Call& call) {
   const auto rows = rows_of(step.change);
   const auto revision = step.change.after->revision;
+  postgres::Hosts hosts(std::in_place);
+  call.heard();
+  postgres::add_concerned(work, step.change, hosts);
   call.heard();
   for (const auto& row : rows.put) {
     work.exec_prepared0("put", std::string(row.kind), row.id, row.body,
@@ -184,10 +234,15 @@ void PostgresTables::write(pqxx::work& work, const Step& step, AnswerLimit::Call
                         revision);
     call.heard();
   }
-  next_mark_ = work.exec_prepared1("commit", revision, kCommitsKept)[0].as<std::string>();
+  postgres::add_concerned(work, step.change, hosts);
+  call.heard();
+  const auto list =
+      hosts ? std::optional(postgres::array_of({hosts->begin(), hosts->end()})) : std::nullopt;
+  next_mark_ = work.exec_prepared1("commit", revision, kCommitsKept, list)[0].as<std::string>();
   call.heard();
   work.exec_prepared0("revise", revision);
   call.heard();
+  return hosts;
 }
 
 void PostgresTables::written(const Step& step) {
@@ -196,6 +251,20 @@ void PostgresTables::written(const Step& step) {
   for (const auto& entry : step.ec2) {
     ledger_.add(entry);
   }
+}
+
+std::vector<std::string> PostgresTables::some_hosts(pqxx::transaction_base& work) {
+  std::vector<std::string> hosts;
+  for (const auto& row :
+       work.exec("SELECT DISTINCT host FROM metatap_port WHERE host <> '' LIMIT 3")) {
+    hosts.push_back(row[0].as<std::string>());
+  }
+  return hosts;
+}
+
+bool PostgresTables::anything_new(pqxx::transaction_base& work, std::uint64_t revision,
+                                  const std::string& host) {
+  return work.exec_params1(kAnythingNew, revision, host, kCommitsKept)[0].as<bool>();
 }
 
 }  // namespace metatap
