@@ -119,6 +119,9 @@ struct Port {
   bool admin_state_up = true;
   std::optional<std::string> device;  ///< host device, where it is not `tap` + 11 characters of id
   std::optional<int> vlan;            ///< tag of a trunk subport on `device`
+  /// Neutron's binding: the host whose guest it is, and the one that guest is on its way to (live
+  /// migration). Empty: not said, or none.
+  std::string host, next_host;
   AddressPolicy address_policy = AddressPolicy::strict;
   MacPolicy mac_policy = MacPolicy::own;
   AccessPolicy access;

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import time
 
+import aloneapi
 import mtlab
 import postgres
 import pytest
@@ -181,6 +182,102 @@ def test_database_of_another_program_is_refused_with_a_sentence(api, database):
     assert done.returncode != 0
     assert "it belongs to another program (there is instances)" in done.stderr
     assert database.sql("SELECT count(*) FROM pg_tables WHERE tablename LIKE 'metatap%'") == "0"
+
+
+# --- what one host needs ----------------------------------------------------------------------------
+
+def guest(name, host, more=None):
+    """One object of an inventory: a guest of its own network, bound to that host."""
+    return {"networks": [{"id": f"net-{name}"}],
+            "ports": [{"id": name, "network_id": f"net-{name}", "mac_address": f"02:00:00:00:00:0{name}",
+                       "device_id": name, "project_id": PROJECT, "binding:host_id": host, **(more or {})}],
+            "instances": [{"uuid": name, "name": f"guest-{name}", "project_id": PROJECT}]}
+
+
+@pytest.fixture
+def hosts(tmp_path, database):
+    """hosts(name, scope, host): a daemon that has started, with that database."""
+    made = []
+
+    def start(name, scope="host", host=None):
+        (tmp_path / name).mkdir(exist_ok=True)
+        made.append(aloneapi.Api(tmp_path / name, {"database": database.url(), "scope": scope},
+                                 f"[DEFAULT]\nhost = {host or name}\n"))
+        return made[-1].start()
+    yield start
+    for one in made:
+        one.stop()
+
+
+def put(daemon, folder, document):
+    file = folder / "object.json"
+    file.write_text(json.dumps(document))
+    daemon.metatap("instance", "set", str(file))
+
+
+def test_host_serves_its_own_guests_and_one_that_moves_to_it_at_once(hosts, database, tmp_path):
+    controller = hosts("controller", scope="all")
+    one, two = hosts("one"), hosts("two")
+    for name, host in (("1", "one"), ("2", "two")):
+        put(controller, tmp_path, guest(name, host))
+    mtlab.wait_until(lambda: one.ask(uuid="1")[0] == two.ask(uuid="2")[0] == 200, 10, "each its own")
+    assert (one.ask(uuid="2")[0], two.ask(uuid="1")[0]) == (404, 404)
+    assert one.status()["instances"] == 1 and "what host one needs" in one.status()["database"]
+
+    put(controller, tmp_path, guest("1", "one", {"binding:profile": {"migrating_to": "two"}}))
+    mtlab.wait_until(lambda: two.ask(uuid="1")[0] == 200, 5, "served where it is going")
+    assert one.ask(uuid="1")[0] == 200, "and where it is"
+    put(controller, tmp_path, guest("1", "two"))
+    mtlab.wait_until(lambda: one.ask(uuid="1")[0] == 404, 5, "it has left")
+    assert two.ask(uuid="1")[::2] == (200, "guest-1.novalocal")
+
+    # What the new host has is what it starts with, also while the database is away.
+    two.stop()
+    database.stop()
+    two.start()
+    assert (two.ask(uuid="1")[0], two.ask(uuid="2")[0]) == (200, 200)
+    database.start()
+    mtlab.wait_until(lambda: two.status()["served_from"] == "the database's state", 15, "read")
+
+
+def test_host_with_a_part_keeps_passwords_and_refuses_what_takes_all(hosts, tmp_path):
+    controller = hosts("controller", scope="all")
+    for name, host in (("1", "one"), ("2", "two")):
+        put(controller, tmp_path, guest(name, host))
+    one = hosts("one")
+    assert one.ask("/openstack/latest/password", "1", "POST", "c2VjcmV0")[0] == 200
+    mtlab.wait_until(lambda: controller.ask("/openstack/latest/password", "1")[2] == "c2VjcmV0", 5, "stored")
+    file = tmp_path / "object.json"
+    for command in (["apply", str(SAMPLE)], ["apply", "--dry-run", str(SAMPLE)], ["export"],
+                    ["instance", "set", str(file)], ["instance", "remove", "1"]):
+        done = one.metatap(*command, check=False)
+        assert done.returncode == 1 and "scope = all" in done.stderr, (command, done.stderr)
+    assert controller.status()["instances"] == 2, "nothing was deleted that is not held there"
+
+
+def test_host_by_a_name_that_no_port_has_is_told_once(hosts, tmp_path):
+    controller = hosts("controller", scope="all")
+    put(controller, tmp_path, guest("1", "one.example.net"))
+    one = hosts("one")
+    assert one.ask(uuid="1")[0] == 404
+    put(controller, tmp_path, guest("2", "two.example.net"))
+    one.stop()
+    text = one.log.read_text()
+    assert text.count("no port is bound to the host 'one'") == 1 and "'one.example.net'" in text
+
+
+@pytest.mark.parametrize("options,told", [
+    ({"scope": "host"}, "[inventory] scope: expected all; host only with source = database and postgresql://"),
+    ({"scope": "host", "file": "/nowhere/inventory.json"}, "[inventory] scope: expected all; host only"),
+    ({"scope": "some"}, "[inventory] scope: "),
+], ids=["sqlite", "file", "unknown"])
+def test_scope_that_cannot_be_is_refused_with_its_place(api, options, told):
+    daemon = api(options)
+    for command in (["--check"], []):
+        done = subprocess.run([mtlab.BIN / "metatapd", *command, "--stages", "api", "--config-file", daemon.config],
+                              capture_output=True, text=True, timeout=30)
+        assert done.returncode != 0 and told in done.stderr, done.stderr
+        assert f"{daemon.config}:" in done.stderr
 
 
 # --- a database over a network ---------------------------------------------------------------------

@@ -261,9 +261,13 @@ void register_inventory(Registry& registry, InventoryService& inventory, Settled
 
   registry.add_action("GET", "/v1/inventory", [&inventory](Call) -> asio::awaitable<Response> {
     return [](InventoryService& service) -> asio::awaitable<Response> {
+      auto document = service.document();
+      if (!document) {
+        co_return error_response(document.error());
+      }
       Response response;
       response.content_type = "application/json";
-      response.body = Body(write_document(*service.current()));
+      response.body = Body(*std::move(document));
       co_return response;
     }(inventory);
   });

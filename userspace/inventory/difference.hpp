@@ -31,6 +31,18 @@ std::vector<std::string> differing_ids(const Inventory::Table<T>& before,
   return ids;
 }
 
+/// The same, and what is equal in `after` becomes the very object of `before`, so that it is
+/// shared.
+template <class T>
+std::vector<std::string> settle(const Inventory::Table<T>& before, Inventory::Table<T>& after) {
+  std::vector<std::string> equal;
+  auto ids = differing_ids(before, after, [&](const std::string& id) { equal.push_back(id); });
+  for (const auto& id : equal) {
+    after[id] = before.at(id);
+  }
+  return ids;
+}
+
 /// What leads from one inventory to another. A commit comes with its own (Store::replace); this is
 /// for two states that no commit of ours led from one to the other.
 InventoryChange difference(std::shared_ptr<const Inventory> before,

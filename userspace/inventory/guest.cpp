@@ -59,6 +59,7 @@ std::vector<Field<Guest>> fields() {
       special<Guest>("name", {Shape::Kind::text}, "Default: `hostname`, or `device`",
                      [](const Node& at, Guest& into) { into.instance.name = at.text(); }),
       id<&Guest::id>("id", "Default: made of the name, the same at each start"),
+      text<&Guest::host>("host", "Where it runs; `[inventory] scope = host` goes by it"),
       texts<&Guest::keys>("ssh_keys", "Public keys, as in authorized_keys"),
       objects<&Guest::more>("interfaces", interface_keys(),
                             "Where it has several; each with the keys of the one")};
@@ -174,6 +175,7 @@ class Maker {
     port->project_id = instance.project_id;
     port->device = plug.device;
     port->vlan = plug.vlan;
+    port->host = guest_.host;
     port->mac_address = plug.mac.value_or("");
     port->mac_policy = plug.mac ? MacPolicy::own : MacPolicy::any;
     port->address_policy = plug.addresses.empty() ? AddressPolicy::learn : AddressPolicy::strict;

@@ -28,6 +28,7 @@ struct GuestInterface {
 
 struct Guest {
   std::string id;                 ///< empty: made of the name
+  std::string host;               ///< where it runs; empty: not said
   Instance instance;              ///< what it has of an instance
   std::vector<std::string> keys;  ///< public SSH keys
   GuestInterface first;           ///< its only interface's keys stand beside its own

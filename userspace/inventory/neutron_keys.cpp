@@ -122,6 +122,27 @@ Field<Port> device_key() {
       });
 }
 
+Field<Port> host_key(std::string_view name, std::string_view note) {
+  return special<Port>(name, {Shape::Kind::text}, note, [](const Node& at, Port& into) {
+    if (!at.text().empty()) {  // bound nowhere
+      into.host = at.text();
+    }
+  });
+}
+
+/// Neutron's plugins keep in it what they like; one thing is for everybody.
+Field<Port> profile_key() {
+  return special<Port>("binding:profile", {Shape::Kind::carried},
+                       "`migrating_to` in it is the host that its guest is on its way to; nothing "
+                       "comes of the rest",
+                       [](const Node& at, Port& into) {
+                         if (at.json().is_object() && says(at, "migrating_to")) {
+                           const auto& next = at.json()["migrating_to"];
+                           into.next_host = Node(next, at, "migrating_to").text();
+                         }
+                       });
+}
+
 /// Of a port without port security anything may come, as on Neutron's own switch; a port whose MAC
 /// is not known is one of these.
 void settle_port(const Node& node, Port& port) {
@@ -257,12 +278,13 @@ const Keys<Port>& port_keys() {
                      "false: `mac_policy` is `any` and `address_policy` is `learn` unless said "
                      "otherwise",
                      [](const Node& at, Port&) { static_cast<void>(at.boolean()); }),
+       host_key("binding:host_id",
+                "The host it is bound to; `[inventory] scope = host` goes by it"),
+       host_key("binding_host_id", "The same as Neutron's command line calls it"), profile_key(),
        metatap_key<Port>()},
       ignoring({"name",
                 "status",
                 "security_groups",
-                "binding:host_id",
-                "binding:profile",
                 "binding:vif_details",
                 "binding:vif_type",
                 "binding:vnic_type",
@@ -283,8 +305,7 @@ const Keys<Port>& port_keys() {
                 "trusted",
                 "hardware_offload_type",
                 "data_plane_status",
-                "uplink_status_propagation",
-                "binding_host_id"}),
+                "uplink_status_propagation"}),
       settle_port};
   return keys;
 }

@@ -35,9 +35,10 @@ auto by_kind(std::string_view database, const std::filesystem::path& state_path,
 
 Result<std::unique_ptr<Store>> open_store(std::string_view database,
                                           const std::filesystem::path& state_path,
-                                          std::chrono::milliseconds limit) {
-  return by_kind(database, state_path, SqliteStore::open,
-                 [&](std::string_view url) { return PostgresStore::open(url, limit); });
+                                          std::chrono::milliseconds limit, std::string host) {
+  return by_kind(database, state_path, SqliteStore::open, [&](std::string_view url) {
+    return PostgresStore::open(url, limit, std::move(host));
+  });
 }
 
 Status check_store(std::string_view database, const std::filesystem::path& state_path,

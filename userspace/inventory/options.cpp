@@ -1,10 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <array>
+#include <climits>
+#include <string>
+
 #include "base/config.hpp"
 #include "base/log.hpp"
 #include "base/option_reader.hpp"
 #include "inventory/service.hpp"
 
 namespace metatap {
+namespace {
+
+/// Neutron's default for the same option.
+std::string name_of_system() {
+  std::array<char, HOST_NAME_MAX + 1> name{};
+  ::gethostname(name.data(), name.size() - 1);
+  return name.data();
+}
+
+}  // namespace
 
 Result<InventoryOptions> InventoryOptions::from(const Config& config) {
   InventoryOptions options;
@@ -33,9 +50,19 @@ Result<InventoryOptions> InventoryOptions::from(const Config& config) {
                options.source != libvirt || options.database.empty() ||
                    options.database.starts_with("sqlite:"),
                "with source = libvirt, sqlite:///PATH on this host");
+  read.text({"DEFAULT", "host", "This host, as ports are bound to it; empty: the system's name"},
+            options.host);
+  bool part = false;
+  read.choice({"inventory", "scope",
+               "What is held here: all there is, or what the ports bound to this host need"},
+              part, {{"all", false}, {"host", true}});
+  read.require("inventory", "scope",
+               !part || (options.source == database && options.database.starts_with("postgres")),
+               "all; host only with source = database and postgresql://…, which other hosts share");
   if (!read.status()) {
     return tl::make_unexpected(read.status().error());
   }
+  options.host = !part ? "" : options.host.empty() ? name_of_system() : options.host;
   // Whatever it says: it is read so that it is not told of as an option that nobody knows, too.
   static_cast<void>(config.text("database", "connection"));
   const auto foreign = config.where("database", "connection");
@@ -46,6 +73,32 @@ Result<InventoryOptions> InventoryOptions::from(const Config& config) {
         *foreign, (options.state_path / "metatap.db").string());
   }
   return options;
+}
+
+Status InventoryOptions::whole() const {
+  if (host.empty()) {
+    return {};
+  }
+  return fail(ErrorCode::denied,
+              fmt::format("only what host {} needs of the inventory is held here ([inventory] "
+                          "scope = host): ask where scope = all",
+                          host));
+}
+
+Status InventoryOptions::editable() const {
+  if (source == InventorySource::libvirt) {
+    return fail(ErrorCode::denied,
+                "the inventory is what libvirt says ([inventory] source): change the domain "
+                "there, or its directory");
+  }
+  if (file) {
+    return fail(ErrorCode::denied,
+                fmt::format("the inventory is what {} says ([inventory] file): change it there. "
+                            "Without that option the database keeps it, and this command changes "
+                            "it",
+                            file->string()));
+  }
+  return whole();
 }
 
 }  // namespace metatap

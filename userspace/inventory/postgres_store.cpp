@@ -4,21 +4,27 @@
 #include <fmt/format.h>
 #include <openssl/rand.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <condition_variable>
+#include <iterator>
+#include <list>
 #include <mutex>
 #include <optional>
 #include <pqxx/pqxx>
 #include <stdexcept>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "base/log.hpp"
 #include "base/text.hpp"
 #include "inventory/answer_limit.hpp"
 #include "inventory/postgres_address.hpp"
-#include "inventory/row.hpp"
+#include "inventory/postgres_schema.hpp"
+#include "inventory/postgres_scope.hpp"
+#include "inventory/postgres_tables.hpp"
 #include "inventory/step.hpp"
 
 namespace metatap {
@@ -27,42 +33,6 @@ namespace {
 constexpr auto kChannel = "metatap_inventory";
 constexpr auto kRetry = std::chrono::milliseconds(500);
 constexpr auto kAskAgain = std::chrono::seconds(2);  ///< a server that says nothing may be gone
-constexpr std::int64_t kMigrationLock = 0x6d746170;  // "mtap": one host at a time migrates
-
-// The schema, one step for each version of it. A step, once released, is never edited.
-constexpr std::array kMigrations{
-    R"(CREATE TABLE metatap_state (
-         one integer PRIMARY KEY CHECK (one = 1),
-         schema integer NOT NULL,
-         revision bigint NOT NULL);
-       INSERT INTO metatap_state VALUES (1, 0, 1);
-       CREATE TABLE metatap_object (
-         kind text NOT NULL,
-         id text NOT NULL,
-         body text NOT NULL,
-         network_info text,
-         PRIMARY KEY (kind, id));
-       CREATE TABLE metatap_ec2_id (
-         space integer NOT NULL,
-         number bigint NOT NULL,
-         uuid text NOT NULL,
-         PRIMARY KEY (space, number),
-         UNIQUE (space, uuid));)",
-    "ALTER TABLE metatap_object ADD COLUMN place bigint;",
-};
-constexpr int kNewest = static_cast<int>(kMigrations.size());
-
-/// Tables and the like that neither PostgreSQL nor one of its extensions has made; ours begin
-/// alike.
-constexpr auto kForeignTable = R"(
-    SELECT c.relname FROM pg_catalog.pg_class c
-    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND n.nspname <> 'information_schema'
-      AND n.nspname !~ '^pg_' AND c.relname !~ '^metatap_'
-      AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
-                      WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid
-                        AND d.deptype = 'e')
-    ORDER BY 1 LIMIT 1)";
 
 /// libpqxx 6 would connect again by itself, without what connect() sets; 7 has no such thing.
 template <class Connection>
@@ -90,8 +60,13 @@ std::string first_line(std::string_view text) {
 
 class PostgresStore::Impl {
  public:
-  Impl(PostgresAddress address, std::chrono::milliseconds limit)
-      : address_(std::move(address)), where_(address_.shown), me_(random_name()), limit_(limit) {}
+  Impl(PostgresAddress address, std::chrono::milliseconds limit, std::string host)
+      : address_(std::move(address)),
+        where_(address_.shown),
+        host_(std::move(host)),
+        me_(random_name()),
+        limit_(limit),
+        tables_(where_, host_) {}
 
   ~Impl() {
     {
@@ -162,7 +137,7 @@ class PostgresStore::Impl {
       connection_ = connect();
       const AnswerLimit::Call call(limit_, connection_->sock());
       pqxx::work work(*connection_);
-      return schema(work).map([](int) {});
+      return postgres::schema_version(work, where_).map([](int) {});
     } catch (const pqxx::failure& error) {
       return fail(ErrorCode::unavailable, where_ + ": " + first_line(error.what()));
     }
@@ -171,63 +146,21 @@ class PostgresStore::Impl {
   /// What a new connection needs; the first one makes the tables.
   Status prepare(pqxx::connection& connection) {
     if (!migrated_) {
-      if (auto status = migrate(connection); !status) {
+      if (auto status = postgres::migrate(connection, where_); !status) {
         return status;
       }
       migrated_ = true;
     }
-    connection.prepare("put",
-                       "INSERT INTO metatap_object (kind, id, body, network_info, place) "
-                       "VALUES ($1, $2, $3, $4, $5) ON CONFLICT (kind, id) DO UPDATE SET "
-                       "body = EXCLUDED.body, network_info = EXCLUDED.network_info, "
-                       "place = EXCLUDED.place");
-    connection.prepare("erase", "DELETE FROM metatap_object WHERE kind = $1 AND id = $2");
-    connection.prepare("number", "INSERT INTO metatap_ec2_id VALUES ($1, $2, $3)");
+    tables_.prepare(connection);
+    connection.prepare("announce", "SELECT pg_notify(name, $2) FROM unnest($1::text[]) name");
     set_health(true, "ok");
     return {};
   }
 
-  Status migrate(pqxx::connection& connection) {
-    pqxx::work work(connection);
-    work.exec(fmt::format("SELECT pg_advisory_xact_lock({})", kMigrationLock));
-    auto version = schema(work);
-    if (!version) {
-      return tl::make_unexpected(std::move(version.error()));
-    }
-    for (; *version < kNewest; ++*version) {
-      work.exec(kMigrations.at(static_cast<std::size_t>(*version)));
-      work.exec(fmt::format("UPDATE metatap_state SET schema = {}", *version + 1));
-    }
-    work.commit();
-    return {};
-  }
-
-  /// Of our tables; 0: there are none yet, and nobody else's.
-  Result<int> schema(pqxx::work& work) {
-    int version = 0;
-    if (!work.exec("SELECT to_regclass('metatap_state')")[0][0].is_null()) {
-      version = work.exec("SELECT schema FROM metatap_state")[0][0].as<int>();
-    } else if (const auto foreign = work.exec(kForeignTable); !foreign.empty()) {
-      return fail(ErrorCode::invalid,
-                  fmt::format("{}: it belongs to another program (there is {}); metatap needs a "
-                              "database of its own",
-                              where_, foreign[0][0].as<std::string>()));
-    }
-    if (version > kNewest) {
-      return fail(ErrorCode::unsupported,
-                  fmt::format("{}: its schema {} is newer than this program's {}; it was left as "
-                              "it is. Use the newer metatapd, or another database",
-                              where_, version, kNewest));
-    }
-    return version;
-  }
-
   Status load() {
     return with_database([&](pqxx::connection& connection, AnswerLimit::Call& call) -> Status {
-      pqxx::work work(connection);
-      // One statement could not read both tables; the lock keeps writers out in between.
-      const auto revision = work.exec("SELECT revision FROM metatap_state FOR SHARE");
-      return read(work, revision[0][0].as<std::uint64_t>(), call);
+      pqxx::nontransaction work(connection);
+      return read(work, call);
     });
   }
 
@@ -236,33 +169,31 @@ class PostgresStore::Impl {
     return with_database(
         [&](pqxx::connection& connection, AnswerLimit::Call& call) -> Result<InventoryChange> {
           pqxx::work work(connection);
-          const auto row = work.exec("SELECT revision FROM metatap_state FOR UPDATE");
-          const auto revision = row[0][0].as<std::uint64_t>();
-          if (revision != stored_->revision) {  // another host wrote; its state is the base
-            if (auto status = read(work, revision, call); !status) {
-              return tl::make_unexpected(std::move(status.error()));
-            }
+          work.exec("SELECT one FROM metatap_state FOR UPDATE");
+          if (auto status = read(work, call); !status) {  // what another host wrote is the base
+            return tl::make_unexpected(std::move(status.error()));
           }
-          call.pause();
-          Result<Step> step = make_step(std::as_const(stored_), std::as_const(ledger_));
+          Result<Step> step = make_step([&]() -> const Ec2Ledger& {
+            const auto& ledger = tables_.ledger(work, call);
+            call.pause();
+            return ledger;
+          });
           call.heard();  // whatever becomes of the transaction is asked of the server
           if (!step) {
             return tl::make_unexpected(std::move(step.error()));
           }
           if (step->changes()) {
-            write(work, *step, call);
+            announce(work, tables_.write(work, *step, call));
             work.commit();
-            for (const auto& entry : step->ec2) {
-              ledger_.add(entry);
-            }
-            stored_ = step->change.after;
-            known_revision_ = stored_->revision;
+            tables_.written(*step);
+            known_revision_ = stored()->revision;
           }
           return std::move(step->change);
         });
   }
 
-  [[nodiscard]] const std::shared_ptr<const Inventory>& stored() const { return stored_; }
+  [[nodiscard]] const std::shared_ptr<const Inventory>& stored() const { return tables_.state(); }
+  [[nodiscard]] bool holds_a_part() const { return !host_.empty(); }
 
   void listen(std::function<void()> callback) {
     callback_ = std::move(callback);
@@ -277,8 +208,8 @@ class PostgresStore::Impl {
  private:
   class Receiver final : public pqxx::notification_receiver {
    public:
-    Receiver(pqxx::connection& connection, const Impl& owner)
-        : pqxx::notification_receiver(connection, kChannel), owner_(owner) {}
+    Receiver(pqxx::connection& connection, const std::string& channel, const Impl& owner)
+        : pqxx::notification_receiver(connection, channel), owner_(owner) {}
     void operator()(const std::string& payload, int) override {
       foreign_ = foreign_ || payload != owner_.me_;
     }
@@ -303,60 +234,44 @@ class PostgresStore::Impl {
     return connection;
   }
 
-  Status read(pqxx::work& work, std::uint64_t revision, AnswerLimit::Call& call) {
-    Inventory inventory;
-    Ec2Ledger ledger;
-    inventory.revision = revision;
-    const auto view = [](const pqxx::field& field) {
-      return std::string_view(field.c_str(), field.size());
-    };
-    call.heard();
-    const auto rows = work.exec(
-        "SELECT kind, body, network_info, place FROM metatap_object "
-        "ORDER BY kind, id COLLATE \"C\"");
-    call.pause();
-    for (const auto& row : rows) {
-      const auto added =
-          add_row(inventory, view(row[0]), view(row[1]),
-                  row[2].is_null() ? std::nullopt : std::optional(std::string(view(row[2]))),
-                  row[3].is_null() ? std::nullopt : std::optional(row[3].as<std::int64_t>()));
-      if (!added) {
-        call.heard();
-        return fail(added.error().code, where_ + ": " + added.error().message);
-      }
+  Status read(pqxx::transaction_base& work, AnswerLimit::Call& call) {
+    auto status = tables_.read(work, call);
+    if (status) {
+      known_revision_ = stored()->revision;
+      warn_of_no_port(work);
+      call.heard();
     }
-    call.heard();
-    const auto numbers = work.exec("SELECT space, number, uuid FROM metatap_ec2_id");
-    call.pause();
-    for (const auto& row : numbers) {
-      ledger.add({static_cast<Ec2Ledger::Space>(row[0].as<int>()), row[1].as<std::uint32_t>(),
-                  row[2].as<std::string>()});
-    }
-    stored_ = std::make_shared<const Inventory>(std::move(inventory));
-    known_revision_ = stored_->revision;
-    ledger_ = std::move(ledger);
-    call.heard();
-    return {};
+    return status;
   }
 
-  void write(pqxx::work& work, const Step& step, AnswerLimit::Call& call) {
-    const auto rows = rows_of(step.change);
-    call.heard();
-    for (const auto& row : rows.put) {
-      work.exec_prepared0("put", std::string(row.kind), row.id, row.body,
-                          row.network_info ? row.network_info->c_str() : nullptr, row.place);
-      call.heard();
+  /// A name that is spelt otherwise than Neutron's leaves a host with nothing.
+  void warn_of_no_port(pqxx::transaction_base& work) {
+    if (host_.empty() || std::exchange(looked_for_ports_, true) ||
+        std::ranges::any_of(stored()->ports, [&](const auto& entry) {
+          return entry.second->host == host_ || entry.second->next_host == host_;
+        })) {
+      return;
     }
-    for (const auto& [kind, id] : rows.erase) {
-      work.exec_prepared0("erase", std::string(kind), id);
-      call.heard();
+    if (const auto others = PostgresTables::some_hosts(work); !others.empty()) {
+      log::warn(
+          "inventory: no port is bound to the host '{}' ([DEFAULT] host); there are ports of "
+          "'{}'",
+          host_, fmt::join(others, "', '"));
+    } else if (!stored()->ports.empty()) {
+      log::warn(
+          "inventory: no port says which host it is bound to (binding:host_id), so that all "
+          "are held in spite of [inventory] scope = host");
     }
-    for (const auto& entry : step.ec2) {
-      work.exec_prepared0("number", static_cast<int>(entry.space), entry.number, entry.uuid);
-      call.heard();
+  }
+
+  void announce(pqxx::work& work, const postgres::Hosts& hosts) {
+    std::vector<std::string> channels{kChannel};
+    if (hosts) {
+      std::ranges::transform(*hosts, std::back_inserter(channels), postgres::channel_of);
+    } else {
+      channels.emplace_back(postgres::kChannelOfHosts);
     }
-    work.exec(fmt::format("UPDATE metatap_state SET revision = {}", step.change.after->revision));
-    work.exec(fmt::format("NOTIFY {}, '{}'", kChannel, me_));
+    work.exec_prepared("announce", postgres::array_of(channels), me_);
   }
 
   /// The listening thread: connected as long as it can be, once there is something to compare with.
@@ -377,14 +292,26 @@ class PostgresStore::Impl {
     }
   }
 
-  /// Until we stop. Whatever was announced before we listened was missed, and a server that is
-  /// silent may be gone: so it is asked for its revision at first and every now and then.
+  /// Where commits are announced that concern us.
+  [[nodiscard]] std::vector<std::string> channels() const {
+    return host_.empty() ? std::vector<std::string>{kChannel}
+                         : std::vector{postgres::channel_of(host_),
+                                       std::string(postgres::kChannelOfHosts)};
+  }
+
+  /// Until we stop. Whatever was announced before we listened was missed, and what was there may
+  /// since be another's of the same revision: so all is looked at first. A server that is silent
+  /// may be gone, and is asked for its revision every now and then.
   void follow(pqxx::connection& connection) {
     using Clock = std::chrono::steady_clock;
-    Receiver receiver(connection, *this);
+    std::list<Receiver> receivers;
+    for (const auto& channel : channels()) {
+      receivers.emplace_back(connection, channel, *this);
+    }
+    bool first = true;
     for (Clock::time_point ask; !stopping();) {
       if (Clock::now() >= ask) {
-        if (revision_of(connection) != known_revision_) {
+        if (anything_new(connection) || std::exchange(first, false)) {
           callback_();
         }
         if (set_health(true, "ok")) {
@@ -393,17 +320,21 @@ class PostgresStore::Impl {
         ask = Clock::now() + kAskAgain;
       }
       connection.await_notification(0, 200'000);
-      if (receiver.take()) {
+      bool announced = false;
+      for (auto& receiver : receivers) {
+        announced = receiver.take() || announced;
+      }
+      if (announced) {
         callback_();
       }
     }
   }
 
-  std::uint64_t revision_of(pqxx::connection& connection) {
+  bool anything_new(pqxx::connection& connection) {
     const AnswerLimit::Call call(limit_, connection.sock());
     try {
       pqxx::nontransaction look(connection);
-      return look.exec("SELECT revision FROM metatap_state")[0][0].as<std::uint64_t>();
+      return PostgresTables::anything_new(look, known_revision_, host_);
     } catch (const pqxx::failure&) {
       if (call.expired()) {
         throw std::runtime_error(silence());
@@ -433,28 +364,34 @@ class PostgresStore::Impl {
   bool set_health(bool reachable, std::string detail) {
     const std::lock_guard lock(mutex_);
     const bool changed = health_.reachable != reachable;
-    health_ = {reachable, where_, std::move(detail)};
+    health_ = {reachable, shown(), std::move(detail)};
     return changed;
+  }
+
+  /// The database, and what of it is held.
+  [[nodiscard]] std::string shown() const {
+    return host_.empty() ? where_ : fmt::format("{}, what host {} needs", where_, host_);
   }
 
   const PostgresAddress address_;
   const std::string where_;
-  const std::string me_;  ///< tells our own announcements from others'
+  const std::string host_;  ///< whose part is held; empty: everything is
+  const std::string me_;    ///< tells our own announcements from others'
 
   AnswerLimit limit_;
 
   // The caller's thread's.
   std::unique_ptr<pqxx::connection> connection_;
   bool migrated_ = false;
-  std::shared_ptr<const Inventory> stored_ = std::make_shared<const Inventory>();
-  Ec2Ledger ledger_;
+  PostgresTables tables_;
+  bool looked_for_ports_ = false;
 
   // Of both threads.
   std::atomic<std::uint64_t> known_revision_ = 0;  ///< 0: nothing was read yet
   mutable std::mutex mutex_;
   std::condition_variable wake_;
   bool stopping_ = false;
-  Health health_{false, where_, "not asked yet"};
+  Health health_{false, shown(), "not asked yet"};
   std::function<void()> callback_;
   std::thread listener_;
 };
@@ -463,18 +400,19 @@ PostgresStore::PostgresStore(std::unique_ptr<Impl> impl) : impl_(std::move(impl)
 PostgresStore::~PostgresStore() = default;
 
 Result<std::unique_ptr<Store>> PostgresStore::open(std::string_view url,
-                                                   std::chrono::milliseconds limit) {
+                                                   std::chrono::milliseconds limit,
+                                                   std::string host) {
   auto address = PostgresAddress::of(url, limit);
   if (!address) {
     return tl::make_unexpected(std::move(address.error()));
   }
   return std::unique_ptr<Store>(
-      new PostgresStore(std::make_unique<Impl>(*std::move(address), limit)));
+      new PostgresStore(std::make_unique<Impl>(*std::move(address), limit, std::move(host))));
 }
 
 Status PostgresStore::check(std::string_view url, std::chrono::milliseconds limit) {
   auto address = PostgresAddress::of(url, limit);
-  return address ? Impl(*std::move(address), limit).check()
+  return address ? Impl(*std::move(address), limit, "").check()
                  : tl::make_unexpected(std::move(address.error()));
 }
 
@@ -486,22 +424,22 @@ Result<std::shared_ptr<const Inventory>> PostgresStore::load() {
 }
 
 Result<InventoryChange> PostgresStore::replace(const Inventory& wanted) {
-  return impl_->transact([&](const auto& stored, const Ec2Ledger& ledger) {
-    return step_replace(stored, ledger, wanted);
-  });
+  if (impl_->holds_a_part()) {
+    return fail(ErrorCode::denied, "only what one host needs of the inventory is held here");
+  }
+  return impl_->transact(
+      [&](const auto& ledger) { return step_replace(impl_->stored(), ledger(), wanted); });
 }
 
 Result<InventoryChange> PostgresStore::set_password(std::string_view instance_id,
                                                     std::string_view text) {
-  return impl_->transact([&](const auto& stored, const Ec2Ledger&) {
-    return step_set_password(stored, instance_id, text);
-  });
+  return impl_->transact(
+      [&](const auto&) { return step_set_password(impl_->stored(), instance_id, text); });
 }
 
 Result<InventoryChange> PostgresStore::clear_password(std::string_view instance_id) {
-  return impl_->transact([&](const auto& stored, const Ec2Ledger&) {
-    return step_clear_password(stored, instance_id);
-  });
+  return impl_->transact(
+      [&](const auto&) { return step_clear_password(impl_->stored(), instance_id); });
 }
 
 void PostgresStore::on_foreign_change(std::function<void()> callback) {

@@ -68,6 +68,10 @@ Status add_object(Inventory::Table<T>& table, std::string T::* id, std::string_v
   return {};
 }
 
+Status unknown_kind(std::string_view kind) {
+  return fail(ErrorCode::internal, fmt::format("a stored object of unknown kind '{}'", kind));
+}
+
 }  // namespace
 
 RowChanges rows_of(const InventoryChange& change) {
@@ -78,6 +82,23 @@ RowChanges rows_of(const InventoryChange& change) {
   add_changes(rows, kPorts, change.ports, change.after->ports);
   add_changes(rows, kInstances, change.instances, change.after->instances);
   return rows;
+}
+
+Status erase_row(Inventory& inventory, std::string_view kind, std::string_view id) {
+  if (kind == kInstances) {
+    inventory.instances.erase(id);
+  } else if (kind == kPorts) {
+    inventory.ports.erase(id);
+  } else if (kind == kNetworks) {
+    inventory.networks.erase(id);
+  } else if (kind == kSubnets) {
+    inventory.subnets.erase(id);
+  } else if (kind == kRouters) {
+    inventory.routers.erase(id);
+  } else {
+    return unknown_kind(kind);
+  }
+  return {};
 }
 
 Status add_row(Inventory& inventory, std::string_view kind, std::string_view body,
@@ -100,7 +121,7 @@ Status add_row(Inventory& inventory, std::string_view kind, std::string_view bod
   if (kind == kRouters) {
     return add_object(inventory.routers, &Router::id, body, router_keys());
   }
-  return fail(ErrorCode::internal, fmt::format("a stored object of unknown kind '{}'", kind));
+  return unknown_kind(kind);
 }
 
 }  // namespace metatap

@@ -31,6 +31,9 @@ struct RowChanges {
 };
 RowChanges rows_of(const InventoryChange& change);
 
+/// Takes an object out of its table, if it is there.
+Status erase_row(Inventory& inventory, std::string_view kind, std::string_view id);
+
 /// Puts a row just read into its table. Rows may come in any order.
 Status add_row(Inventory& inventory, std::string_view kind, std::string_view body,
                std::optional<std::string> network_info, std::optional<std::int64_t> place);

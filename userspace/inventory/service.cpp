@@ -26,6 +26,7 @@
 #include "inventory/open_store.hpp"
 #include "inventory/store_thread.hpp"
 #include "inventory/ticket.hpp"
+#include "inventory/write_document.hpp"
 
 namespace metatap {
 
@@ -134,6 +135,7 @@ class InventoryService::Impl : public std::enable_shared_from_this<InventoryServ
     }
   }
 
+  [[nodiscard]] const InventoryOptions& options() const { return options_; }
   [[nodiscard]] std::shared_ptr<const Inventory> current() const { return current_.get(); }
   [[nodiscard]] bool known() const { return known_.load(std::memory_order_acquire); }
   void subscribe(Subscriber subscriber) { subscribers_.push_back(std::move(subscriber)); }
@@ -180,17 +182,8 @@ class InventoryService::Impl : public std::enable_shared_from_this<InventoryServ
 
   /// The same for an operator.
   asio::awaitable<Result<Plan>> edit(Work work, std::chrono::milliseconds limit) {
-    if (options_.source == InventorySource::libvirt) {
-      co_return fail(ErrorCode::denied,
-                     "the inventory is what libvirt says ([inventory] source): change the domain "
-                     "there, or its directory");
-    }
-    if (options_.file) {
-      co_return fail(
-          ErrorCode::denied,
-          fmt::format("the inventory is what {} says ([inventory] file): change it there. Without "
-                      "that option the database keeps it, and this command changes it",
-                      options_.file->string()));
+    if (auto status = options_.editable(); !status) {
+      co_return tl::make_unexpected(std::move(status.error()));
     }
     co_return co_await commit(std::move(work), limit);
   }
@@ -506,7 +499,8 @@ InventoryService::InventoryService(asio::any_io_executor control, std::unique_pt
 
 Result<std::unique_ptr<InventoryService>> InventoryService::open(asio::any_io_executor control,
                                                                  InventoryOptions options) {
-  auto store = open_store(options.database, options.state_path, options.database_timeout);
+  auto store =
+      open_store(options.database, options.state_path, options.database_timeout, options.host);
   if (!store) {
     return tl::make_unexpected(std::move(store.error()));
   }
@@ -556,8 +550,12 @@ asio::awaitable<Result<Plan>> InventoryService::apply(std::string document) {
   co_return co_await impl->edit(std::move(work), impl->whole_document());
 }
 
+Result<std::string> InventoryService::document() const {
+  return impl_->options().whole().map([this] { return write_document(*impl_->current()); });
+}
+
 Result<Plan> InventoryService::rehearse(std::string_view document) const {
-  return plan_of(document, impl_->current());
+  return impl_->options().whole().and_then([&] { return plan_of(document, impl_->current()); });
 }
 
 asio::awaitable<Result<Plan>> InventoryService::put(std::string document, Mode mode) {

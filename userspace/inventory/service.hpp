@@ -36,8 +36,15 @@ struct InventoryOptions {
   /// [inventory] database_timeout: how long the database may take for an answer, and how long a
   /// guest's password, or a change of one object, waits for it in all.
   std::chrono::milliseconds database_timeout{5'000};
+  /// [inventory] scope = host: [DEFAULT] host, or what the system is called. What its ports need
+  /// is all that is held. Empty: everything is.
+  std::string host;
 
   static Result<InventoryOptions> from(const Config& config);
+  /// An error where only a part of the inventory is held.
+  [[nodiscard]] Status whole() const;
+  /// An error where commands may not change it: it is a part, or something else says what there is.
+  [[nodiscard]] Status editable() const;
 };
 
 /// The one owner of the inventory: holds the store, publishes each state that it has, tells the
@@ -94,7 +101,10 @@ class InventoryService {
 
   /// Makes the inventory what the document says.
   [[nodiscard]] boost::asio::awaitable<Result<Plan>> apply(std::string document);
-  /// What apply() would do. Asks nobody, and so also where a file is the source of truth.
+  /// The inventory as a document that apply() takes. Refused where only a part is held.
+  [[nodiscard]] Result<std::string> document() const;
+  /// What apply() would do. Asks nobody, and so also where a file is the source of truth. Refused
+  /// where only a part is held.
   [[nodiscard]] Result<Plan> rehearse(std::string_view document) const;
   /// Puts one instance (its JSON object), or the objects of a partial document, in.
   enum class Mode : std::uint8_t {

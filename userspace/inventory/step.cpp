@@ -130,17 +130,6 @@ class Ec2Names {
   std::vector<Ec2Ledger::Entry> given_;
 };
 
-/// The ids that differ; what is equal in `next` becomes the stored object, so that it is shared.
-template <class T>
-std::vector<std::string> settle(const Inventory::Table<T>& stored, Inventory::Table<T>& next) {
-  std::vector<std::string> equal;
-  auto ids = differing_ids(stored, next, [&](const std::string& id) { equal.push_back(id); });
-  for (const auto& id : equal) {
-    next[id] = stored.at(id);
-  }
-  return ids;
-}
-
 /// A step that changes one instance and nothing else.
 Step step_for(const std::shared_ptr<const Inventory>& stored, Instance instance) {
   auto next = std::make_shared<Inventory>(*stored);

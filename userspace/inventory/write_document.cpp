@@ -116,6 +116,10 @@ Json to_json(const Port& port) {
   }
   to.maybe("device", port.device);
   to.maybe("vlan", port.vlan);
+  to.text("binding:host_id", port.host);
+  if (!port.next_host.empty()) {
+    to.out["binding:profile"] = Json{{"migrating_to", port.next_host}};
+  }
   if (port.address_policy == AddressPolicy::learn) {
     to.out["address_policy"] = "learn";
   }

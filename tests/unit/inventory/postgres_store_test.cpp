@@ -1,21 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "inventory/postgres_store.hpp"
 
-#include <fcntl.h>
 #include <gmock/gmock.h>
-#include <grp.h>
 #include <gtest/gtest.h>
-#include <pwd.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
 #include <csignal>
-#include <fstream>
 #include <pqxx/pqxx>
-#include <thread>
 
 #include "inventory/document.hpp"
 #include "inventory/open_store.hpp"
@@ -23,6 +15,7 @@
 #include "inventory/service.hpp"
 #include "inventory/step.hpp"
 #include "unit/inventory/differences.hpp"
+#include "unit/inventory/postgres_server.hpp"
 #include "unit/inventory/samples.hpp"
 #include "unit/inventory/temporary_directory.hpp"
 #include "unit/waiting.hpp"
@@ -35,126 +28,6 @@ using testing::AnyOf;
 using testing::HasSubstr;
 using testing::Not;
 using namespace std::chrono_literals;
-
-constexpr auto kLimit = 1s;  ///< for one answer of the server
-
-/// A PostgreSQL of one test: its own data, reachable by a UNIX socket only. PostgreSQL refuses to
-/// run as root, so it runs as nobody then.
-class Server {
- public:
-  /// Why it cannot run here; empty: it can.
-  static std::string missing() {
-    return binaries().empty() ? "PostgreSQL's server programs are not installed" : "";
-  }
-
-  Server() {
-    if (::geteuid() == 0) {
-      user_ = ::getpwnam("nobody");
-      EXPECT_EQ(::chown(directory_.path().c_str(), user_->pw_uid, user_->pw_gid), 0);
-    }
-    EXPECT_EQ(run({binaries() / "initdb", "-D", data(), "-U", "metatap", "-A", "trust", "-N",
-                   "--no-instructions"}),
-              0)
-        << log();
-    start();
-  }
-  ~Server() { stop(SIGQUIT); }
-  Server(const Server&) = delete;
-  Server& operator=(const Server&) = delete;
-
-  void start() {
-    process_ = spawn({binaries() / "postgres", "-D", data(), "-k", directory_.path().string(), "-h",
-                      "", "-c", "fsync=off"});
-    const auto end = std::chrono::steady_clock::now() + 20s;
-    while (std::chrono::steady_clock::now() < end) {
-      try {
-        const pqxx::connection connection(url());
-        return;
-      } catch (const pqxx::failure&) {
-        std::this_thread::sleep_for(50ms);
-      }
-    }
-    ADD_FAILURE() << "PostgreSQL does not start: " << log();
-  }
-  void stop(int signal) {
-    if (process_ > 0) {
-      hang(false);
-      ::kill(process_, signal);
-      ::waitpid(std::exchange(process_, -1), nullptr, 0);
-    }
-  }
-  /// Stops each of its processes where it is, or lets them go on: it hangs, but its connections
-  /// stand.
-  void hang(bool hung) const {
-    std::ifstream children("/proc/" + std::to_string(process_) + "/task/" +
-                           std::to_string(process_) + "/children");
-    ::kill(process_, hung ? SIGSTOP : SIGCONT);
-    for (pid_t child = 0; children >> child;) {
-      ::kill(child, hung ? SIGSTOP : SIGCONT);
-    }
-  }
-  [[nodiscard]] std::string url() const {
-    return "postgresql://metatap@/postgres?host=" + directory_.path().string();
-  }
-  void sql(const std::string& text) const {
-    pqxx::connection connection(url());
-    pqxx::work work(connection);
-    work.exec(text);
-    work.commit();
-  }
-
- private:
-  static std::filesystem::path binaries() {
-    std::filesystem::path newest;
-    std::error_code ignored;
-    for (const auto& version :
-         std::filesystem::directory_iterator("/usr/lib/postgresql", ignored)) {
-      if (std::filesystem::exists(version.path() / "bin" / "postgres")) {
-        newest = std::max(newest, version.path() / "bin");
-      }
-    }
-    return newest;
-  }
-  [[nodiscard]] std::string data() const { return (directory_.path() / "data").string(); }
-  [[nodiscard]] std::string log() const {
-    std::ifstream file(directory_.path() / "log");
-    return {std::istreambuf_iterator<char>(file), {}};
-  }
-  pid_t spawn(std::vector<std::string> command) const {
-    const pid_t child = ::fork();
-    if (child == 0) {
-      const int out =
-          ::open((directory_.path() / "log").c_str(), O_WRONLY | O_CREAT | O_APPEND, 0666);
-      ::dup2(out, STDOUT_FILENO);
-      ::dup2(out, STDERR_FILENO);
-      if (user_ != nullptr && (::setgroups(0, nullptr) != 0 || ::setgid(user_->pw_gid) != 0 ||
-                               ::setuid(user_->pw_uid) != 0)) {
-        ::_exit(126);
-      }
-      ::prctl(PR_SET_PDEATHSIG, SIGQUIT);  // not to outlive a test that crashes
-      if (::chdir(directory_.path().c_str()) != 0) {
-        ::_exit(126);
-      }
-      std::vector<char*> arguments;
-      for (auto& argument : command) {
-        arguments.push_back(argument.data());
-      }
-      arguments.push_back(nullptr);
-      ::execv(arguments[0], arguments.data());
-      ::_exit(127);
-    }
-    return child;
-  }
-  int run(std::vector<std::string> command) const {
-    int status = -1;
-    ::waitpid(spawn(std::move(command)), &status, 0);
-    return status;
-  }
-
-  TemporaryDirectory directory_;
-  const passwd* user_ = nullptr;
-  pid_t process_ = -1;
-};
 
 class PostgresStoreTest : public testing::Test {
  protected:
@@ -239,10 +112,103 @@ TEST_F(PostgresStoreTest, KeepsTheOrderInWhichPortsWereAttached) {
   EXPECT_LT((*stored)->ports.at("z")->attached, (*stored)->ports.at("a")->attached);
 }
 
+/// What the first released program made, with an instance in it.
+constexpr auto kFirstTables = R"(
+    CREATE TABLE metatap_state (one integer PRIMARY KEY CHECK (one = 1), schema integer NOT NULL,
+                                revision bigint NOT NULL);
+    INSERT INTO metatap_state VALUES (1, 1, 5);
+    CREATE TABLE metatap_object (kind text NOT NULL, id text NOT NULL, body text NOT NULL,
+                                 network_info text, PRIMARY KEY (kind, id));
+    CREATE TABLE metatap_ec2_id (space integer NOT NULL, number bigint NOT NULL, uuid text NOT NULL,
+                                 PRIMARY KEY (space, number), UNIQUE (space, uuid));
+    INSERT INTO metatap_object VALUES ('instances', 'old', '{"uuid": "old", "name": "old"}');
+    INSERT INTO metatap_ec2_id VALUES (0, 7, 'old'))";
+
 TEST_F(PostgresStoreTest, GoesOnWithTablesOfAnOlderProgram) {
-  open();
-  server_->sql("ALTER TABLE metatap_object DROP COLUMN place; UPDATE metatap_state SET schema = 1");
+  server_->sql(kFirstTables);
+  const auto store = open();
+  auto wanted = **store->load();
+  EXPECT_TRUE(wanted.instances.contains("old"));
+  wanted.instances = instances(R"([{"uuid": "old"}, {"uuid": "new"}])").instances;
+  const auto stored = store->replace(wanted);
+  ASSERT_TRUE(stored) << stored.error().message;
+  EXPECT_EQ(stored->after->revision, 6U);
+  EXPECT_EQ(stored->after->instances.at("new")->ec2_ids.instance_id, "i-00000008");
   EXPECT_TRUE(open()->replace(*parse_document(kSample)));
+}
+
+/// A change that no store has made: whoever reads the row again sees it.
+constexpr auto kUnnoticed = R"(UPDATE metatap_object SET body = '{"uuid": "a", "name": "unnoticed"}'
+                               WHERE kind = 'instances' AND id = 'a')";
+
+/// Of an instance as a store has it now; empty: there is none.
+std::string name_of(Store& store, const char* uuid) {
+  const auto loaded = store.load();
+  EXPECT_TRUE(loaded) << loaded.error().message;
+  const auto* instance = get((*loaded)->instances, uuid);
+  return instance == nullptr ? "" : instance->name;
+}
+
+TEST_F(PostgresStoreTest, ReadsWhatHasChangedAndNoMore) {
+  const auto one = open(), two = open();
+  ASSERT_TRUE(one->replace(instances(R"([{"uuid": "a", "name": "1"}, {"uuid": "b", "name": "1"},
+                                         {"uuid": "c", "name": "1"}])")));
+  EXPECT_EQ(name_of(*two, "a"), "1");
+  server_->sql(kUnnoticed);
+  // One that changes, one that comes, one that goes, in several commits.
+  ASSERT_TRUE(one->replace(instances(R"([{"uuid": "a", "name": "1"}, {"uuid": "b", "name": "2"},
+                                         {"uuid": "c", "name": "1"}])")));
+  ASSERT_TRUE(one->replace(instances(R"([{"uuid": "a", "name": "1"}, {"uuid": "b", "name": "3"},
+                                         {"uuid": "d", "name": "1"}])")));
+  EXPECT_EQ(name_of(*two, "b"), "3");
+  EXPECT_EQ(name_of(*two, "c"), "");
+  EXPECT_EQ(name_of(*two, "d"), "1");
+  EXPECT_EQ(name_of(*two, "a"), "1") << "its row was read, and nobody had changed it";
+  EXPECT_EQ((*two->load())->revision, 4U);
+  // Whoever writes goes on from what the other one wrote.
+  ASSERT_TRUE(two->set_password("d", "x"));
+  ASSERT_TRUE(one->clear_password("d"));
+  EXPECT_EQ(password_of(*(*two->load())->instances.at("d")), "");
+}
+
+TEST_F(PostgresStoreTest, ReadsEverythingWhereItCannotTellWhatHasChanged) {
+  int n = 0;
+  const auto change = [&n](Store& store) {
+    EXPECT_TRUE(store.replace(
+        instances(R"([{"uuid": "a", "name": "1"}, {"uuid": "n)" + std::to_string(++n) + R"("}])")));
+  };
+  const std::pair<const char*, const char*> breaks[] = {
+      {"it has forgotten", "DELETE FROM metatap_commit WHERE revision < 4"},
+      {"a program of an older version",
+       "UPDATE metatap_state SET revision = revision + 1; UPDATE metatap_object SET body = "
+       R"('{"uuid": "a", "name": "older"}' WHERE id = 'a')"},
+      {"a backup of the same number", "UPDATE metatap_commit SET mark = 'another'"},
+      {"a backup of before", "UPDATE metatap_state SET revision = 2"},
+  };
+  for (const auto& [what, sql] : breaks) {
+    SCOPED_TRACE(what);
+    server_->sql("DROP SCHEMA public CASCADE; CREATE SCHEMA public");
+    const auto one = open();
+    change(*one);
+    change(*one);
+    const auto two = open();
+    EXPECT_EQ(name_of(*two, "a"), "1");
+    server_->sql(kUnnoticed);
+    server_->sql(sql);
+    const bool older = std::string_view(sql).find("older") != std::string_view::npos;
+    EXPECT_EQ(name_of(*two, "a"), older ? "older" : "unnoticed");
+  }
+}
+
+TEST_F(PostgresStoreTest, MissesNothingThatAProgramOfAnOlderVersionDidInBetween) {
+  const auto one = open(), two = open();
+  ASSERT_TRUE(one->replace(instances(R"([{"uuid": "a"}, {"uuid": "b"}])")));
+  EXPECT_EQ(name_of(*two, "b"), "");
+  server_->sql(R"(UPDATE metatap_object SET body = '{"uuid": "b", "name": "older"}' WHERE id = 'b';
+                  UPDATE metatap_state SET revision = revision + 1)");
+  ASSERT_TRUE(one->set_password("a", "x"));
+  EXPECT_EQ(name_of(*one, "b"), "older");
+  EXPECT_EQ(name_of(*two, "b"), "older");
 }
 
 TEST_F(PostgresStoreTest, NeverShowsThePassword) {
@@ -273,40 +239,6 @@ TEST(PostgresAddress, ChecksTheServersNameOverANetworkUnlessToldOtherwise) {
   EXPECT_EQ(wrong.error().code, ErrorCode::invalid);
   EXPECT_THAT(wrong.error().message, Not(HasSubstr("hush")));
 }
-
-/// Two hosts on one database.
-class Host {
- public:
-  explicit Host(const std::string& url, const std::filesystem::path& state = "/nowhere") {
-    auto service =
-        InventoryService::open(control_.get_executor(),
-                               {.database = url, .state_path = state, .database_timeout = kLimit});
-    EXPECT_TRUE(service) << service.error().message;
-    service_ = *std::move(service);
-    EXPECT_TRUE(service_->start());
-  }
-  template <class F>
-  bool until(F&& holds, std::chrono::milliseconds limit) {
-    const auto end = std::chrono::steady_clock::now() + limit;
-    while (!holds() && std::chrono::steady_clock::now() < end) {
-      control_.restart();
-      control_.run_for(5ms);
-    }
-    return holds();
-  }
-  InventoryService* operator->() { return service_.get(); }
-  boost::asio::io_context& control() { return control_; }
-  Result<Plan> apply(std::string_view document) {
-    return answer_of(control_, service_->apply(std::string(document)));
-  }
-  Result<Plan> add(std::string object) {
-    return answer_of(control_, service_->put(std::move(object), InventoryService::Mode::add));
-  }
-
- private:
-  boost::asio::io_context control_;
-  std::unique_ptr<InventoryService> service_;
-};
 
 TEST_F(PostgresStoreTest, TellsOtherHostsWithinASecond) {
   Host one(server_->url()), two(server_->url());
