@@ -49,6 +49,11 @@ std::string uuid_of(char kind, int number) {
   std::_Exit(1);
 }
 
+template <class T>
+void put(Inventory::Table<T>& table, const std::string& id, const std::shared_ptr<T>& object) {
+  table.insert_or_assign(id, object);
+}
+
 /// Guests with 1 KB of user data, in networks that span the hosts.
 Inventory cloud(int instances, int hosts) {
   Inventory all;
@@ -59,8 +64,8 @@ Inventory cloud(int instances, int hosts) {
     network->id = subnet->network_id = uuid_of('a', n);
     subnet->id = uuid_of('b', n);
     subnet->cidr = "10.0.0.0/16";
-    all.networks.insert_or_assign(network->id, std::move(network));
-    all.subnets.insert_or_assign(subnet->id, std::move(subnet));
+    put(all.networks, network->id, network);
+    put(all.subnets, subnet->id, subnet);
   }
   for (int i = 0; i < instances; ++i) {
     auto port = std::make_shared<Port>();
@@ -78,8 +83,8 @@ Inventory cloud(int instances, int hosts) {
     instance->name = instance->display_name = instance->hostname = fmt::format("guest-{}", i);
     instance->user_data = std::string(1024, 'A');
     instance->key_data = "ssh-ed25519 " + std::string(68, 'A');
-    all.ports.insert_or_assign(port->id, std::move(port));
-    all.instances.insert_or_assign(instance->uuid, std::move(instance));
+    put(all.ports, port->id, port);
+    put(all.instances, instance->uuid, instance);
   }
   return all;
 }

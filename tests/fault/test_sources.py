@@ -269,7 +269,7 @@ def test_host_by_a_name_that_no_port_has_is_told_once(hosts, tmp_path):
 @pytest.mark.parametrize("options,told", [
     ({"scope": "host"}, "[inventory] scope: expected all; host only with source = database and postgresql://"),
     ({"scope": "host", "file": "/nowhere/inventory.json"}, "[inventory] scope: expected all; host only"),
-    ({"scope": "some"}, "[inventory] scope: "),
+    ({"scope": "some"}, "[inventory] scope = 'some': expected one of all, host"),
 ], ids=["sqlite", "file", "unknown"])
 def test_scope_that_cannot_be_is_refused_with_its_place(api, options, told):
     daemon = api(options)

@@ -294,9 +294,9 @@ class PostgresStore::Impl {
 
   /// Where commits are announced that concern us.
   [[nodiscard]] std::vector<std::string> channels() const {
-    return host_.empty() ? std::vector<std::string>{kChannel}
-                         : std::vector{postgres::channel_of(host_),
-                                       std::string(postgres::kChannelOfHosts)};
+    return host_.empty()
+               ? std::vector<std::string>{kChannel}
+               : std::vector{postgres::channel_of(host_), std::string(postgres::kChannelOfHosts)};
   }
 
   /// Until we stop. Whatever was announced before we listened was missed, and what was there may
