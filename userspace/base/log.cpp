@@ -27,18 +27,20 @@ bool is_journal() {
 
 struct Output {
   const bool journal = is_journal();
-  const std::shared_ptr<spdlog::logger> lines = spdlog::stderr_logger_mt("metatap");
+  spdlog::logger lines{"metatap", std::make_shared<spdlog::sinks::stderr_sink_mt>()};
 
-  Output() { lines->set_pattern(journal ? "%v" : "%Y-%m-%d %H:%M:%S.%e %L %v"); }
+  Output() { lines.set_pattern(journal ? "%v" : "%Y-%m-%d %H:%M:%S.%e %L %v"); }
 };
 
-const Output& output() {
-  static const Output made;
-  return made;
+/// Never taken down, and in no list of spdlog's: threads that are left behind, because a disk or a
+/// server does not answer them, may have something to say while the process ends.
+Output& output() {
+  static auto* const made = new Output;
+  return *made;
 }
 
 spdlog::logger& logger() {
-  return *output().lines;
+  return output().lines;
 }
 
 /// sd-daemon(3): in front of a line, its priority.
