@@ -56,4 +56,5 @@ if [ "$(id -u)" -ne 0 ] && command -v sudo >/dev/null; then
 fi
 export LSAN_OPTIONS=${LSAN_OPTIONS:-suppressions=$PWD/tests/leaks.supp}
 export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_stack_use_after_return=1}
+export TSAN_OPTIONS=${TSAN_OPTIONS:-suppressions=$PWD/tests/tsan.supp}
 exec "${sudo[@]}" /usr/bin/python3 -B tests/run.py --build "$PWD/$build" "${arguments[@]}"
