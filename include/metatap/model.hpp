@@ -38,6 +38,7 @@ struct AccessPolicy {
   std::optional<TokenMode> tokens;
   std::optional<std::chrono::seconds> boot_window;
   std::optional<bool> sealed;  ///< false: the configuration's sealed paths are open
+  std::optional<std::vector<std::string>> read_once;  ///< in place of the configuration's patterns
   std::optional<ForwardedInside> forwarded_inside;
   std::optional<std::uint16_t> syn_rate;     ///< new connections a second of a port; 0: no limit
   std::optional<std::uint16_t> connections;  ///< open ones of a port

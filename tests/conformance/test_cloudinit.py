@@ -127,3 +127,20 @@ def test_both_datasources_agree_on_the_twins(served):
     assert ids["red1"] != ids["blue1"]
     for name, ec2_id in ids.items():
         assert crawl(served.lab[name], "openstack")["ec2_metadata"]["instance-id"] == ec2_id
+
+
+def test_what_is_answered_once_is_there_for_one_boot():
+    """And one that asks again goes on without."""
+    with mtlab.serving(config={"proxy": {"read_once": "user_data, vendor_data*"}}) as deployment:
+        for name, kind in (("red1", "openstack"), ("blue1", "ec2")):
+            guest = deployment.lab[name]
+            first = crawl(guest, kind)
+            assert first["found"] and f"hostname: {name}\n" in first["userdata"]
+            assert {status for _, status, _ in first["requests"]} <= {200, 404}, first["requests"]
+        guest = deployment.lab["red1"]
+        again = crawl(guest, "openstack")
+        assert again["found"] and again["instance_id"] == guest.instance_id
+        assert again["userdata"] is None
+        refused = sorted({url.rpartition("/")[2] for url, status, _ in again["requests"]
+                          if status == 403})
+        assert refused == ["user_data", "vendor_data.json", "vendor_data2.json"]

@@ -12,6 +12,7 @@ import mtlab
 import pytest
 
 PATH = "/openstack/2012-08-10/meta_data.json"
+USER_DATA = "/openstack/latest/user_data"
 TTL, TOKEN = "X-aws-ec2-metadata-token-ttl-seconds", "X-aws-ec2-metadata-token"
 LATE_WINDOW = 2  # seconds
 
@@ -47,6 +48,16 @@ def port_row(deployment, guest):
 
 def served_with(**proxy):
     return mtlab.serving(config={"proxy": proxy})
+
+
+def another_worker(deployment, number):
+    """As an upgrade replaces it, or after one that dies."""
+    pid = deployment.data_plane.process.pid
+    (worker,) = mtlab.children_of(pid)
+    subprocess.run(["kill", f"-{number.value}", str(pid if number == signal.SIGHUP else worker)],
+                   check=True)
+    mtlab.wait_until(lambda: mtlab.children_of(pid) not in ([], [worker]) and
+                     len(mtlab.children_of(pid)) == 1, 20, "another worker serves")
 
 
 @pytest.fixture(scope="module", params=["fused", "split"])
@@ -113,14 +124,8 @@ def test_ratchet_restart_kill_and_replug():
             assert plain(red) == 401
             assert with_token(red, token) == 200
             assert plain(blue) == 200
-        # The worker alone, as an upgrade replaces it, and as one that dies.
         for number in (signal.SIGHUP, signal.SIGKILL):
-            pid = deployment.data_plane.process.pid
-            (worker,) = mtlab.children_of(pid)
-            subprocess.run(["kill", f"-{number.value}",
-                            str(pid if number == signal.SIGHUP else worker)], check=True)
-            mtlab.wait_until(lambda old=worker, its=pid: mtlab.children_of(its) not in ([], [old]) and
-                             len(mtlab.children_of(its)) == 1, 20, "another worker serves")
+            another_worker(deployment, number)
             assert with_token(red, token) == 200
             assert plain(red) == 401
         lab.unplug("red1")
@@ -148,6 +153,44 @@ def test_after_the_window_plain_requests_and_sealed_paths_are_refused():
         assert plain(lab["red2"], **late) == 200
         access = port_row(deployment, blue)["access"]
         assert access["sealed_refused"] == 3 and access["boot_window_left_s"] == 0
+
+
+def test_what_is_answered_once_is_so_until_the_guest_is_plugged_in_again():
+    with served_with(read_once="user_data") as deployment:
+        lab = deployment.lab
+        red, blue = lab["red1"], lab["blue1"]
+        first = red.get(USER_DATA)
+        assert first.status == 200 and first.body
+
+        def refused(path=USER_DATA, **more):
+            answer = red.get(path, **more)
+            return answer.status == 403 and "answered once" in answer.text
+        mtlab.wait_until(refused, 5, "it is refused from then on")
+        assert refused("/latest/user-data", family=6)
+        assert refused("/2009-04-04//user%2ddata", source_port=1000)
+        assert refused(headers=[(TOKEN, token_of(red))])
+        assert plain(red) == 200  # all else
+        assert plain(blue, USER_DATA) == 200  # nobody else is concerned
+        assert port_row(deployment, red)["access"]["read_once_refused"] >= 4
+        for number in (signal.SIGHUP, signal.SIGKILL):
+            another_worker(deployment, number)
+            assert refused()
+        deployment.data_plane.stop(signal.SIGKILL)
+        deployment.data_plane.start()
+        assert refused()
+        set_policy(lab, "ports", red.port_id, read_once=[])
+        mtlab.wait_until(lambda: plain(red, USER_DATA) == 200, 10, "the operator has opened it")
+        assert plain(red, USER_DATA) == 200
+        set_policy(lab, "instances", red.instance_id, read_once=["meta_data.json"])
+        set_policy(lab, "ports", red.port_id)
+        mtlab.wait_until(lambda: plain(red) == 403, 10, "the instance's is followed")
+        assert plain(red, USER_DATA) == 200
+        set_policy(lab, "instances", red.instance_id)
+        mtlab.wait_until(refused, 10, "as configured")
+        lab.unplug("red1")
+        lab.replug("red1")
+        mtlab.wait_until(lambda: red.run("attempt", USER_DATA) == 200, 5, "the next guest boots")
+        mtlab.wait_until(refused, 5, "once")
 
 
 @contextlib.contextmanager

@@ -157,6 +157,15 @@ using ClassOf = typename MemberOf<decltype(Member)>::Class;
 
 enum class Need : std::uint8_t { optional, required };
 
+template <class V>
+std::vector<V>& begun(std::vector<V>& list) {
+  return list;
+}
+template <class V>
+std::vector<V>& begun(std::optional<std::vector<V>>& list) {
+  return list.emplace();
+}
+
 /// An entry whose value is what `value_of` makes of it.
 template <auto Member, class F>
 Field<ClassOf<Member>> field(std::string_view name, Shape shape, std::string_view note, Need need,
@@ -164,12 +173,14 @@ Field<ClassOf<Member>> field(std::string_view name, Shape shape, std::string_vie
   return {{name, std::move(shape), note, need == Need::required},
           [value_of](const Node& at, ClassOf<Member>& into) { into.*Member = value_of(at); }};
 }
-/// The same for a list of such values.
+/// The same for a list of such values. An empty one is not the same as none where the member is an
+/// optional.
 template <auto Member, class F>
 Field<ClassOf<Member>> list(std::string_view name, Shape shape, std::string_view note, F value_of) {
   shape.list = true;
   return {{name, std::move(shape), note}, [value_of](const Node& at, ClassOf<Member>& into) {
-            at.each([&](const Node& item) { (into.*Member).push_back(value_of(item)); });
+            auto& items = begun(into.*Member);
+            at.each([&](const Node& item) { items.push_back(value_of(item)); });
           }};
 }
 template <auto Member>
@@ -246,21 +257,14 @@ Field<ClassOf<Member>> objects(std::string_view name, const Keys<V>& keys, std::
   Shape shape{Shape::Kind::object, true};
   shape.keys = keys.list();
   return {{name, std::move(shape), note}, [&keys](const Node& at, ClassOf<Member>& into) {
-            auto& member = into.*Member;
-            std::vector<V>* items = nullptr;
-            if constexpr (std::is_same_v<std::remove_reference_t<decltype(member)>,
-                                         std::optional<std::vector<V>>>) {
-              items = &member.emplace();
-            } else {
-              items = &member;
-            }
+            std::vector<V>& items = begun(into.*Member);
             at.each([&](const Node& item) {
               const auto& mistakes = item.reading().mistakes;
               const auto before = mistakes.count();
               V value;
               read_object(item, keys, value);
               if (mistakes.count() == before) {
-                items->push_back(std::move(value));
+                items.push_back(std::move(value));
               }
             });
           }};

@@ -61,6 +61,9 @@ const Keys<AccessPolicy>& access_keys() {
            "For so many seconds since it came it may ask as one that boots; default: `[proxy] "
            "boot_window`"),
        boolean<&A::sealed>("sealed", "false: the paths of `[proxy] sealed` are open to it"),
+       texts<&A::read_once>("read_once",
+                            "Patterns of paths that are answered once after it came; default: "
+                            "`[proxy] read_once`"),
        option<&A::forwarded_inside>(
            "forwarded_inside", forwarded_words(),
            "What becomes of connections that were forwarded inside the guest; default: `[proxy] "
@@ -97,6 +100,9 @@ Json metatap_value(const AccessPolicy& access, const PortTreatment& treatment) {
   }
   if (access.sealed) {
     value["sealed"] = *access.sealed;
+  }
+  if (access.read_once) {
+    value["read_once"] = *access.read_once;
   }
   if (access.forwarded_inside) {
     value["forwarded_inside"] = word_for(*access.forwarded_inside, forwarded_words());

@@ -15,18 +15,20 @@ namespace {
 using std::chrono::seconds;
 
 /// An Access in a word, below the epoch it is of.
-constexpr unsigned kTokensBit = 1, kWindowBit = 3, kEpochBit = 35;
+constexpr unsigned kOnceBit = 1, kTokensBit = 2, kWindowBit = 4, kEpochBit = 36;
 constexpr std::uint64_t kEpochMask = (std::uint64_t{1} << (64 - kEpochBit)) - 1;
 
 std::uint64_t packed(const Access& access, std::uint64_t epoch) {
-  return std::uint64_t{access.sealed} | static_cast<std::uint64_t>(access.tokens) << kTokensBit |
+  return std::uint64_t{access.sealed} | std::uint64_t{access.once} << kOnceBit |
+         static_cast<std::uint64_t>(access.tokens) << kTokensBit |
          static_cast<std::uint64_t>(static_cast<std::uint32_t>(access.boot_window.count()))
              << kWindowBit |
          epoch << kEpochBit;
 }
 Access unpacked(std::uint64_t word) {
   return {static_cast<TokenMode>(word >> kTokensBit & 3U),
-          seconds(static_cast<std::uint32_t>(word >> kWindowBit)), (word & 1U) != 0};
+          seconds(static_cast<std::uint32_t>(word >> kWindowBit)), (word & 1U) != 0,
+          (word >> kOnceBit & 1U) != 0};
 }
 static_assert(static_cast<unsigned>(TokenMode::ratchet) <= 3);
 
@@ -47,6 +49,7 @@ PortAccess::PortAccess(AccessControl& control, const Origin& origin)
       plug_(origin.plug),
       came_(origin.came != 0 ? origin.came : boot_time()),
       record_(&own_),
+      once_(control.once_),
       own_{} {
   begin(own_, port_id_, plug_, 0, came_);
 }
@@ -89,6 +92,12 @@ std::uint64_t PortAccess::settle(std::uint64_t epoch) {
     recent_.begin(tenancy);
     tenancy_.store(tenancy, std::memory_order_release);
   }
+  const auto* const once = read_once_of(*inventory, port_id_, network_id_);
+  if (once == nullptr) {
+    once_ = control_.once_;
+  } else if (once_->given() != *once) {
+    once_ = std::make_shared<const PathPatterns>(*once);
+  }
   connections_.store(connections_of(*inventory, port_id_, network_id_).value_or(0),
                      std::memory_order_relaxed);
   const auto word =
@@ -123,6 +132,46 @@ void PortAccess::token_shown(std::int64_t now) {
   }
 }
 
+std::shared_ptr<const PathPatterns> PortAccess::once() const {
+  const std::lock_guard lock(mutex_);
+  return once_;
+}
+
+std::optional<std::uint64_t> PortAccess::read_once(const Access& access, std::string_view target) {
+  if (!access.once || !once()->cover(target)) {
+    return std::nullopt;
+  }
+  return number_of(subject_of(target));
+}
+
+std::optional<SingleReading> PortAccess::begin_reading(std::uint64_t subject) {
+  const std::lock_guard lock(mutex_);
+  if (was_read(subject) || std::ranges::find(reading_, subject) != reading_.end()) {
+    return std::nullopt;
+  }
+  reading_.push_back(subject);
+  return SingleReading(*this, subject, record().tenant);
+}
+
+void PortAccess::end_reading(std::uint64_t subject, std::uint64_t tenant, bool sent) {
+  const std::lock_guard lock(mutex_);
+  auto& record = *record_.load(std::memory_order_acquire);
+  if (sent && goes_on(record, plug_, tenant)) {  // else the next guest has not read it
+    note_read(record, subject);
+  }
+  std::erase(reading_, subject);
+}
+
+SingleReading::~SingleReading() {
+  if (port_ != nullptr) {
+    port_->end_reading(subject_, tenant_, false);
+  }
+}
+
+void SingleReading::sent() {
+  std::exchange(port_, nullptr)->end_reading(subject_, tenant_, true);
+}
+
 TokenHolder PortAccess::holder(std::string_view address) {
   if (port_id_.empty()) {
     return {place_ + '/' + std::string(address), plug_, 0};
@@ -151,6 +200,7 @@ AccessStatus PortAccess::status() {
 AccessControl::AccessControl(AccessOptions options)
     : options_(std::move(options)),
       sealed_(options_.sealed),
+      once_(std::make_shared<const PathPatterns>(options_.read_once)),
       boot_(this_boot()),
       keys_(options_.key_file, boot_),
       inventory_(std::make_shared<const Inventory>()) {

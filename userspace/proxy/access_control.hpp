@@ -11,6 +11,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "base/log_limit.hpp"
@@ -19,17 +20,18 @@
 #include "metatap/model.hpp"
 #include "metatap/origin.hpp"
 #include "proxy/access_policy.hpp"
+#include "proxy/path_patterns.hpp"
 #include "proxy/port_records.hpp"
 #include "proxy/recent_answers.hpp"
-#include "proxy/sealed_paths.hpp"
 #include "proxy/token_key_file.hpp"
 
 namespace metatap::proxy {
 
 struct AccessOptions {
-  Access access;                     ///< [proxy] tokens, boot_window
-  std::vector<std::string> sealed;   ///< [proxy] sealed
-  std::uint8_t token_hop_limit = 1;  ///< [proxy]; 0: tokens travel as far as anything
+  Access access;                       ///< [proxy] tokens, boot_window
+  std::vector<std::string> sealed;     ///< [proxy] sealed
+  std::vector<std::string> read_once;  ///< [proxy] read_once
+  std::uint8_t token_hop_limit = 1;    ///< [proxy]; 0: tokens travel as far as anything
   /// [DEFAULT] state_path, run_path: where keys and records are; empty: in memory alone.
   std::filesystem::path key_file, records_file;
 };
@@ -44,6 +46,28 @@ struct AccessStatus {
 };
 
 class AccessControl;
+class PortAccess;
+
+/// An answer on its way to a port's guest, of what is answered once. It was read when all of it has
+/// been sent; if that does not come to pass, it may be asked for again.
+class SingleReading {
+ public:
+  SingleReading(SingleReading&& other) noexcept
+      : port_(std::exchange(other.port_, nullptr)),
+        subject_(other.subject_),
+        tenant_(other.tenant_) {}
+  SingleReading& operator=(SingleReading&&) = delete;
+  ~SingleReading();
+  void sent();
+
+ private:
+  friend class PortAccess;
+  SingleReading(PortAccess& port, std::uint64_t subject, std::uint64_t tenant)
+      : port_(&port), subject_(subject), tenant_(tenant) {}
+
+  PortAccess* port_;  ///< null: it has ended
+  std::uint64_t subject_, tenant_;
+};
 
 /// What one port may do now, and what it has done. A session keeps it with its connection; a
 /// request that shows no token, of a port that needs none, costs two loads and a count.
@@ -63,6 +87,19 @@ class PortAccess final : public PortNotes {
   /// For whom its tokens are. `address`: of the caller, which counts where no port is known.
   [[nodiscard]] TokenHolder holder(std::string_view address);
 
+  /// What a target asks for, as a number, if that is answered once.
+  [[nodiscard]] std::optional<std::uint64_t> read_once(const Access& access,
+                                                       std::string_view target);
+  /// Whether it has been, and so is not answered again. Where no port is known nobody could tell
+  /// who has read it.
+  [[nodiscard]] bool was_read(std::uint64_t subject) const {
+    return port_id_.empty() || proxy::was_read(record(), subject);
+  }
+  /// nullopt: another answer of it is on its way.
+  [[nodiscard]] std::optional<SingleReading> begin_reading(std::uint64_t subject);
+  /// Patterns of what is answered once.
+  [[nodiscard]] std::shared_ptr<const PathPatterns> once() const;
+
   /// How many guests have had the port, as far as is known; 0: whose it is now is not.
   [[nodiscard]] std::uint32_t tenancy();
   /// Of the present tenancy.
@@ -79,7 +116,9 @@ class PortAccess final : public PortNotes {
   [[nodiscard]] std::uint64_t plug() const { return plug_; }
 
  private:
+  friend class SingleReading;
   [[nodiscard]] std::uint64_t settle(std::uint64_t epoch);
+  void end_reading(std::uint64_t subject, std::uint64_t tenant, bool sent);
 
   AccessControl& control_;
   const std::string port_id_, network_id_, place_;
@@ -91,10 +130,12 @@ class PortAccess final : public PortNotes {
   std::atomic<std::uint32_t> tenancy_{0};
   std::atomic<PortRecord*> record_;
   RecentAnswers recent_;
-  std::mutex mutex_;
-  std::uint64_t tenant_ = 0;     ///< whose the port was when that was last looked up
-  std::uint32_t tenancies_ = 0;  ///< so many there were
-  PortRecord own_;               ///< where there is no file, or no room in it
+  mutable std::mutex mutex_;
+  std::shared_ptr<const PathPatterns> once_;
+  std::vector<std::uint64_t> reading_;  ///< subjects of answers that are on their way
+  std::uint64_t tenant_ = 0;            ///< whose the port was when that was last looked up
+  std::uint32_t tenancies_ = 0;         ///< so many there were
+  PortRecord own_;                      ///< where there is no file, or no room in it
 };
 
 /// Who may ask in which way: session tokens, the boot window and sealed paths, by port. Any thread,
@@ -120,7 +161,7 @@ class AccessControl {
   [[nodiscard]] std::vector<std::pair<std::string, AccessStatus>> all() const;
 
   [[nodiscard]] std::shared_ptr<const TokenKeys> keys() const { return keys_.keys(); }
-  [[nodiscard]] const SealedPaths& sealed() const { return sealed_; }
+  [[nodiscard]] const PathPatterns& sealed() const { return sealed_; }
   [[nodiscard]] const AccessOptions& options() const { return options_; }
 
  private:
@@ -129,7 +170,8 @@ class AccessControl {
                                       std::uint64_t tenant, std::int64_t came);
 
   const AccessOptions options_;
-  const SealedPaths sealed_;
+  const PathPatterns sealed_;
+  const std::shared_ptr<const PathPatterns> once_;
   const std::string boot_;
   TokenKeyFile keys_;
   std::optional<PortRecords> records_;

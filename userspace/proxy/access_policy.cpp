@@ -25,20 +25,11 @@ void each_policy(const Inventory& inventory, std::string_view port_id, std::stri
   }
 }
 
-/// FNV-1a: the same in every process, which std::hash need not be.
-std::uint64_t number_of(std::string_view text) {
-  std::uint64_t number = 0xcbf29ce484222325U;
-  for (const char c : text) {
-    number = (number ^ static_cast<unsigned char>(c)) * 0x100000001b3U;
-  }
-  return number == 0 ? 1 : number;
-}
-
 }  // namespace
 
 Access Access::with(const AccessPolicy& policy) const {
   return {policy.tokens.value_or(tokens), policy.boot_window.value_or(boot_window),
-          policy.sealed.value_or(sealed)};
+          policy.sealed.value_or(sealed), policy.read_once ? !policy.read_once->empty() : once};
 }
 
 std::string_view name_of(TokenMode mode) {
@@ -72,6 +63,24 @@ std::optional<unsigned> connections_of(const Inventory& inventory, std::string_v
     }
   });
   return connections;
+}
+
+const std::vector<std::string>* read_once_of(const Inventory& inventory, std::string_view port_id,
+                                             std::string_view network_id) {
+  const std::vector<std::string>* patterns = nullptr;
+  each_policy(inventory, port_id, network_id, [&](const AccessPolicy& policy) {
+    patterns = policy.read_once ? &*policy.read_once : patterns;
+  });
+  return patterns;
+}
+
+/// FNV-1a.
+std::uint64_t number_of(std::string_view text) {
+  std::uint64_t number = 0xcbf29ce484222325U;
+  for (const char c : text) {
+    number = (number ^ static_cast<unsigned char>(c)) * 0x100000001b3U;
+  }
+  return number == 0 ? 1 : number;
 }
 
 std::uint64_t tenant_of(const Inventory& inventory, std::string_view port_id) {

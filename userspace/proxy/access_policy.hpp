@@ -4,7 +4,9 @@
 #include <chrono>
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "metatap/model.hpp"
 
@@ -15,6 +17,7 @@ struct Access {
   TokenMode tokens = TokenMode::optional;
   std::chrono::seconds boot_window{600};
   bool sealed = true;  ///< the sealed paths are, where there are any
+  bool once = false;   ///< there are paths that are answered once
 
   /// With what that says in place of what is said here.
   [[nodiscard]] Access with(const AccessPolicy& policy) const;
@@ -32,6 +35,14 @@ struct Access {
 [[nodiscard]] std::optional<unsigned> connections_of(const Inventory& inventory,
                                                      std::string_view port_id,
                                                      std::string_view network_id);
+
+/// Patterns of paths that the inventory has the port read once; null: it says nothing.
+[[nodiscard]] const std::vector<std::string>* read_once_of(const Inventory& inventory,
+                                                           std::string_view port_id,
+                                                           std::string_view network_id);
+
+/// Of a text, the same in every process, which std::hash need not be. Never 0.
+[[nodiscard]] std::uint64_t number_of(std::string_view text);
 
 /// Who has the port: its instance, as a number. 0: that is not known.
 [[nodiscard]] std::uint64_t tenant_of(const Inventory& inventory, std::string_view port_id);

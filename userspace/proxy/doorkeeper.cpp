@@ -125,6 +125,20 @@ std::optional<OwnAnswer> Doorkeeper::judge(const Request& request, const NotedHe
                                            Look look) {
   const Access access = port_.access();
   token_ = ledger::Token::unread;
+  reading_.reset();
+  once_.reset();
+  auto own = judge_token(request, noted, access, look);
+  if (!own && (once_ = port_.read_once(access, request.target)) && port_.was_read(*once_)) {
+    own = refuse_to_repeat();
+  }
+  if (own || request.method == "HEAD") {  // which is told how long it is, and no more
+    once_.reset();
+  }
+  return own;
+}
+
+std::optional<OwnAnswer> Doorkeeper::judge_token(const Request& request, const NotedHeaders& noted,
+                                                 const Access& access, Look look) {
   if (access.tokens == TokenMode::off) {
     return judge_plain(request, access, look);
   }
@@ -168,6 +182,41 @@ std::optional<OwnAnswer> Doorkeeper::judge_plain(const Request& request, const A
     return OwnAnswer{http::plain_response(403, how), "sealed"};
   }
   return std::nullopt;
+}
+
+std::optional<OwnAnswer> Doorkeeper::give(const Response& response) {
+  constexpr unsigned kFirstGood = 200, kFirstOther = 300;
+  const bool gives =
+      response.status >= kFirstGood && response.status < kFirstOther && response.body.size() != 0;
+  if (!once_ || !gives) {
+    return std::nullopt;
+  }
+  if (port_.was_read(*once_)) {
+    return refuse_to_repeat();
+  }
+  if (auto reading = port_.begin_reading(*once_)) {
+    reading_.emplace(*std::move(reading));
+    return std::nullopt;
+  }
+  ++port_.counts().read_once_refused;
+  return OwnAnswer{http::busy_response("this is answered once, and just now"), "read_once"};
+}
+
+void Doorkeeper::given() {
+  if (reading_) {
+    reading_->sent();
+    reading_.reset();
+  }
+}
+
+OwnAnswer Doorkeeper::refuse_to_repeat() {
+  ++port_.counts().read_once_refused;
+  return {http::plain_response(
+              403, port_.port_id().empty()
+                       ? "this is answered once, and only to addresses of a port"
+                       : "this is answered once, and has been: it is again when the guest is "
+                         "plugged in anew, or when the operator says so of its port"),
+          "read_once"};
 }
 
 OwnAnswer Doorkeeper::hand_out(const Request& request) {

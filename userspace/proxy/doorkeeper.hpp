@@ -36,6 +36,7 @@ struct OwnAnswer {
 ///   a token that does not open, or two → 401
 ///   none, where one is required → 401
 ///   none, for a sealed path, neither in the boot window nor from a port below 1024 → 403
+///   whatever it shows, for what is answered once and has been → 403, or is just now → 503
 class Doorkeeper {
  public:
   /// `address`, `source_port`: the caller's; all outlive this.
@@ -48,19 +49,29 @@ class Doorkeeper {
   /// nullopt: it goes on.
   [[nodiscard]] std::optional<OwnAnswer> judge(const Request& request, const NotedHeaders& noted,
                                                Look look = Look::first);
+  /// Before an answer of the stages behind is sent to who asked last; nullopt: it may be.
+  [[nodiscard]] std::optional<OwnAnswer> give(const Response& response);
+  /// All of it was sent.
+  void given();
   /// What the last of them showed.
   [[nodiscard]] ledger::Token token() const { return token_; }
 
  private:
+  [[nodiscard]] std::optional<OwnAnswer> judge_token(const Request& request,
+                                                     const NotedHeaders& noted,
+                                                     const Access& access, Look look);
   [[nodiscard]] std::optional<OwnAnswer> judge_plain(const Request& request, const Access& access,
                                                      Look look);
   [[nodiscard]] OwnAnswer hand_out(const Request& request);
+  [[nodiscard]] OwnAnswer refuse_to_repeat();
 
   AccessControl& control_;
   PortAccess& port_;
   const std::string_view address_;
   const std::uint16_t source_port_;
   ledger::Token token_ = ledger::Token::unread;
+  std::optional<std::uint64_t> once_;  ///< what the last of them asked for, if it is answered once
+  std::optional<SingleReading> reading_;  ///< of that, where it is on its way
 };
 
 }  // namespace metatap::proxy

@@ -47,6 +47,7 @@ Json status_json(const GuestView& guest) {
   return {{"access", access_json(status)},
           {"sealed", sealed ? Json(patterns) : Json::array()},
           {"sealed_now", sealed && status.window_left.count() == 0},
+          {"read_once", guest.port.once()->given()},
           {"budget", budget_json(guest)}};
 }
 

@@ -76,6 +76,7 @@ class GuestSession final : public http::ClientHandler, Continuation {
                  std::chrono::milliseconds read) override {
     const bool asked = std::exchange(in_flight_, false);
     if (asked) {
+      doorkeeper_.given();
       --counters_.in_flight;
       if (response.status >= 502 && response.status <= 504) {
         ++counters_.upstream_errors;
@@ -156,6 +157,10 @@ class GuestSession final : public http::ClientHandler, Continuation {
       measure(shared_->passed, response.status);
     }
     tag(response);
+    if (auto own = doorkeeper_.give(response)) {
+      reason_ = own->reason;
+      response = std::move(own->response);
+    }
     describe(response);
   }
 

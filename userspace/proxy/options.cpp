@@ -30,6 +30,9 @@ void read_access(OptionReader& read, AccessOptions& options) {
                options.token_hop_limit, 0, 255);
   read.list({"proxy", "sealed", "Patterns of paths that only a guest that boots may read"},
             options.sealed);
+  read.list({"proxy", "read_once", "Patterns of paths that are answered once after a port came"},
+            options.read_once);
+  options.access.once = !options.read_once.empty();
 }
 
 void read_changes(OptionReader& read, ProxyOptions& options) {

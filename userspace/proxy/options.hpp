@@ -50,7 +50,7 @@ struct ProxyOptions {
   /// [proxy] max_waiting, max_waiting_per_port, change_poll, longest_wait
   LongPollRules long_poll;
   RateLimit rate_limit;  ///< [metadata_rate_limiting]
-  AccessOptions access;  ///< [proxy] tokens, boot_window, token_hop_limit, sealed
+  AccessOptions access;  ///< [proxy] tokens, boot_window, token_hop_limit, sealed, read_once
 
   ledger::LedgerOptions ledger;  ///< [proxy] ledger, ledger_file_size, ledger_files
 

@@ -19,7 +19,7 @@ namespace metatap::proxy {
 namespace {
 
 /// Another layout is another file.
-constexpr std::uint64_t kLayout = (std::uint64_t{1} << 32U) | sizeof(PortRecord);
+constexpr std::uint64_t kLayout = (std::uint64_t{2} << 32U) | sizeof(PortRecord);
 static_assert(std::atomic<std::uint64_t>::is_always_lock_free);
 
 void put(auto& to, std::string_view text) {
@@ -68,6 +68,21 @@ void begin(PortRecord& record, std::string_view port, std::uint64_t plug, std::u
 
 bool goes_on(const PortRecord& record, std::uint64_t plug, std::uint64_t tenant) {
   return record.plug == plug && (record.tenant == tenant || record.tenant == 0 || tenant == 0);
+}
+
+bool was_read(const PortRecord& record, std::uint64_t subject) {
+  return std::ranges::all_of(record.read, [](const auto& place) { return place.load() != 0; }) ||
+         std::ranges::any_of(record.read,
+                             [subject](const auto& place) { return place.load() == subject; });
+}
+
+void note_read(PortRecord& record, std::uint64_t subject) {
+  for (auto& place : record.read) {
+    std::uint64_t free = 0;
+    if (place.compare_exchange_strong(free, subject) || free == subject) {
+      return;
+    }
+  }
 }
 
 PortRecords::PortRecords(UniqueFd fd, File* file) : fd_(std::move(fd)), file_(file) {}

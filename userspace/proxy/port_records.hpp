@@ -19,14 +19,17 @@
 namespace metatap::proxy {
 
 /// What is remembered of a port over restarts of ours: since when it is there, whether its guest
-/// has shown a token, and what it asked. `came` and `first_token`: milliseconds of CLOCK_BOOTTIME.
-/// Written by any worker, also by the one that is being replaced.
+/// has shown a token, what it has read for the only time, and how it asked. `came` and
+/// `first_token`: milliseconds of CLOCK_BOOTTIME. Written by any worker, also by the one that is
+/// being replaced.
 struct PortRecord {
   std::array<char, 40> port;  ///< id; empty: nobody's
   std::uint64_t plug;         ///< Origin::plug
   std::uint64_t tenant;       ///< whose the port is; 0: not known yet
   std::int64_t came;
   std::atomic<std::int64_t> first_token;  ///< 0: none yet
+  /// Numbers of what was read of that which is answered once; 0: a free place.
+  std::array<std::atomic<std::uint64_t>, 16> read;
   AccessCounts<std::atomic<std::uint64_t>> counts;
 };
 
@@ -77,5 +80,9 @@ void begin(PortRecord& record, std::string_view port, std::uint64_t plug, std::u
            std::int64_t came);
 /// Whether the record is of that plug and tenant; a tenant that is not known is anybody.
 [[nodiscard]] bool goes_on(const PortRecord& record, std::uint64_t plug, std::uint64_t tenant);
+
+/// Of what is answered once: whether it was read, or there is no room to note it if it were.
+[[nodiscard]] bool was_read(const PortRecord& record, std::uint64_t subject);
+void note_read(PortRecord& record, std::uint64_t subject);
 
 }  // namespace metatap::proxy

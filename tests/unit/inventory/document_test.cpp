@@ -43,6 +43,7 @@ TEST(Document, ReadsEachField) {
   EXPECT_EQ(port.access.tokens, TokenMode::ratchet);
   EXPECT_EQ(port.access.boot_window, std::chrono::seconds(900));
   EXPECT_EQ(port.access.sealed, std::nullopt);
+  EXPECT_EQ(port.access.read_once, std::vector<std::string>{"user_data"});
   EXPECT_EQ(inventory.networks.at("n-1")->access.forwarded_inside, ForwardedInside::allow);
   EXPECT_EQ(inventory.networks.at("n-1")->access.syn_rate, 300);
   EXPECT_EQ(inventory.networks.at("n-1")->access.connections, 32);

@@ -131,6 +131,8 @@ const std::vector<Field> kFields{
     {"/ports/0/metatap/tokens", kServed,
      "/ports/0/metatap/tokens: \"\" is none of off, optional, required, ratchet"},
     {"/ports/0/metatap/boot_window", kServed, kServed},
+    {"/ports/0/metatap/read_once", kServed, kServed},
+    {"/ports/0/metatap/read_once/0", "/ports/0/metatap/read_once/0: expected a string", kServed},
     {"/instances/0/metatap/sealed", kServed, kServed},
 
     {"/instances/0/uuid", "/instances/0: \"uuid\" is required",

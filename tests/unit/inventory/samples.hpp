@@ -28,7 +28,8 @@ inline constexpr std::string_view kSample = R"({
                              {"ip_address": "10.70.0.99", "mac_address": "02:00:00:00:00:01"}],
    "address_policy": "learn", "mac_policy": "any",
    "binding:host_id": "h-1", "binding:profile": {"migrating_to": "h-2", "os_vif_delegation": true},
-   "metatap": {"tokens": "ratchet", "boot_window": 900, "when_down": "refuse"}},
+   "metatap": {"tokens": "ratchet", "boot_window": 900, "read_once": ["user_data"],
+               "when_down": "refuse"}},
   {"id": "p-2", "network_id": "n-1", "mac_address": "fa:16:3e:00:00:20", "device_id": "i-2",
    "fixed_ips": [{"subnet_id": "s-4", "ip_address": "10.70.0.32"}], "admin_state_up": false}],
  "instances": [

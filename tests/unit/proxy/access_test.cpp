@@ -6,6 +6,7 @@
 
 #include <initializer_list>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "base/boot_time.hpp"
@@ -48,9 +49,12 @@ class AccessTest : public ::testing::Test {
     inventory_.ports["port-1"] = std::make_shared<const Port>(made);
   }
   /// A process that serves; what an earlier one left is there.
-  void start(Access access = {}, std::vector<std::string> sealed = {}) {
+  void start(Access access = {}, std::vector<std::string> sealed = {},
+             std::vector<std::string> read_once = {}) {
+    access.once = !read_once.empty();
     control_.emplace(AccessOptions{.access = access,
                                    .sealed = std::move(sealed),
+                                   .read_once = std::move(read_once),
                                    .key_file = directory_.path() / "tokens.key",
                                    .records_file = directory_.path() / "ports.seen"});
     follow();
@@ -361,6 +365,156 @@ TEST_F(AccessTest, SealedPathsAreForTheBootForTokensAndForRoot) {
   port({.tokens = {}, .boot_window = {}, .sealed = false, .forwarded_inside = {}});
   follow();
   EXPECT_EQ(get(sealed[0]).status, 200U) << "this port's are open";
+}
+
+/// Of what is answered once: what becomes of a request whose answer is there.
+class ReadOnceTest : public AccessTest {
+ protected:
+  static constexpr const char* kUserData = "/openstack/latest/user_data";
+
+  void start(std::vector<std::string> read_once = {"user_data", "vendor_data*"}) {
+    AccessTest::start({}, {}, std::move(read_once));
+  }
+  /// One request, and the answer on its way.
+  struct Exchange {
+    std::unique_ptr<Doorkeeper> doorkeeper;
+    unsigned status = 0;
+    void sent() const { doorkeeper->given(); }
+  };
+  Exchange begin(std::string_view target, std::string_view method = "GET",
+                 unsigned status_behind = 200, std::vector<Header> headers = {}) {
+    Exchange exchange{
+        std::make_unique<Doorkeeper>(*control_, control_->port_of(*origin_), "10.0.0.5", 1000)};
+    const Request request{.method = method, .target = target, .headers = headers};
+    auto own = exchange.doorkeeper->judge(request, NotedHeaders::of(request));
+    if (!own) {
+      Response response;
+      response.status = status_behind;
+      response.body = Body(std::string("a secret"));
+      own = exchange.doorkeeper->give(response);
+    }
+    exchange.status = own ? own->response.status : status_behind;
+    if (own) {
+      EXPECT_EQ(own->reason, "read_once");
+    }
+    return exchange;
+  }
+  /// One that is answered, and the answer sent whole.
+  unsigned read(std::string_view target = kUserData, std::string_view method = "GET",
+                unsigned status_behind = 200, std::vector<Header> headers = {}) {
+    const auto exchange = begin(target, method, status_behind, std::move(headers));
+    exchange.sent();
+    return exchange.status;
+  }
+  void policy(std::optional<std::vector<std::string>> read_once,
+              std::string instance = "instance-1") {
+    AccessPolicy access;
+    access.read_once = std::move(read_once);
+    port(access, std::move(instance));
+    follow();
+  }
+};
+
+TEST_F(ReadOnceTest, OnceHoweverItIsSpeltAndInWhicheverTree) {
+  start();
+  EXPECT_EQ(read(), 200U);
+  for (const auto* again :
+       {kUserData, "/openstack/2012-08-10/user_data", "/latest/user-data", "/2009-04-04/user-data",
+        "/ec2/latest/user-data", "//latest/%75ser%2ddata/?x", "/openstack/latest/x/../user_data"}) {
+    EXPECT_EQ(read(again), 403U) << again;
+  }
+  EXPECT_EQ(status().counts.read_once_refused, 7U);
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(read("/openstack/latest/meta_data.json"), 200U);
+  }
+  // What one pattern covers is not one thing.
+  EXPECT_EQ(read("/openstack/latest/vendor_data.json"), 200U);
+  EXPECT_EQ(read("/openstack/latest/vendor_data2.json"), 200U);
+  EXPECT_EQ(read("/openstack/latest/vendor_data.json"), 403U);
+}
+
+TEST_F(ReadOnceTest, NothingOpensItAgainButAnotherGuest) {
+  start();
+  EXPECT_EQ(read(), 200U);
+  const auto good = token();
+  EXPECT_EQ(read(kUserData, "GET", 200, {{kToken, good}}), 403U) << "no token";
+  start();
+  plug(plug_);
+  EXPECT_EQ(read(), 403U) << "no restart";
+  start({"/openstack/*/user_data"});
+  EXPECT_EQ(read(), 403U) << "no other pattern";
+  plug(2);
+  EXPECT_EQ(read(), 200U) << "plugged in again";
+  EXPECT_EQ(read(), 403U);
+  policy({}, "instance-2");
+  EXPECT_EQ(read(), 200U) << "another instance";
+  EXPECT_EQ(read(), 403U);
+}
+
+TEST_F(ReadOnceTest, WhatWasNotReadMayBeReadAgain) {
+  start();
+  EXPECT_EQ(read(kUserData, "HEAD"), 200U);
+  EXPECT_EQ(read(kUserData, "GET", 404), 404U);
+  EXPECT_EQ(read(kUserData, "GET", 503), 503U);
+  EXPECT_EQ(read(kUserData, "GET", 304), 304U);
+  {
+    const auto cut = begin(kUserData);
+    EXPECT_EQ(cut.status, 200U);
+  }
+  EXPECT_EQ(read(kUserData, "POST"), 200U) << "Nova answers that, too";
+  EXPECT_EQ(read(), 403U);
+  EXPECT_EQ(read(kUserData, "HEAD"), 403U);
+}
+
+TEST_F(ReadOnceTest, OfTwoAtOnceOneIsAnswered) {
+  start();
+  const auto first = begin(kUserData);
+  EXPECT_EQ(first.status, 200U);
+  EXPECT_EQ(read("/latest/user-data"), 503U) << "it may yet be cut";
+  first.sent();
+  EXPECT_EQ(read("/latest/user-data"), 403U);
+}
+
+TEST_F(ReadOnceTest, WhatTheFormerGuestReadIsNotReadByTheNext) {
+  start();
+  const auto late = begin(kUserData);
+  EXPECT_EQ(late.status, 200U);
+  policy({}, "instance-2");
+  late.sent();
+  EXPECT_EQ(read(), 200U);
+}
+
+TEST_F(ReadOnceTest, ThePortItsInstanceOrItsNetworkMaySayOtherwise) {
+  start();
+  EXPECT_EQ(read(), 200U);
+  policy(std::vector<std::string>{});
+  EXPECT_EQ(read(), 200U) << "the operator has opened it";
+  EXPECT_EQ(read(), 200U);
+  policy(std::nullopt);
+  EXPECT_EQ(read(), 403U);
+  policy(std::vector<std::string>{"password"});
+  EXPECT_EQ(read(), 200U);
+  EXPECT_EQ(read("/openstack/latest/password"), 200U);
+  EXPECT_EQ(read("/openstack/latest/password"), 403U);
+}
+
+TEST_F(ReadOnceTest, AddressesOfNoPortReadNoneOfIt) {
+  start();
+  origin_ = std::make_shared<Origin>();
+  origin_->network_id = "network-1";
+  EXPECT_EQ(read(), 403U);
+  EXPECT_EQ(read("/openstack/latest/meta_data.json"), 200U);
+}
+
+TEST_F(ReadOnceTest, WhatCannotBeNotedIsNotAnswered) {
+  start({"meta_data"});
+  const auto path = [](int i) { return "/latest/meta-data/" + std::to_string(i); };
+  constexpr int kRoom = std::tuple_size_v<decltype(PortRecord::read)>;
+  for (int i = 0; i < kRoom; ++i) {
+    EXPECT_EQ(read(path(i)), 200U);
+  }
+  EXPECT_EQ(read(path(kRoom)), 403U);
+  EXPECT_EQ(read("/openstack/latest/user_data"), 200U);
 }
 
 TEST_F(AccessTest, RecordsOfOthersAreNotBelieved) {

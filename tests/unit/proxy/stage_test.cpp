@@ -925,6 +925,36 @@ TEST_P(ProxyLedgerTest, TheNextStageHearsNothingOfTheProxysOwnPages) {
   EXPECT_EQ(shown["budget"]["rate_limit"]["base"]["window_s"], 10.0);
 }
 
+TEST_P(ProxyLedgerTest, WhatIsAnsweredOnceIsRefusedFromThenOn) {
+  ProxyOptions options;
+  options.access.read_once = {"user_data"};
+  options.access.access.once = true;
+  keep(options, [](const Request& request) {
+    return text_response(200,
+                         std::string(request.target == "/latest/user-data" ? 32U << 20U : 1U, 'x'));
+  });
+  constexpr std::string_view kUserData = "GET /latest/user-data HTTP/1.1\r\nHost: a\r\n\r\n";
+  {
+    auto one = client();  // which goes without having read it
+    one.send(kUserData);
+    EXPECT_TRUE(eventually([&] { return stage_->counters().in_flight == 1; }));
+    EXPECT_THAT(ask(kUserData), StartsWith("HTTP/1.1 503"));
+  }
+  EXPECT_TRUE(eventually([&] { return stage_->counters().in_flight == 0; }));
+  EXPECT_THAT(ask(kUserData), StartsWith("HTTP/1.1 200"));
+  EXPECT_TRUE(eventually([&] { return stage_->counters().in_flight == 0; }));
+  EXPECT_THAT(ask(kUserData), StartsWith("HTTP/1.1 403"));
+  EXPECT_THAT(
+      ask("GET /latest/user-data?wait_for_change=true&last_etag=0 HTTP/1.1\r\nHost: a\r\n\r\n"),
+      StartsWith("HTTP/1.1 403"));
+  EXPECT_THAT(ask("GET / HTTP/1.1\r\nHost: a\r\n\r\n"), StartsWith("HTTP/1.1 200"));
+  EXPECT_THAT(
+      kept(),
+      ElementsAre("refused 503 GET user_data none read_once", "cut 200 GET user_data none -",
+                  "answered 200 GET user_data none -", "refused 403 GET user_data none read_once",
+                  "refused 403 GET user_data none read_once", "answered 200 GET listing none -"));
+}
+
 TEST_P(ProxyTest, ThereIsNothingToTellWhereNoLedgerIsKept) {
   start();
   const auto answer = ask("GET /metatap/v1/access HTTP/1.1\r\nHost: a\r\n\r\n");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "proxy/sealed_paths.hpp"
+#include "proxy/path_patterns.hpp"
 
 #include <fnmatch.h>
 
@@ -24,14 +24,14 @@ bool any_fits(const std::vector<std::string>& patterns, const std::string& text,
 
 }  // namespace
 
-SealedPaths::SealedPaths(std::vector<std::string> patterns) {
-  for (auto& pattern : patterns) {
+PathPatterns::PathPatterns(std::vector<std::string> patterns) : given_(std::move(patterns)) {
+  for (const auto& pattern : given_) {
     auto& kind = pattern.find('/') == std::string::npos ? parts_ : paths_;
-    kind.push_back(spelt_alike(std::move(pattern)));
+    kind.push_back(spelt_alike(pattern));
   }
 }
 
-bool SealedPaths::cover(std::string_view target) const {
+bool PathPatterns::cover(std::string_view target) const {
   if (none()) {
     return false;
   }
@@ -47,6 +47,18 @@ bool SealedPaths::cover(std::string_view target) const {
     at = end + 1;
   }
   return false;
+}
+
+std::string subject_of(std::string_view target) {
+  const std::string path = spelt_alike(canonical_path(target));
+  // Before it stands a version, and before that one perhaps the tree's name.
+  const int before = path.starts_with("/openstack/") || path.starts_with("/ec2/") ? 2 : 1;
+  std::size_t at = 0;
+  for (int part = 0; part < before; ++part) {
+    const auto next = path.find('/', at + 1);
+    at = next == std::string::npos ? at : next;
+  }
+  return path.substr(at + 1);
 }
 
 }  // namespace metatap::proxy
