@@ -9,6 +9,7 @@
 ///                        (http::Count of one thread, api::Counter of many, std::atomic); a plain
 ///                        number, which is the default, is what was read
 ///   sum += counts        adds what the cells hold, say of all workers
+///   clear(counts)        sets each cell to 0, one after the other
 ///   each(counts, use)    calls `use(CounterInfo, number)` for each counter, in the list's order
 namespace metatap {
 
@@ -35,6 +36,13 @@ struct CounterInfo {
 #define METATAP_COUNTERS_END() \
   return sum;                  \
   }
+#include "metatap/counters.def"
+
+#define METATAP_COUNTERS(Counts) \
+  template <class Cell>          \
+  void clear(Counts<Cell>& counts) {
+#define METATAP_COUNTER(name, metric, kind, help) counts.name = 0;
+#define METATAP_COUNTERS_END() }
 #include "metatap/counters.def"
 
 #define METATAP_COUNTERS(Counts) \

@@ -108,7 +108,8 @@ std::uint64_t PortAccess::settle(std::uint64_t epoch) {
 
 bool PortAccess::in_boot_window(const Access& access, std::int64_t now) {
   using std::chrono::milliseconds;
-  return !port_id_.empty() && milliseconds(now - record().came) < access.boot_window;
+  return !port_id_.empty() &&
+         milliseconds(now - record().came.load(std::memory_order_relaxed)) < access.boot_window;
 }
 
 bool PortAccess::requires_token(const Access& access, std::int64_t now) {

@@ -7,10 +7,9 @@
 
 namespace metatap::proxy {
 
-/// Which paths hold what only some may read. A pattern is one of a path's parts, as the shell has
-/// it
-/// (`vendor_data*`, but no ranges), or, with a `/` in it, a whole path. `-` and `_` are the same,
-/// since the two trees spell one thing in two ways (user-data, user_data). Immutable.
+/// Which paths are not for everybody at any time. A pattern is one of a path's parts, as the shell
+/// has it (`vendor_data*`, but no ranges), or, with a `/` in it, a whole path. `-` and `_` are the
+/// same, since the two trees spell one thing in two ways (user-data, user_data). Immutable.
 class PathPatterns {
  public:
   PathPatterns() = default;

@@ -10,7 +10,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <new>
 #include <utility>
 
 #include "base/boot_time.hpp"
@@ -59,15 +58,20 @@ struct PortRecords::File {
 
 void begin(PortRecord& record, std::string_view port, std::uint64_t plug, std::uint64_t tenant,
            std::int64_t came) {
-  new (&record) PortRecord{};
   put(record.port, port);
+  record.came = came;
+  record.first_token = 0;
+  for (auto& place : record.read) {
+    place = 0;
+  }
+  clear(record.counts);
   record.plug = plug;
   record.tenant = tenant;
-  record.came = came;
 }
 
 bool goes_on(const PortRecord& record, std::uint64_t plug, std::uint64_t tenant) {
-  return record.plug == plug && (record.tenant == tenant || record.tenant == 0 || tenant == 0);
+  const auto its = record.tenant.load();
+  return record.plug == plug && (its == tenant || its == 0 || tenant == 0);
 }
 
 bool was_read(const PortRecord& record, std::uint64_t subject) {
@@ -196,7 +200,9 @@ PortRecord* PortRecords::at(std::string_view port, std::uint64_t plug, std::uint
   const FileLock lock(fd_.get());
   PortRecord* record = find(port);
   if (record != nullptr && goes_on(*record, plug, tenant)) {
-    record->tenant = tenant == 0 ? record->tenant : tenant;
+    if (tenant != 0) {
+      record->tenant = tenant;
+    }
     return record;
   }
   const bool changed_hands = record != nullptr && record->plug == plug;

@@ -21,12 +21,12 @@ namespace metatap::proxy {
 /// What is remembered of a port over restarts of ours: since when it is there, whether its guest
 /// has shown a token, what it has read for the only time, and how it asked. `came` and
 /// `first_token`: milliseconds of CLOCK_BOOTTIME. Written by any worker, also by the one that is
-/// being replaced.
+/// being replaced, and begun anew while others read it.
 struct PortRecord {
-  std::array<char, 40> port;  ///< id; empty: nobody's
-  std::uint64_t plug;         ///< Origin::plug
-  std::uint64_t tenant;       ///< whose the port is; 0: not known yet
-  std::int64_t came;
+  std::array<char, 40> port;          ///< id; empty: nobody's; of whoever looks for a record alone
+  std::atomic<std::uint64_t> plug;    ///< Origin::plug
+  std::atomic<std::uint64_t> tenant;  ///< whose the port is; 0: not known yet
+  std::atomic<std::int64_t> came;
   std::atomic<std::int64_t> first_token;  ///< 0: none yet
   /// Numbers of what was read of that which is answered once; 0: a free place.
   std::array<std::atomic<std::uint64_t>, 16> read;
