@@ -31,9 +31,12 @@ HOSTS = mtlab.BIN / "inventory_hosts"
 
 def cpu_seconds(pid):
     """Of a process and all that it has started, those that have ended included."""
-    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    try:
+        fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        children = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except FileNotFoundError:
+        return 0  # it has just ended, and is in its parent's sum
     own = sum(int(field) for field in fields[11:15]) / TICK
-    children = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return own + sum(cpu_seconds(child) for child in children)
 
 
