@@ -46,29 +46,38 @@ constexpr std::array kMigrations{
        ALTER TABLE metatap_ec2_id ADD COLUMN revision bigint NOT NULL DEFAULT 0;
        CREATE INDEX metatap_ec2_id_revision ON metatap_ec2_id (revision);)",
     // What ports and subnets refer to, for hosts that hold what they need alone; `hosts`: whom a
-    // commit concerns, null: everybody. Made of the body by the database itself, so that also a
-    // program of an older version writes it.
-    R"(CREATE FUNCTION metatap_said(body text, VARIADIC path text[]) RETURNS text
-         LANGUAGE sql IMMUTABLE AS $$
-           SELECT coalesce(body::jsonb #>> path, '') $$;
-       ALTER TABLE metatap_object
-         ADD COLUMN network text GENERATED ALWAYS AS (
-           CASE WHEN kind IN ('ports', 'subnets') THEN metatap_said(body, 'network_id') END) STORED,
-         ADD COLUMN device text GENERATED ALWAYS AS (
-           CASE WHEN kind = 'ports' THEN metatap_said(body, 'device_id') END) STORED,
-         ADD COLUMN host text GENERATED ALWAYS AS (
-           CASE WHEN kind = 'ports' THEN metatap_said(body, 'binding:host_id') END) STORED,
-         ADD COLUMN next_host text GENERATED ALWAYS AS (
-           CASE WHEN kind = 'ports'
-                THEN metatap_said(body, 'binding:profile', 'migrating_to') END) STORED,
-         ADD COLUMN role text GENERATED ALWAYS AS (
-           CASE WHEN kind <> 'ports' THEN NULL
-                WHEN metatap_said(body, 'device_owner') NOT LIKE 'network:%' THEN 'guest'
-                WHEN metatap_said(body, 'device_owner') IN (
-                  'network:dhcp', 'network:router_interface',
-                  'network:ha_router_replicated_interface',
-                  'network:router_interface_distributed') THEN 'server'
-                ELSE 'other' END) STORED;
+    // commit concerns, null: everybody. Taken from the body by the database itself, so that also a
+    // program of an older version writes it; by a trigger, since generated columns would read the
+    // body once for each of them, which takes six times as long.
+    R"(ALTER TABLE metatap_object
+         ADD COLUMN network text, ADD COLUMN device text,
+         ADD COLUMN host text, ADD COLUMN next_host text, ADD COLUMN role text;
+       CREATE FUNCTION metatap_note_relations() RETURNS trigger LANGUAGE plpgsql AS $$
+         DECLARE
+           said jsonb;
+           owner text;
+         BEGIN
+           IF NEW.kind IN ('ports', 'subnets') THEN
+             said := NEW.body;
+             NEW.network := coalesce(said ->> 'network_id', '');
+           END IF;
+           IF NEW.kind = 'ports' THEN
+             owner := coalesce(said ->> 'device_owner', '');
+             NEW.device := coalesce(said ->> 'device_id', '');
+             NEW.host := coalesce(said ->> 'binding:host_id', '');
+             NEW.next_host := coalesce(said #>> '{binding:profile,migrating_to}', '');
+             NEW.role := CASE
+               WHEN owner NOT LIKE 'network:%' THEN 'guest'
+               WHEN owner IN ('network:dhcp', 'network:router_interface',
+                              'network:ha_router_replicated_interface',
+                              'network:router_interface_distributed') THEN 'server'
+               ELSE 'other' END;
+           END IF;
+           RETURN NEW;
+         END $$;
+       CREATE TRIGGER metatap_note_relations BEFORE INSERT OR UPDATE ON metatap_object
+         FOR EACH ROW EXECUTE FUNCTION metatap_note_relations();
+       UPDATE metatap_object SET body = body WHERE kind IN ('ports', 'subnets');
        CREATE INDEX metatap_port_host ON metatap_object (host) WHERE host IS NOT NULL;
        CREATE INDEX metatap_port_next_host ON metatap_object (next_host) WHERE next_host <> '';
        CREATE INDEX metatap_port_device ON metatap_object (device) WHERE device <> '';
