@@ -239,6 +239,16 @@ class TapMode(Metatap):
     name, label = "tap", "metatap, tap mode"
 
 
+class TapLedger(TapMode):
+    """To be measured beside it: what it costs to keep who read what."""
+
+    name, label = "ledger", "metatap, tap mode, access ledger"
+
+    def config(self):
+        where = self.workspace.path(self.world.name, "ledger", "")
+        return super().config().replace("[proxy]\n", f"[proxy]\nledger = {where.rstrip('/')}\n")
+
+
 class RouterMode(Metatap):
     name, label = "router", "metatap, router mode"
     qrouter = True
@@ -306,7 +316,7 @@ class Limit(System):
             self.world.host))
 
 
-ALL = [Haproxy, TunedHaproxy, RouterMode, ListenMode, TapMode, FusedTap, FusedRouter, Plain, Limit]
+ALL = [Haproxy, TunedHaproxy, RouterMode, ListenMode, TapMode, TapLedger, FusedTap, FusedRouter, Plain, Limit]
 BY_NAME = {system.name: system for system in ALL}
 OTHER = "other"
 
