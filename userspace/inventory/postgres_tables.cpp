@@ -42,7 +42,8 @@ std::string read_part() {
 
 /// What the commits since the one of that number and mark changed; an object without a body is
 /// gone. `follows`: that one is known, and all since then were noted. Of a host ($3; empty: none)
-/// the commits that concern it.
+/// the commits that concern it. The number is asked of the changes too, where it follows: else a
+/// planner that thinks of the commit that brought everything would read all there are.
 constexpr auto kReadChanges = R"(
     SELECT s.revision, now.mark,
            now.mark IS NOT NULL AND s.revision >= $1 AND EXISTS (
@@ -51,7 +52,7 @@ constexpr auto kReadChanges = R"(
     FROM metatap_state s
     LEFT JOIN metatap_commit now ON now.revision = s.revision
     LEFT JOIN (SELECT DISTINCT c.kind, c.id FROM metatap_commit t JOIN metatap_change c
-                 ON c.revision = t.revision
+                 ON c.revision = t.revision AND c.revision > $1
                WHERE t.revision > $1 AND ($3 = '' OR t.hosts IS NULL OR $3 = ANY (t.hosts))) c
       ON true
     LEFT JOIN metatap_object o ON o.kind = c.kind AND o.id = c.id)";
