@@ -112,13 +112,13 @@ class Checker {
         }
       }
     }
-    for (const auto& [claim, claimed] : claims_) {
-      scope_.index().each(std::get<PortIndex::By>(claim), std::get<1>(claim), std::get<2>(claim),
-                          [&, &claim = claim, &claimed = claimed](const Port& other) {
-                            if (!places_.has("ports", other.id)) {
-                              refuse_claim(claim, claimed, other);
-                            }
-                          });
+    for (const auto& entry : claims_) {
+      const auto& [by, scope, value] = entry.first;
+      scope_.index().each(by, scope, value, [&](const Port& other) {
+        if (!places_.has("ports", other.id)) {
+          refuse_claim(entry.first, entry.second, other);
+        }
+      });
     }
   }
 

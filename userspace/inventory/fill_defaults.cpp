@@ -98,9 +98,10 @@ void keep_places(const PortsOfDevice& ports, const FreshObjects& fresh, const In
       last.try_emplace(port->device_id, 0);
     }
   }
-  for (auto& [device, place] : last) {
-    ports.each(device,
-               [&place = place](const Port& port) { place = std::max(place, port.attached); });
+  for (auto& entry : last) {
+    ports.each(entry.first, [&entry](const Port& port) {
+      entry.second = std::max(entry.second, port.attached);
+    });
   }
   for (Port* port : coming) {
     port->attached = ++last[port->device_id];
