@@ -136,8 +136,10 @@ std::string TokenKeys::bytes() const {
   return out;
 }
 
+/// When a key was made is said by a file, and may be any number: it is compared, never calculated
+/// with.
 bool TokenKeys::old(std::int64_t now) const {
-  return keys_.empty() || now - keys_.back().made >= in_ms(kRenewed);
+  return keys_.empty() || keys_.back().made <= now - in_ms(kRenewed);
 }
 
 Result<TokenKeys> TokenKeys::renewed(std::int64_t now) const {
@@ -145,7 +147,7 @@ Result<TokenKeys> TokenKeys::renewed(std::int64_t now) const {
   for (std::size_t at = 0; at < keys_.size(); ++at) {
     // A key seals until its successor is known, and what it sealed last is good for so long.
     const bool done = at + 1 < keys_.size() &&
-                      now - keys_[at + 1].made > in_ms(kKnownBefore) + in_ms(kLongestToken);
+                      keys_[at + 1].made < now - in_ms(kKnownBefore) - in_ms(kLongestToken);
     if (!done && keys_.size() - at < kMostKeys) {
       next.keys_.push_back(keys_[at]);
     }
@@ -162,7 +164,7 @@ Result<TokenKeys> TokenKeys::renewed(std::int64_t now) const {
 /// The newest that everybody knows.
 const TokenKey* TokenKeys::sealing_key(std::int64_t now) const {
   for (const auto& key : std::views::reverse(keys_)) {
-    if (&key == &keys_.front() || now - key.made >= in_ms(kKnownBefore)) {
+    if (&key == &keys_.front() || key.made <= now - in_ms(kKnownBefore)) {
       return &key;
     }
   }
