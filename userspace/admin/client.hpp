@@ -22,7 +22,8 @@ class AdminClient {
 
   /// The body of a 2xx answer. Other answers become the error they carry. ErrorCode::unavailable,
   /// with a hint: nobody listens, or it does not answer, or is no metatapd; denied: we may not
-  /// connect; unsupported: a daemon of another version, which knows no such call.
+  /// connect; unsupported: a daemon of another version, which knows no such call. Where a worker
+  /// has died and its socket has nobody behind it, the next one is waited for, up to two seconds.
   [[nodiscard]] Result<std::string> call(std::string_view method, std::string_view target,
                                          std::string_view body = {}) const;
 

@@ -9,7 +9,6 @@
 #include <map>
 #include <set>
 #include <string>
-#include <tuple>
 #include <utility>
 
 #include "apps/version.hpp"
@@ -143,11 +142,9 @@ void count_busiest(Metrics& metrics, const std::vector<dataplane::SlotStatus>& s
     all.push_back(&port);
   }
   for (const auto& weight : {&mt_counter::packets, &mt_counter::drops}) {
-    const auto most = std::min(kBusiestPorts, all.size());
-    // Of equals always the same ones: a series must not come and go where nothing happens.
-    std::ranges::partial_sort(
-        all, all.begin() + static_cast<std::ptrdiff_t>(most), {},
-        [&](const Port* port) { return std::tuple(~(port->second.*weight), port->first); });
+    const auto most = busiest_first(
+        all, [&](const Port* port) { return port->second.*weight; },
+        [](const Port* port) -> const auto& { return port->first; });
     for (std::size_t i = 0; i < most && all[i]->second.*weight != 0; ++i) {
       busiest.insert(all[i]);
     }

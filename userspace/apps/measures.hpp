@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <array>
+#include <cstddef>
 #include <functional>
 #include <string_view>
 #include <vector>
@@ -32,6 +34,18 @@ inline constexpr std::array kForwarded{"steered_forwarded", "forwarded_inside"};
 /// The ports of which most packets have come, and those of which most were dropped: so many of
 /// each at most, since each costs a Prometheus several series.
 inline constexpr std::size_t kBusiestPorts = 20;
+/// Puts those in front, and says how many there are. Of equals always the same ones, by name: a
+/// series must not come and go where nothing happens.
+template <class Item, class Weight, class Name>
+std::size_t busiest_first(std::vector<Item>& items, Weight weight, Name name) {
+  const auto most = std::min(kBusiestPorts, items.size());
+  std::ranges::partial_sort(items, items.begin() + static_cast<std::ptrdiff_t>(most),
+                            [&](const Item& one, const Item& other) {
+                              const auto left = weight(one), right = weight(other);
+                              return left != right ? left > right : name(one) < name(other);
+                            });
+  return most;
+}
 void count_busiest(admin::Metrics& metrics, const std::vector<dataplane::SlotStatus>& slots);
 
 }  // namespace metatap::apps

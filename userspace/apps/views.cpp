@@ -10,7 +10,6 @@
 #include <map>
 #include <string>
 #include <string_view>
-#include <tuple>
 
 #include "apps/counts.hpp"
 #include "apps/data_plane_findings.hpp"
@@ -53,11 +52,9 @@ void count_most_active(Metrics& metrics, const Ports& ports) {
       active.emplace_back(sum, &port);
     }
   }
-  const auto most = std::min(kBusiestPorts, active.size());
-  // Of equals always the same ones: a series must not come and go where nothing happens.
-  std::ranges::partial_sort(
-      active, active.begin() + static_cast<std::ptrdiff_t>(most), {},
-      [](const auto& one) { return std::tuple(~one.first, std::string_view(one.second->first)); });
+  const auto most = busiest_first(
+      active, [](const auto& one) { return one.first; },
+      [](const auto& one) -> const auto& { return one.second->first; });
   for (std::size_t i = 0; i < most; ++i) {
     metrics.all("port_access", active[i].second->second.counts,
                 {{"port", active[i].second->first}});

@@ -16,8 +16,8 @@ constexpr bool is_printable(char c) {
   return c >= ' ' && c <= '~';
 }
 
-/// What a field means for the connection; unknown: more than is read here.
-enum class Meaning : std::uint8_t { none, keep_alive, close, unknown };
+/// What a field means for the connection; none: it goes on; unknown: more than is read here.
+enum class Meaning : std::uint8_t { none, close, unknown };
 
 Meaning meaning_of(const Header& field) {
   const auto is = [&](std::string_view name) { return iequals(field.name, name); };
@@ -27,10 +27,9 @@ Meaning meaning_of(const Header& field) {
     case 7:
       return is("Upgrade") ? Meaning::unknown : Meaning::none;
     case 10:
-      return !is("Connection")                    ? Meaning::none
-             : iequals(field.value, "keep-alive") ? Meaning::keep_alive
-             : iequals(field.value, "close")      ? Meaning::close
-                                                  : Meaning::unknown;
+      return !is("Connection") || iequals(field.value, "keep-alive") ? Meaning::none
+             : iequals(field.value, "close")                         ? Meaning::close
+                                                                     : Meaning::unknown;
     case 14:
       return is("Content-Length") ? Meaning::unknown : Meaning::none;
     case 16:

@@ -56,11 +56,11 @@ class PortIndex {
       use(By::device, std::string_view(vlan_text(port)), std::string_view(*port.device));
     }
   }
+
+ private:
   [[nodiscard]] static std::string vlan_text(const Port& port) {
     return port.vlan ? std::to_string(*port.vlan) : "";
   }
-
- private:
   static std::size_t hash(By by, std::string_view scope, std::string_view value);
   static bool has(const Port& port, By by, std::string_view scope, std::string_view value);
   void add(const std::shared_ptr<const Port>& port);
