@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
 #include <boost/asio/awaitable.hpp>
 #include <string>
 #include <string_view>
@@ -24,6 +25,11 @@ struct DirectoryQuery {
   /// in its interface id.
   std::string_view address;
 };
+
+/// The owners of ports by which Neutron's agent finds the networks of a router.
+inline constexpr std::array<std::string_view, 3> kRouterInterfaceOwners{
+    "network:router_interface", "network:ha_router_replicated_interface",
+    "network:router_interface_distributed"};
 
 enum class Freshness : bool {
   cached,  ///< an answer within its time to live will do

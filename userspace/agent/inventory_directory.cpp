@@ -8,11 +8,6 @@
 namespace metatap::agent {
 namespace {
 
-/// The owners by which Neutron's agent finds the networks of a router.
-constexpr std::array<std::string_view, 3> kRouterInterfaceOwners{
-    "network:router_interface", "network:ha_router_replicated_interface",
-    "network:router_interface_distributed"};
-
 template <class Match>
 Result<Identity> only(const std::vector<Match>& matches) {
   if (matches.size() != 1) {

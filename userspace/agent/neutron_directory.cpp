@@ -32,9 +32,6 @@ constexpr std::size_t kMostKept = 4096;      // in the file
 constexpr std::size_t kMostQuestions = 128;  // in flight
 /// Network ids in one query: some 5 KB of URL, which Neutron's servers take.
 constexpr std::size_t kNetworksPerQuery = 100;
-constexpr std::array kRouterInterfaceOwners{"network:router_interface",
-                                            "network:ha_router_replicated_interface",
-                                            "network:router_interface_distributed"};
 
 Identity identity_of(const Port& port) {
   return {port.device_id, port.project_id};
@@ -282,7 +279,7 @@ class NeutronDirectory::Impl : public std::enable_shared_from_this<Impl> {
     if (!question.router_id.empty()) {
       NeutronClient::Query query;
       query.emplace_back("device_id", question.router_id);
-      for (const auto* owner : kRouterInterfaceOwners) {
+      for (const std::string_view owner : kRouterInterfaceOwners) {
         query.emplace_back("device_owner", owner);
       }
       query.emplace_back("fields", "network_id");

@@ -11,7 +11,7 @@
 namespace metatap::agent {
 namespace {
 
-constexpr std::size_t kMostPerShard = 8192;
+constexpr std::size_t kMostSignatures = 8192;
 
 }  // namespace
 
@@ -37,7 +37,7 @@ std::string Signer::sign(std::string_view instance_id) const {
   const Signature computed = metatap::sign(secret_, instance_id);
   std::string signature(computed.begin(), computed.end());
   const std::unique_lock lock(shard.mutex);
-  if (shard.signatures.size() >= kMostPerShard) {
+  if (shard.signatures.size() >= kMostSignatures) {
     shard.signatures.clear();
   }
   shard.signatures.insert_or_assign(std::string(instance_id), signature);

@@ -8,7 +8,7 @@ namespace metatap::api {
 void Registry::set(const Entry& document) {
   const std::size_t hash = std::hash<std::string_view>{}(document->uuid());
   auto& place = buckets_[hash % kBuckets];
-  const auto old = place.load(std::memory_order_acquire);
+  const auto old = place.get();
   auto next = old ? std::make_shared<Bucket>(*old) : std::make_shared<Bucket>();
   const auto same = std::ranges::find_if(
       *next, [&](const auto& entry) { return entry.second->uuid() == document->uuid(); });
@@ -19,13 +19,13 @@ void Registry::set(const Entry& document) {
     next->emplace_back(hash, document);
     size_.fetch_add(1, std::memory_order_relaxed);
   }
-  place.store(std::move(next), std::memory_order_release);
+  place.set(std::move(next));
 }
 
 void Registry::erase(std::string_view uuid) {
   const std::size_t hash = std::hash<std::string_view>{}(uuid);
   auto& place = buckets_[hash % kBuckets];
-  const auto old = place.load(std::memory_order_acquire);
+  const auto old = place.get();
   if (!old) {
     return;
   }
@@ -34,7 +34,7 @@ void Registry::erase(std::string_view uuid) {
       std::erase_if(*next, [&](const auto& entry) { return entry.second->uuid() == uuid; });
   if (gone != 0) {
     size_.fetch_sub(gone, std::memory_order_relaxed);
-    place.store(std::move(next), std::memory_order_release);
+    place.set(std::move(next));
   }
 }
 
@@ -46,16 +46,15 @@ void Registry::assign(const std::vector<Entry>& documents) {
   }
   for (std::size_t i = 0; i < kBuckets; ++i) {
     buckets[i].shrink_to_fit();
-    buckets_[i].store(
-        buckets[i].empty() ? nullptr : std::make_shared<const Bucket>(std::move(buckets[i])),
-        std::memory_order_release);
+    buckets_[i].set(buckets[i].empty() ? nullptr
+                                       : std::make_shared<const Bucket>(std::move(buckets[i])));
   }
   size_.store(documents.size(), std::memory_order_relaxed);
 }
 
 void Registry::for_each(const std::function<void(const Document&)>& visit) const {
   for (const auto& place : buckets_) {
-    if (const auto bucket = place.load(std::memory_order_acquire)) {
+    if (const auto bucket = place.get()) {
       for (const auto& entry : *bucket) {
         visit(*entry.second);
       }

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "api/document.hpp"
+#include "base/published.hpp"
 
 namespace metatap::api {
 
@@ -21,7 +22,7 @@ class Registry {
 
   [[nodiscard]] Entry find(std::string_view uuid) const {
     const std::size_t hash = std::hash<std::string_view>{}(uuid);
-    const auto bucket = buckets_[hash % kBuckets].load(std::memory_order_acquire);
+    const auto bucket = buckets_[hash % kBuckets].get();
     if (bucket) {
       for (const auto& [known, document] : *bucket) {
         if (known == hash && document->uuid() == uuid) {
@@ -42,7 +43,7 @@ class Registry {
   static constexpr std::size_t kBuckets = 8192;
   using Bucket = std::vector<std::pair<std::size_t, Entry>>;
 
-  std::array<std::atomic<std::shared_ptr<const Bucket>>, kBuckets> buckets_;
+  std::array<Published<Bucket>, kBuckets> buckets_;
   std::atomic<std::size_t> size_ = 0;
 };
 

@@ -27,7 +27,7 @@ constexpr std::chrono::minutes kLately{10};
 /// And so long ago not beside "ok".
 constexpr std::chrono::minutes kOfNow{1};
 /// Of many of one kind so many are named.
-constexpr std::size_t kNamed = 10;
+constexpr std::size_t kNamedOfEach = 10;
 
 bool is_recent(Time time) {
   return time != Time() && std::chrono::system_clock::now() - time < kLately;
@@ -44,15 +44,16 @@ class Many {
   Many(std::vector<Finding>& all, Severity severity, std::string what, std::string advice)
       : all_(all), severity_(severity), what_(std::move(what)), advice_(std::move(advice)) {}
   ~Many() {
-    if (count_ > kNamed) {
+    if (count_ > kNamedOfEach) {
       all_.push_back({severity_, "ports",
-                      std::to_string(count_ - kNamed) + " more " + what_ + "; metatap ports", ""});
+                      std::to_string(count_ - kNamedOfEach) + " more " + what_ + "; metatap ports",
+                      ""});
     }
   }
   Many(const Many&) = delete;
   Many& operator=(const Many&) = delete;
   void add(std::string subject, std::string message) {
-    if (++count_ <= kNamed) {
+    if (++count_ <= kNamedOfEach) {
       all_.push_back({severity_, std::move(subject), std::move(message), advice_});
     }
   }

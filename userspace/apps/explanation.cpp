@@ -13,7 +13,7 @@ namespace {
 using admin::Json;
 
 /// A stranger that was not seen for so long says nothing of now.
-constexpr std::int64_t kLately = 600;
+constexpr std::int64_t kRecently = 600;
 
 std::string_view name_of(Explanation::Verdict verdict) {
   switch (verdict) {
@@ -140,7 +140,7 @@ void explain_packets_of(Explanation& explanation, const Json& place, std::int64_
                 text(seen, "mac") + ", last seen " + duration_text(ago) + " ago: refused as " +
                 text(seen, "refused_as");
     auto advice = advice_for_reason(text(seen, "refused_as"));
-    if (ago > kLately) {
+    if (ago > kRecently) {
       explanation.note("address", std::move(what), std::move(advice));
     } else {
       explanation.bad("address", std::move(what), std::move(advice));

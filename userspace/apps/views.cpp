@@ -22,6 +22,7 @@ namespace {
 
 using admin::Json;
 using admin::Metrics;
+using Severity = admin::Finding::Severity;
 
 Json device_row(const dataplane::DeviceStatus& device) {
   Json row{{"device", device.name},         {"ifindex", device.ifindex}, {"vlan", device.vlan},
@@ -87,7 +88,6 @@ Json ovn_status(const agent::OvnFeed::Health& health) {
 
 /// Ports of guests whose instance is not there, and agents that are not believed.
 std::vector<admin::Finding> api_findings(const api::ApiStage& api) {
-  using Severity = admin::Finding::Severity;
   constexpr std::size_t kNamed = 10;
   std::vector<admin::Finding> findings;
   const auto& inventory = api.index().inventory();
@@ -120,7 +120,6 @@ std::vector<admin::Finding> api_findings(const api::ApiStage& api) {
 
 /// Ports that cannot be served as they are in OVN.
 std::vector<admin::Finding> ovn_findings(const agent::OvnFeed& ovn) {
-  using Severity = admin::Finding::Severity;
   const auto health = ovn.health();
   std::vector<admin::Finding> findings;
   for (const auto& [port, why] : health.skipped) {

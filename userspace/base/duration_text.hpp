@@ -14,5 +14,8 @@ namespace metatap {
 [[nodiscard]] inline std::int64_t seconds_of(std::chrono::system_clock::time_point time) {
   return std::chrono::duration_cast<std::chrono::seconds>(time.time_since_epoch()).count();
 }
+[[nodiscard]] inline std::int64_t seconds_now() {
+  return seconds_of(std::chrono::system_clock::now());
+}
 
 }  // namespace metatap

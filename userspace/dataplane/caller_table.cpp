@@ -289,13 +289,13 @@ std::shared_ptr<const SlotEntry> CallerView::find(std::uint32_t slot) const {
   if (owner == 0) {
     return nullptr;
   }
-  auto known = known_[slot].load(std::memory_order_acquire);
+  auto known = known_[slot].get();
   if (!known || known->version != row.version.load(std::memory_order_acquire)) {
     known = read(slot);
     if (!known) {
       return nullptr;
     }
-    known_[slot].store(known, std::memory_order_release);
+    known_[slot].set(known);
   }
   return known->owner == owner ? known->entry : nullptr;
 }

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <vector>
 
+#include "base/published.hpp"
 #include "dataplane/port_addresses.hpp"
 #include "metatap/abi/abi.h"
 #include "metatap/origin.hpp"
@@ -98,7 +98,7 @@ class CallerView {
 
   UniqueFd fd_;
   std::shared_ptr<CallerMemory> memory_;
-  mutable std::vector<std::atomic<std::shared_ptr<const Read>>> known_;
+  mutable std::vector<Published<Read>> known_;
 };
 
 }  // namespace metatap::dataplane

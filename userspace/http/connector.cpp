@@ -140,7 +140,7 @@ Status Connector::reload_tls() {
   if (!tls) {
     return tl::make_unexpected(std::move(tls.error()));
   }
-  tls_.store(*std::move(tls));
+  tls_.set(std::make_shared<const std::unique_ptr<asio::ssl::context>>(*std::move(tls)));
   return {};
 }
 
@@ -156,7 +156,7 @@ awaitable<ConnectionPtr> Connector::connect(asio::io_context& context,
   if (!fd) {
     co_return nullptr;
   }
-  const auto tls = tls_.load();
+  const auto tls = tls_.get();
   if (!tls || std::holds_alternative<UnixEndpoint>(endpoint_)) {
     co_return std::make_unique<PlainConnection>(context, std::move(fd), body_limit_);
   }
@@ -165,7 +165,7 @@ awaitable<ConnectionPtr> Connector::connect(asio::io_context& context,
   ::getsockname(fd.get(), reinterpret_cast<sockaddr*>(&self), &size);
   const auto protocol = self.ss_family == AF_INET6 ? asio::ip::tcp::v6() : asio::ip::tcp::v4();
   auto connection = std::make_unique<TlsConnection>(
-      context, TlsConnection::Socket(context, protocol, fd.release()), *tls, body_limit_);
+      context, TlsConnection::Socket(context, protocol, fd.release()), **tls, body_limit_);
   connection->begin(soon, false);
   if (!co_await connection->handshake(std::get<TcpEndpoint>(endpoint_).host, verify_)) {
     co_return nullptr;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <atomic>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ssl/context.hpp>
@@ -10,6 +9,7 @@
 #include <memory>
 #include <optional>
 
+#include "base/published.hpp"
 #include "http/connection.hpp"
 #include "http/endpoint.hpp"
 #include "http/tls.hpp"
@@ -46,7 +46,7 @@ class Connector {
   const bool verify_;
   const std::optional<TlsOptions> tls_options_;
   // Null: none. OpenSSL locks it, and connections that were made with it keep what they need.
-  std::atomic<std::shared_ptr<boost::asio::ssl::context>> tls_;
+  Published<std::unique_ptr<boost::asio::ssl::context>> tls_;
 };
 
 }  // namespace metatap::http

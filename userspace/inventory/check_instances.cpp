@@ -16,7 +16,7 @@ namespace {
 
 using json::in_quotes;
 
-constexpr std::size_t kLongest = 255;  // Nova's columns
+constexpr std::size_t kNovasColumn = 255;
 
 bool is_control(char c) {
   return (c >= 0 && c < ' ') || c == 0x7f;
@@ -32,12 +32,13 @@ std::size_t characters_of(std::string_view text) {
 
 /// One line of text, and not an empty one.
 bool is_name(std::string_view text) {
-  return !text.empty() && characters_of(text) <= kLongest && std::ranges::none_of(text, is_control);
+  return !text.empty() && characters_of(text) <= kNovasColumn &&
+         std::ranges::none_of(text, is_control);
 }
 
 /// What a header may carry; empty: none is known.
 bool is_project(std::string_view text) {
-  return text.size() <= kLongest &&
+  return text.size() <= kNovasColumn &&
          std::ranges::all_of(text, [](char c) { return c > ' ' && c < 0x7f; });
 }
 
@@ -71,7 +72,7 @@ class InstanceChecker {
     for (const auto& [key, value] : instance_.metadata) {
       if (key.empty()) {
         refuse("/metadata/", "a key without a name");
-      } else if (characters_of(key) > kLongest || characters_of(value) > kLongest) {
+      } else if (characters_of(key) > kNovasColumn || characters_of(value) > kNovasColumn) {
         refuse("/metadata", in_quotes(key) + ": a key and its value have 255 characters at most");
       }
     }

@@ -54,7 +54,7 @@ const Keys<GuestInterface>& interface_keys() {
   return keys;
 }
 
-std::vector<Field<Guest>> fields() {
+std::vector<Field<Guest>> guest_fields() {
   std::vector<Field<Guest>> all{
       special<Guest>("name", {Shape::Kind::text}, "Default: `hostname`, or `device`",
                      [](const Node& at, Guest& into) { into.instance.name = at.text(); }),
@@ -227,7 +227,7 @@ class Maker {
 }  // namespace
 
 const Keys<Guest>& guest_keys() {
-  static const Keys<Guest> keys{fields(), {}, nullptr};
+  static const Keys<Guest> keys{guest_fields(), {}, nullptr};
   return keys;
 }
 

@@ -56,7 +56,7 @@ Field<Instance> security_groups() {
       });
 }
 
-std::vector<Field<Instance>> fields() {
+std::vector<Field<Instance>> server_fields() {
   auto id = as("id", "uuid");
   id.key.required = true;
   auto name = special<Instance>("name", {Shape::Kind::text}, "What Nova keeps as display_name",
@@ -103,7 +103,7 @@ std::vector<Field<Instance>> fields() {
 }
 
 /// Nova's answer names the key and does not have its bytes; and says "" where there is none.
-void settle(const Node& /*node*/, Instance& server) {
+void settle_server(const Node& /*node*/, Instance& server) {
   const auto clear = [](std::optional<std::string>& text) {
     if (text && text->empty()) {
       text.reset();
@@ -120,7 +120,7 @@ void settle(const Node& /*node*/, Instance& server) {
 }  // namespace
 
 const Keys<Instance>& server_keys() {
-  static const Keys<Instance> keys{fields(),
+  static const Keys<Instance> keys{server_fields(),
                                    {"links",
                                     "status",
                                     "created",
@@ -149,7 +149,7 @@ const Keys<Instance>& server_keys() {
                                     "OS-SRV-USG:launched_at",
                                     "OS-SRV-USG:terminated_at",
                                     "os-extended-volumes:volumes_attached"},
-                                   settle};
+                                   settle_server};
   return keys;
 }
 

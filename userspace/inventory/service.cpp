@@ -45,10 +45,6 @@ constexpr auto kToEnd = 6s;           ///< what the store's thread is given to e
 /// The revision of a store in which nothing was ever put.
 constexpr std::uint64_t kNothingYet = 1;
 
-std::int64_t now() {
-  return seconds_of(std::chrono::system_clock::now());
-}
-
 }  // namespace
 
 class InventoryService::Impl : public std::enable_shared_from_this<InventoryService::Impl> {
@@ -214,7 +210,7 @@ class InventoryService::Impl : public std::enable_shared_from_this<InventoryServ
                 .source_applied_at = source_applied_at_,
                 .unknown_because = known() ? "" : unknown_because()};
     if (as_of_ != 0 && !(loaded_ && state.store.reachable)) {
-      state.age = std::chrono::seconds(std::max<std::int64_t>(0, now() - as_of_));
+      state.age = std::chrono::seconds(std::max<std::int64_t>(0, seconds_now() - as_of_));
     }
     return state;
   }
@@ -313,7 +309,7 @@ class InventoryService::Impl : public std::enable_shared_from_this<InventoryServ
     }
     as_of_ = copy->as_of;
     log::warn("inventory: {}; served from this host's copy, which is {} s old", load_error_,
-              std::max<std::int64_t>(0, now() - as_of_));
+              std::max<std::int64_t>(0, seconds_now() - as_of_));
     tell(difference(current(), copy->inventory));
   }
 
@@ -322,7 +318,7 @@ class InventoryService::Impl : public std::enable_shared_from_this<InventoryServ
       return tl::make_unexpected(std::move(stored.error()));
     }
     loaded_ = true;
-    as_of_ = now();
+    as_of_ = seconds_now();
     auto change = *std::move(stored);
     if (change.before != current()) {  // what somebody else has stored meanwhile is in it too
       change = difference(current(), std::move(change.after));
@@ -407,7 +403,7 @@ class InventoryService::Impl : public std::enable_shared_from_this<InventoryServ
     if (!error.empty() || !look.changed) {
       return;
     }
-    source_applied_at_ = now();
+    source_applied_at_ = seconds_now();
     const auto plan = publish(*std::move(look.change));
     learn();
     log::info("inventory: {} applied, revision {}, {} instances", options_.file->string(),
@@ -434,7 +430,7 @@ class InventoryService::Impl : public std::enable_shared_from_this<InventoryServ
     }
     source_error_ = error;
     if (made) {
-      source_applied_at_ = now();
+      source_applied_at_ = seconds_now();
       static_cast<void>(publish(std::move(made)));
       learn();
     }
@@ -456,7 +452,7 @@ class InventoryService::Impl : public std::enable_shared_from_this<InventoryServ
       if (!impl->loaded_) {
         impl->load();
       } else if (impl->keeper_->store().health().reachable) {
-        impl->as_of_ = now();
+        impl->as_of_ = seconds_now();
         if (impl->as_of_ - impl->confirmed_at_ >= kConfirmEvery.count()) {
           impl->confirmed_at_ = impl->as_of_;
           impl->thread_.run([keeper = impl->keeper_] { keeper->confirm(); });

@@ -10,14 +10,6 @@
 #include "inventory/sqlite_tables.hpp"
 
 namespace metatap {
-namespace {
-
-std::int64_t now() {
-  return seconds_of(std::chrono::system_clock::now());
-}
-
-}  // namespace
-
 class Snapshot::Impl {
  public:
   Impl(std::unique_ptr<SqliteTables> tables, std::string source)
@@ -55,7 +47,7 @@ class Snapshot::Impl {
     tables_->write(Step{difference(held_, state), {}});
     SQLite::Statement note(tables_->database(), "UPDATE state SET source = ?, as_of = ?");
     note.bind(1, source_);
-    note.bind(2, now());
+    note.bind(2, seconds_now());
     note.exec();
     transaction.commit();
     held_ = std::move(state);

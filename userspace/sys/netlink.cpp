@@ -20,8 +20,6 @@
 namespace metatap::sys {
 namespace {
 
-constexpr std::size_t kBuffer = 32 * 1024;
-
 struct Message {
   explicit Message(std::uint16_t type, std::uint16_t flags) {
     header = mnl_nlmsg_put_header(bytes.data());
@@ -495,7 +493,7 @@ int LinkMonitor::fd() const {
 
 Result<LinkMonitor::Batch> LinkMonitor::read() {
   Batch batch;
-  std::vector<char> buffer(kBuffer);
+  std::vector<char> buffer(kNetlinkBuffer);
   for (;;) {
     const auto size = mnl_socket_recvfrom(socket_.get(), buffer.data(), buffer.size());
     if (size < 0) {

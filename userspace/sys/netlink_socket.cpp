@@ -10,12 +10,6 @@
 #include <vector>
 
 namespace metatap::sys {
-namespace {
-
-constexpr std::size_t kBuffer = 32 * 1024;
-
-}  // namespace
-
 void NetlinkSocket::Close::operator()(mnl_socket* socket) const {
   mnl_socket_close(socket);
 }
@@ -45,7 +39,7 @@ Status NetlinkSocket::dump(nlmsghdr* message, std::string_view step,
   if (mnl_socket_sendto(socket_.get(), message, message->nlmsg_len) < 0) {
     return fail_errno(errno, step);
   }
-  std::vector<char> buffer(kBuffer);
+  std::vector<char> buffer(kNetlinkBuffer);
   struct Context {
     const std::function<void(const nlmsghdr*)>& each;
   } context{each};

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -13,6 +14,9 @@ struct mnl_socket;
 struct nlmsghdr;
 
 namespace metatap::sys {
+
+/// What the kernel puts into one datagram at most: a dump comes in parts.
+inline constexpr std::size_t kNetlinkBuffer = 32 * 1024;
 
 /// A netlink socket of any protocol that asks and waits for the kernel's answer. It stays in the
 /// namespace of the thread that opened it. Move only; one thread at a time.

@@ -19,8 +19,8 @@ namespace {
 /// lost its port before.
 constexpr int kRounds = 5;
 
-struct Request {
-  explicit Request(std::uint16_t type, std::uint16_t flags, int family) {
+struct DiagRequest {
+  explicit DiagRequest(std::uint16_t type, std::uint16_t flags, int family) {
     header = mnl_nlmsg_put_header(bytes.data());
     header->nlmsg_type = type;
     header->nlmsg_flags = static_cast<std::uint16_t>(NLM_F_REQUEST | flags);
@@ -97,7 +97,7 @@ Result<SockDiag> SockDiag::open() {
 
 Status SockDiag::list(int family, const Address* local, std::vector<TcpSocket>& found,
                       Which which) {
-  Request request(SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, family);
+  DiagRequest request(SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, family);
   if (which == Which::listening) {
     request.body->idiag_states = 1U << TCP_LISTEN;
   }
@@ -146,7 +146,7 @@ Result<std::vector<TcpSocket>> SockDiag::listeners() {
 }
 
 Result<bool> SockDiag::listens(const Address& local, std::uint16_t port, unsigned ifindex) {
-  Request request(SOCK_DIAG_BY_FAMILY, NLM_F_ACK, local.family);
+  DiagRequest request(SOCK_DIAG_BY_FAMILY, NLM_F_ACK, local.family);
   auto& id = request.body->id;
   id.idiag_sport = htons(port);
   std::memcpy(id.idiag_src, local.bytes.data(), local.size());
@@ -163,7 +163,7 @@ Result<bool> SockDiag::listens(const Address& local, std::uint16_t port, unsigne
 }
 
 Status SockDiag::destroy(const TcpSocket& socket) {
-  Request request(SOCK_DESTROY, 0, socket.local.family);
+  DiagRequest request(SOCK_DESTROY, 0, socket.local.family);
   auto& id = request.body->id;
   id.idiag_sport = htons(socket.local_port);
   id.idiag_dport = htons(socket.peer_port);

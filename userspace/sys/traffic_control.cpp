@@ -16,9 +16,9 @@ namespace metatap::sys {
 namespace {
 
 /// A request about one device, in a buffer of its own.
-class Request {
+class FilterRequest {
  public:
-  Request(std::uint16_t type, std::uint16_t flags, unsigned ifindex, std::uint32_t parent)
+  FilterRequest(std::uint16_t type, std::uint16_t flags, unsigned ifindex, std::uint32_t parent)
       : header_(mnl_nlmsg_put_header(bytes_.data())) {
     header_->nlmsg_type = type;
     header_->nlmsg_flags = static_cast<std::uint16_t>(NLM_F_REQUEST | flags);
@@ -66,7 +66,7 @@ struct Listed {
 
 Result<std::vector<Listed>> list(Netlink& netlink, unsigned ifindex, TcSide side) {
   std::vector<Listed> found;
-  Request request(RTM_GETTFILTER, NLM_F_DUMP, ifindex, parent_of(side));
+  FilterRequest request(RTM_GETTFILTER, NLM_F_DUMP, ifindex, parent_of(side));
   auto done = netlink.socket().dump(
       request.header(), fmt::format("list filters of link {}", ifindex),
       [&](const nlmsghdr* received) {
@@ -109,7 +109,7 @@ Result<std::string> TrafficControl::ingress_qdisc(unsigned ifindex) {
   // Asked for by its parent: a dump would list the qdiscs of every device. The kernel answers as
   // if the qdisc had just been made: to the asker by NLM_F_ECHO, and to whoever listens for
   // changes (see is_filter_change()).
-  Request request(RTM_GETQDISC, NLM_F_ACK | NLM_F_ECHO, ifindex, TC_H_INGRESS);
+  FilterRequest request(RTM_GETQDISC, NLM_F_ACK | NLM_F_ECHO, ifindex, TC_H_INGRESS);
   std::string kind;
   auto done = netlink_.socket().dump(request.header(), fmt::format("qdisc of link {}", ifindex),
                                      [&](const nlmsghdr* received) {
@@ -130,7 +130,7 @@ Result<std::string> TrafficControl::ingress_qdisc(unsigned ifindex) {
 }
 
 Status TrafficControl::add_ingress_qdisc(unsigned ifindex, const std::string& kind) {
-  Request request(RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, ifindex, TC_H_INGRESS);
+  FilterRequest request(RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, ifindex, TC_H_INGRESS);
   request.tc()->tcm_handle = TC_H_MAKE(TC_H_INGRESS, 0);
   mnl_attr_put_strz(request.header(), TCA_KIND, kind.c_str());
   return netlink_.socket().transact(request.header(),
@@ -138,7 +138,7 @@ Status TrafficControl::add_ingress_qdisc(unsigned ifindex, const std::string& ki
 }
 
 Status TrafficControl::delete_ingress_qdisc(unsigned ifindex, const std::string& kind) {
-  Request request(RTM_DELQDISC, 0, ifindex, TC_H_INGRESS);
+  FilterRequest request(RTM_DELQDISC, 0, ifindex, TC_H_INGRESS);
   request.tc()->tcm_handle = TC_H_MAKE(TC_H_INGRESS, 0);
   mnl_attr_put_strz(request.header(), TCA_KIND, kind.c_str());
   return netlink_.socket().transact(request.header(),

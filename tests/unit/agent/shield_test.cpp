@@ -420,9 +420,9 @@ TEST_F(ShieldTest, WhoWaitsInAContextThatEndsIsTold) {
 }
 
 TEST(TextMember, IsOfTheObjectItself) {
-  const auto member = [](std::string_view json, std::string_view name) {
-    const auto found = text_member(json, name);
-    return found ? std::string(json.substr(found->begin, found->length)) : "none";
+  const auto member = [](std::string_view text, std::string_view name) {
+    const auto found = text_member(text, name);
+    return found ? std::string(text.substr(found->begin, found->length)) : "none";
   };
   EXPECT_EQ(member(R"({"a": "1"})", "a"), "1");
   EXPECT_EQ(member(R"( { "x" : [1, {"a": "2"}], "a" : "3" } )", "a"), "3");

@@ -397,10 +397,11 @@ TEST_F(Stage, ErrorPagesFollowAccept) {
     EXPECT_EQ(html.content_type, "text/html; charset=UTF-8");
     EXPECT_EQ(html.body.size(), 154U);
   }
-  const auto json = page({{"Accept", "application/json"}});
-  EXPECT_EQ(json.content_type, "application/json");
-  EXPECT_EQ(json.body.str(), R"({"message": "The resource could not be found.<br /><br />\n\n\n", )"
-                             R"("code": "404 Not Found", "title": "Not Found"})");
+  const auto answer = page({{"Accept", "application/json"}});
+  EXPECT_EQ(answer.content_type, "application/json");
+  EXPECT_EQ(answer.body.str(),
+            R"({"message": "The resource could not be found.<br /><br />\n\n\n", )"
+            R"("code": "404 Not Found", "title": "Not Found"})");
   EXPECT_EQ(page({{"Accept", "image/png"}}).content_type, "text/plain; charset=UTF-8");
   EXPECT_EQ(page({{"Accept", "application/json, text/html;q=0.1"}}).content_type,
             "application/json");

@@ -6,6 +6,8 @@
 #include <boost/asio/io_context.hpp>
 #include <numeric>
 
+#include "unit/waiting.hpp"
+
 namespace metatap::http {
 namespace {
 
@@ -67,12 +69,6 @@ class Stage final : public Handler {
   }
 };
 
-class Waiting final : public Continuation {
- public:
-  void answered(Response&& response) noexcept override { status = response.status; }
-  unsigned status = 0;
-};
-
 TEST(Metered, SeesAnswersThatAreThereAtOnceAndLaterOnes) {
   boost::asio::io_context here;
   Stage stage;
@@ -90,7 +86,7 @@ TEST(Metered, SeesAnswersThatAreThereAtOnceAndLaterOnes) {
   Response late;
   late.status = 200;
   stage.then->answered(Response(late));
-  EXPECT_EQ(waiting.status, 200U);
+  EXPECT_EQ(waiting.result->status, 200U);
   EXPECT_EQ(count(metered.sums(), PathClass::user_data, 200), 1U);
   const auto buckets = metered.sums().buckets;
   EXPECT_EQ(std::accumulate(buckets.begin(), buckets.end(), 0U), 2U);

@@ -15,8 +15,8 @@
 namespace metatap::http {
 namespace {
 
-using testing::ElementsAre;
-using testing::FieldsAre;
+using ::testing::ElementsAre;
+using ::testing::FieldsAre;
 
 constexpr std::size_t kMost = 100;
 
@@ -176,7 +176,7 @@ TEST(PlainHead, IsWhatBeastMakesOfIt) {
       bytes.insert(below(bytes.size()), pieces[below(pieces.size())]);
     }
     plain += is_plain(bytes) ? 1 : 0;
-    ASSERT_EQ(first_of(bytes, bytes.size()), first_of(bytes, 1)) << testing::PrintToString(bytes);
+    ASSERT_EQ(first_of(bytes, bytes.size()), first_of(bytes, 1)) << ::testing::PrintToString(bytes);
   }
   EXPECT_GT(plain, 3'000U) << "the comparison is of what is read here";
 }

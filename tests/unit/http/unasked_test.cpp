@@ -92,10 +92,10 @@ class Peer {
 };
 
 /// Does to its first connection what it is told, and behaves on all others.
-class Server {
+class Neighbour {
  public:
   using Act = std::function<void(Peer&)>;
-  Server(UniqueFd listener, SSL_CTX* tls, Act act)
+  Neighbour(UniqueFd listener, SSL_CTX* tls, Act act)
       : listener_(std::move(listener)), tls_(tls), act_(std::move(act)) {
     ::fcntl(listener_.get(), F_SETFL, 0);  // blocking
     thread_ = std::thread([this] {
@@ -115,7 +115,7 @@ class Server {
       }
     });
   }
-  ~Server() {
+  ~Neighbour() {
     stopped_ = true;
     ::shutdown(listener_.get(), SHUT_RDWR);
     thread_.join();
@@ -123,8 +123,8 @@ class Server {
       one.join();
     }
   }
-  Server(const Server&) = delete;
-  Server& operator=(const Server&) = delete;
+  Neighbour(const Neighbour&) = delete;
+  Neighbour& operator=(const Neighbour&) = delete;
 
  private:
   UniqueFd listener_;
@@ -141,7 +141,7 @@ enum class Over : std::uint8_t { local, tcp, tls };
 /// that is busy.
 class UnaskedTest : public ::testing::TestWithParam<std::tuple<Over, bool>> {
  protected:
-  void serve(Server::Act act) {
+  void serve(Neighbour::Act act) {
     SSL_CTX* context = nullptr;
     UniqueFd listener;
     if (std::get<Over>(GetParam()) == Over::local) {
@@ -162,7 +162,7 @@ class UnaskedTest : public ::testing::TestWithParam<std::tuple<Over, bool>> {
       context = tls_.native_handle();
       options_.tls = TlsOptions{.ca_file = certificate.file()};
     }
-    server_.emplace(std::move(listener), context, std::move(act));
+    neighbour_.emplace(std::move(listener), context, std::move(act));
     auto made = Upstream::create(options_);
     ASSERT_TRUE(made) << made.error().message;
     upstream_ = std::move(*made);
@@ -212,7 +212,7 @@ class UnaskedTest : public ::testing::TestWithParam<std::tuple<Over, bool>> {
   UpstreamOptions options_;
   asio::ssl::context tls_{asio::ssl::context::tls_server};
   std::atomic<bool> said_{false};
-  std::optional<Server> server_;
+  std::optional<Neighbour> neighbour_;
   asio::io_context context_{1};  // goes first, with its pools, so that the server can end
   std::unique_ptr<Upstream> upstream_;
 };

@@ -112,6 +112,9 @@ class ProxyTest : public ::testing::TestWithParam<bool> {
     return one.read_all();
   }
 
+  // What the stage tells outlives it and its threads.
+  std::mutex mutex_;
+  std::vector<std::string> own_;
   std::string key_;  ///< the port tag's; empty: none
   http::Workers workers_{2};
   std::optional<FunctionHandler> handler_;
@@ -120,8 +123,6 @@ class ProxyTest : public ::testing::TestWithParam<bool> {
   std::shared_ptr<OneCaller> resolver_;
   std::optional<ProxyStage> stage_;
   std::uint16_t port_ = 0;
-  std::mutex mutex_;
-  std::vector<std::string> own_;
 };
 INSTANTIATE_TEST_SUITE_P(FastAndSlow, ProxyTest, ::testing::Bool(),
                          [](const auto& test) { return test.param ? "handle" : "answer"; });
