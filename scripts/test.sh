@@ -9,8 +9,8 @@ usage() {
   cat <<'TEXT'
 usage: scripts/test.sh [--asan|--tsan] [--no-install] [--no-build] [-k EXPRESSION] [--shared] [part...]
 
-  part          style unit fuzz bpf netns conformance fault packaging (default: all)
-  --asan        with address and undefined behaviour sanitizers; --tsan: thread sanitizer
+  part          style unit sanitized fuzz bpf netns conformance fault packaging (default: all)
+  --asan        all of it with address and undefined behaviour sanitizers; --tsan: thread sanitizer
   -k            only the pytest cases that match
   --shared      others test on this machine at the same time: look for leaks of this run alone
 TEXT
@@ -21,14 +21,17 @@ build=build
 install=yes
 compile=yes
 arguments=()
+parts=()
+only=
 while [ $# -gt 0 ]; do
   case $1 in
     --asan | --tsan) preset=${1#--}; build=build-$preset ;;
     --no-install) install= ;;
     --no-build) compile= ;;
-    -k) arguments+=(-k "${2:?-k needs an expression}"); shift ;;
+    -k) only=yes; arguments+=(-k "${2:?-k needs an expression}"); shift ;;
     -h | --help) usage; exit 0 ;;
-    *) arguments+=("$1") ;;
+    -*) arguments+=("$1") ;;
+    *) parts+=("$1") ;;
   esac
   shift
 done
@@ -36,10 +39,12 @@ done
 if [ -n "$install" ]; then
   scripts/install-deps.sh --for build,test
 fi
-if [ -n "$compile" ]; then
-  echo "building ($preset)"
+
+# built PRESET [argument of the build...]: or it ends here.
+built() {
+  echo "building ($1)"
   log=$(mktemp)
-  if ! scripts/build.sh "$preset" >"$log" 2>&1; then
+  if ! scripts/build.sh "$@" >"$log" 2>&1; then
     grep -A12 -E 'error|FAILED' "$log" | head -60 || tail -40 "$log"
     rm -f "$log"
     echo "the build failed"
@@ -47,6 +52,17 @@ if [ -n "$compile" ]; then
     exit 1
   fi
   rm -f "$log"
+}
+
+if [ -n "$compile" ]; then
+  built "$preset"
+  case "$preset ${only:+only }${parts[*]-}" in
+    "release " | "release "*sanitized*)
+      for sanitizer in asan tsan; do
+        built "$sanitizer" --target "units_of_$sanitizer"
+      done
+      ;;
+  esac
 fi
 
 # Namespaces, taps and BPF need root; the build does not.
@@ -57,4 +73,4 @@ fi
 export LSAN_OPTIONS=${LSAN_OPTIONS:-suppressions=$PWD/tests/leaks.supp}
 export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_stack_use_after_return=1}
 export TSAN_OPTIONS=${TSAN_OPTIONS:-suppressions=$PWD/tests/tsan.supp}
-exec "${sudo[@]}" /usr/bin/python3 -B tests/run.py --build "$PWD/$build" "${arguments[@]}"
+exec "${sudo[@]}" /usr/bin/python3 -B tests/run.py --build "$PWD/$build" "${arguments[@]}" "${parts[@]}"

@@ -18,14 +18,16 @@ import xml.etree.ElementTree
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 # What stands in one line runs one after another, the lines side by side: guests, faults and restarts
 # are mostly waited for. Before them come, by themselves, the files that say why they are ALONE.
-LANES = [["style", "unit", "fuzz", "bpf", "conformance", "packaging"], ["netns"], ["fault"]]
+LANES = [["style", "unit", "sanitized", "fuzz", "bpf", "conformance", "packaging"], ["netns"], ["fault"]]
 PARTS = [part for lane in LANES for part in lane]
+# Beside the build: where the programs with such a label are built with that sanitizer.
+SANITIZERS = ["asan", "tsan"]
 GTEST_LABELS = {"unit", "fuzz", "bpf", "netns", "conformance", "fault"}
 MARK = "METATAP_TEST_RUN"
 # A case of these that fails beside others is run once more, alone. If it passes then, load was what it
 # could not bear: it is listed as unsteady and mended as any other, and does not hold up the rest. Never
 # what is random on purpose, and not where so many fail that it is no matter of load.
-RUN_AGAIN = {"unit", "conformance", "netns", "fault"}
+RUN_AGAIN = {"unit", *SANITIZERS, "conformance", "netns", "fault"}
 MOST_UNSTEADY = 3
 
 
@@ -145,16 +147,31 @@ def is_alone(file):
     return bool(re.search(r'^ALONE = "', file.read_text(), re.M))
 
 
-def jobs_of(part, build, results, env, only, alone):
-    if part in GTEST_LABELS and not only and not alone:
-        for name, command, folder in gtest_programs(build, part):
-            report = results / f"{part}-{name}.xml"
+def sanitized_jobs(build, results, env):
+    for sanitizer in SANITIZERS:
+        of_it = build.with_name(f"build-{sanitizer}")
+        if not (of_it / "CMakeCache.txt").exists():
+            print(f"  {sanitizer}: no {of_it} (scripts/test.sh builds it)", flush=True)
+            continue
+        yield from gtest_jobs(sanitizer, of_it, results, env)
 
-            def one_case(case, its, command=command):
-                return [*command, f"--gtest_output=xml:{its}",
-                        f"--gtest_filter={case.get('classname')}.{case.get('name')}"]
-            yield Job(f"{part}: {name}", [*command, f"--gtest_output=xml:{report}"] if command else [""],
-                      report, 600, env, folder, one_case if part in RUN_AGAIN else None)
+
+def gtest_jobs(label, build, results, env):
+    for name, command, folder in gtest_programs(build, label):
+        report = results / f"{label}-{name}.xml"
+
+        def one_case(case, its, command=command):
+            return [*command, f"--gtest_output=xml:{its}",
+                    f"--gtest_filter={case.get('classname')}.{case.get('name')}"]
+        yield Job(f"{label}: {name}", [*command, f"--gtest_output=xml:{report}"] if command else [""],
+                  report, 600, env, folder, one_case if label in RUN_AGAIN else None)
+
+
+def jobs_of(part, build, results, env, only, alone):
+    if part == "sanitized" and not only and not alone:
+        yield from sanitized_jobs(build, results, env)
+    if part in GTEST_LABELS and not only and not alone:
+        yield from gtest_jobs(part, build, results, env)
     for file in sorted((ROOT / "tests" / part).glob("test_*.py")):
         if is_alone(file) != alone:
             continue
@@ -247,7 +264,7 @@ def main():
     parser.add_argument("--strict", action="store_true",
                         help="what fails has failed: it is not run once more, alone")
     args = parser.parse_args()
-    parts = args.parts or PARTS
+    parts = args.parts or [part for part in PARTS if part != "sanitized" or args.build.name == "build"]
     for part in parts:
         if part not in PARTS:
             parser.error(f"no such part: {part} (there are: {' '.join(PARTS)})")
