@@ -241,6 +241,9 @@ NetworkModel network_model_from_ports(const InventoryIndex& index, std::string_v
     if (port->mac_address.empty()) {
       continue;  // a guest finds an interface by its MAC
     }
+    if (port->vlan) {
+      continue;  // a trunk's subport is a tag on an interface, and Nova tells of none
+    }
     Vif vif;
     vif.id = port->id;
     // A port does not say how it is plugged; what we steer are taps.
