@@ -258,7 +258,7 @@ def test_a_credential_that_keystone_does_not_know(cloud):
     done = metatap("import", "nova", environment={**here, "OS_TOKEN": "nonsense", "OS_PROJECT_NAME": "admin"})
     assert done.returncode == DENIED and "refuses the token: it may have expired" in done.stderr
     done = metatap("import", "nova", environment={**here, "OS_TOKEN": "a-token-of-mine"})
-    assert done.returncode == FAILED and "whose token is of no project: project_name" in done.stderr
+    assert done.returncode == FAILED and "as no project is named: project_name" in done.stderr
 
 
 def test_an_older_nova_and_one_that_tells_little(cloud, daemon):

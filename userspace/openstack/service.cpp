@@ -36,7 +36,7 @@ Result<Service::PlacePtr> Service::place(const Token& token) {
   if (url.empty() && token.catalog.empty() && keystone_->signs_in()) {
     return fail(ErrorCode::invalid,
                 keystone_->where() + " names no endpoints to " + keystone_->who() +
-                    ", whose token is of no project: project_name or project_id is needed");
+                    ", as no project is named: project_name or project_id is needed");
   }
   if (url.empty()) {
     return fail(ErrorCode::invalid,

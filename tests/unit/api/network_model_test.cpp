@@ -262,10 +262,15 @@ TEST(NetworkModel, HasNoLinkForATrunksSubport) {
   tagged.device = "tapparent";
   tagged.vlan = 101;
   add_port(inventory, tagged);
+  Port nested = sample_port("nested", "nested-guest", "10.0.0.9");
+  nested.vlan = 102;
+  add_port(inventory, nested);
   const InventoryIndex index(std::make_shared<const Inventory>(inventory));
   const auto model = network_model_from_ports(index, kUuid);
   ASSERT_EQ(model.size(), 1U);
   EXPECT_EQ(model[0].id, "parent");
+  EXPECT_EQ(network_model_from_ports(index, "nested-guest").size(), 1U)
+      << "a guest behind a tag has its interface there";
 }
 
 // --- injection
