@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keystone, Neutron and Nova in one small server: the answers have the shape that Keystone 22, Neutron 21 and Nova 26
-were seen to give, and what may go wrong with them is to be had on demand."""
+"""Keystone, Neutron and Nova in one small server: the answers have the shape that real services' have
+(api-ref of Identity v3, Networking v2.0, Compute v2.1), it pages and refuses as Keystone 22, Neutron 21 and Nova 26 were
+seen to, and what may go wrong with them is to be had on demand."""
 
 import http.server
 import json
@@ -178,11 +179,13 @@ class Cloud:
         good = (identity.get("password", {}).get("user", {}).get("password") == PASSWORD
                 or identity.get("application_credential", {}).get("secret") == SECRET
                 or identity.get("token", {}).get("id") == "a-token-of-mine")
-        # What Keystone does not know is not there; what does not fit is refused.
-        credential = identity.get("application_credential", {}).get("id", "app")
-        if credential != "app" or not identity.get("token", {}).get("id", "a-token").startswith("a-token"):
-            handler.answer(404, {"error": {"code": 404, "title": "Not Found", "message":
-                                           f"Could not find Application Credential: {credential}."}})
+        unknown = ""  # what Keystone does not know is not there; what does not fit is refused
+        if identity.get("application_credential", {}).get("id", "app") != "app":
+            unknown = f"Could not find Application Credential: {identity['application_credential']['id']}."
+        elif identity.get("token", {}).get("id") == "nonsense":
+            unknown = "Could not recognize Fernet token"
+        if unknown:
+            handler.answer(404, {"error": {"code": 404, "message": unknown, "title": "Not Found"}})
             return
         if not good:
             handler.answer(401, {"error": {"code": 401, "title": "Unauthorized",
