@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Keystone, Neutron and Nova in one small server: the answers have the shape that real services' have
-(api-ref of Identity v3, Networking v2.0, Compute v2.1), and what may go wrong with them is to be had on demand."""
+(api-ref of Identity v3, Networking v2.0, Compute v2.1), it pages and refuses as Keystone 22, Neutron 21 and Nova 26 were
+seen to, and what may go wrong with them is to be had on demand."""
 
 import http.server
 import json
@@ -109,6 +110,7 @@ class Cloud:
         self.keypairs = {(USER, "mykey"): "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAlice alice"}
         self.microversion = "2.96"
         self.page = 1000               # the most objects in one
+        self.filters_by_time = False   # Neutron's changed_since: refused, unless filter_validation is off
         self.token_uses = None         # a token is refused after so many
         self.uses = {}
         self.broken = {}
@@ -166,23 +168,34 @@ class Cloud:
         if self.broken.get("sign-in", lambda _: None)(handler):
             return
         if handler.path != "/identity/v3/auth/tokens":
-            handler.answer(404, {"error": {"code": 404, "message": "Not here", "title": "Not Found"}})
+            handler.answer(404, b"<!doctype html>\n<html lang=en>\n<title>404 Not Found</title>\n<h1>Not Found</h1>\n")
             return
-        identity = json.loads(body)["auth"]["identity"]
+        auth = json.loads(body)["auth"]
+        identity = auth["identity"]
         with self.lock:
-            self.sign_ins.append(json.loads(body)["auth"])
+            self.sign_ins.append(auth)
             token = f"token-{len(self.sign_ins)}"
             self.uses[token] = 0
         good = (identity.get("password", {}).get("user", {}).get("password") == PASSWORD
                 or identity.get("application_credential", {}).get("secret") == SECRET
                 or identity.get("token", {}).get("id") == "a-token-of-mine")
+        unknown = ""  # what Keystone does not know is not there; what does not fit is refused
+        if identity.get("application_credential", {}).get("id", "app") != "app":
+            unknown = f"Could not find Application Credential: {identity['application_credential']['id']}."
+        elif identity.get("token", {}).get("id") == "nonsense":
+            unknown = "Could not recognize Fernet token"
+        if unknown:
+            handler.answer(404, {"error": {"code": 404, "message": unknown, "title": "Not Found"}})
+            return
         if not good:
             handler.answer(401, {"error": {"code": 401, "title": "Unauthorized",
                                            "message": "The request you have made requires authentication."}})
             return
-        handler.answer(201, {"token": {"methods": identity["methods"], "expires_at": stamp(time.time() + 3600),
-                                       "issued_at": stamp(time.time()), "catalog": self.catalog}},
-                       [("X-Subject-Token", token)])
+        answer = {"methods": identity["methods"], "expires_at": stamp(time.time() + 3600).replace("Z", ".000000Z"),
+                  "issued_at": stamp(time.time()).replace("Z", ".000000Z")}
+        if "scope" in auth or "application_credential" in identity:
+            answer["catalog"] = self.catalog  # a token of no project has no endpoints
+        handler.answer(201, {"token": answer}, [("X-Subject-Token", token)])
 
     def get(self, handler):
         path, _, query = handler.path.partition("?")
@@ -208,20 +221,31 @@ class Cloud:
         else:
             self.nova(handler, path.removeprefix("/compute/v2.1/"), query)
 
-    def give_page(self, handler, key, objects, query, marker="marker"):
-        """As both services page: by limit and the id after which it goes on, with a link to the next page."""
+    def give_page(self, handler, key, objects, query):
+        """As both services page: by limit and the id after which it goes on, with a link to the next page where this
+        one is full, whether or not anything follows."""
         ids = [each["id"] for each in objects]
-        if marker in query and query[marker] not in ids:
-            handler.answer(400, {"badRequest": {"code": 400, "message": f"marker [{query[marker]}] not found"}})
-            return
-        first = ids.index(query[marker]) + 1 if marker in query else 0
+        marker = query.get("marker", "")
+        if marker and marker not in ids:
+            if key == "servers":
+                handler.answer(400, {"badRequest": {"code": 400, "message": f"marker [{marker}] not found"}})
+                return
+            if key != "subnets":  # Neutron begins anew there
+                handler.answer(404, {"NeutronError": {"type": "PortNotFound", "detail": "",
+                                                      "message": f"Port {marker} could not be found."}})
+                return
+        first = ids.index(marker) + 1 if marker in ids else 0
         count = min(int(query.get("limit", 1000)), self.page)
         page = objects[first:first + count]
-        answer = {key: page}
-        if first + count < len(objects):
-            more = urllib.parse.urlencode({**query, marker: page[-1]["id"]})
-            answer[f"{key}_links"] = [{"rel": "next", "href": f"{self.url}{handler.path.partition('?')[0]}?{more}"}]
-        handler.answer(200, answer)
+        path = f"{self.url}{handler.path.partition('?')[0]}"
+        links = []
+        if len(page) == count:
+            links.append({"rel": "next", "href": f"{path}?{urllib.parse.urlencode({**query, 'marker': page[-1]['id']})}"})
+        if key != "servers":
+            before = {"marker": page[0]["id"]} if page else {}
+            links.append({"rel": "previous",
+                          "href": f"{path}?{urllib.parse.urlencode({**query, **before, 'page_reverse': True})}"})
+        handler.answer(200, {key: page, **({f"{key}_links": links} if links else {})})
 
     def neutron(self, handler, key, query):
         with self.lock:
@@ -229,6 +253,10 @@ class Cloud:
         if key not in self.tables or key == "servers":
             handler.answer(404, {"NeutronError": {"type": "HTTPNotFound", "message": "The resource could not be found.",
                                                   "detail": ""}})
+            return
+        if "changed_since" in query and not self.filters_by_time:
+            handler.answer(400, {"NeutronError": {"type": "HTTPBadRequest", "detail": "",
+                                                  "message": "['changed_since'] is invalid attribute for filtering"}})
             return
         if "changed_since" in query:
             objects = [each for each in objects if each["updated_at"] >= query["changed_since"]]
@@ -239,7 +267,8 @@ class Cloud:
     def nova(self, handler, path, query):
         version = handler.headers.get("OpenStack-API-Version", "compute 2.1").removeprefix("compute 2.")
         if int(version) > int(self.microversion.removeprefix("2.")):
-            handler.answer(406, {"computeFault": {"code": 406, "message": "Version is not supported by the API."}})
+            handler.answer(406, {"computeFault": {"code": 406, "message": f"Version 2.{version} is not supported by the API. "
+                                                  f"Minimum is 2.1 and maximum is {self.microversion}."}})
         elif path == "servers/detail":
             with self.lock:
                 objects = list(self.tables["servers"].values())

@@ -163,7 +163,8 @@ FORBIDDEN = {"forbidden": {"code": 403, "message": "Policy doesn't allow os_comp
 
 
 @pytest.mark.parametrize("path,answer,code,sentence", [
-    ("sign-in", status(401, {}), DENIED, "refuses user 'admin' in project 'admin'"),
+    ("sign-in", status(401, {}), DENIED, "refuses user 'admin' in project 'admin': check username, password, project"),
+    ("sign-in", status(404, b"<!doctype html>"), FAILED, "has no /identity/v3/auth/tokens"),
     ("sign-in", status(200, {}), FAILED, "gave no token"),
     ("sign-in", status(500, {}), UNREACHABLE, "answered with status 500"),
     ("/v2.0/ports", status(403, FORBIDDEN), DENIED, "Policy doesn't allow"),
@@ -218,16 +219,24 @@ def test_pages_and_a_token_that_ends_in_the_middle(cloud):
     assert any("marker=" in target for _, target, _ in cloud.asked)
 
 
-def test_a_page_that_begins_after_what_has_gone(cloud):
-    cloud.page = 2
-    gone = iter([True])
+@pytest.mark.parametrize("kind,path", [("ports", "/v2.0/ports"), ("subnets", "/v2.0/subnets"),
+                                       ("servers", "/compute/v2.1/servers/detail")])
+def test_a_page_that_begins_after_what_has_gone(cloud, kind, path):
+    """Each says so in its own way, and Neutron's subnets begin anew without a word."""
+    cloud.page = 1
+    gone, seen = [], len(cloud.tables[kind])
 
     def vanish(handler):
-        if "marker=" in handler.path and next(gone, False):
-            marker = handler.path.partition("marker=")[2].partition("&")[0]
-            cloud.tables["ports"].pop(marker)
-    cloud.broken["/v2.0/ports"] = vanish
-    assert len(imported(cloud)["ports"]) == 3
+        if "marker=" in handler.path and not gone:
+            gone.append(handler.path.partition("marker=")[2].partition("&")[0])
+            cloud.tables[kind].pop(gone[0])
+    cloud.broken[path] = vanish
+    document = imported(cloud)
+    assert len(gone) == 1
+    if kind == "subnets":  # that one is known until it is read anew
+        assert len(document[kind]) == seen
+    else:
+        assert len(document[kind]) == seen - 1
 
 
 def test_what_refers_to_what_has_gone_has_gone_too(cloud, daemon):
@@ -238,6 +247,18 @@ def test_what_refers_to_what_has_gone_has_gone_too(cloud, daemon):
     assert done.returncode == DONE and "left out, as what they refer to is gone or hidden: 3" in done.stderr
     assert [each["mac_address"] for each in json.loads(done.stdout)["ports"]] == ["fa:16:3e:00:00:02"]
     assert daemon.run("apply", "-", text=done.stdout).returncode == DONE
+
+
+def test_a_credential_that_keystone_does_not_know(cloud):
+    """It says 404 of what it does not find, and a token of no project has no endpoints."""
+    here = {"OS_AUTH_URL": cloud.url + "/identity"}
+    done = metatap("import", "nova", environment={**here, "OS_APPLICATION_CREDENTIAL_ID": "gone",
+                                                  "OS_APPLICATION_CREDENTIAL_SECRET": SECRET})
+    assert done.returncode == DENIED and "refuses application credential 'gone'" in done.stderr
+    done = metatap("import", "nova", environment={**here, "OS_TOKEN": "nonsense", "OS_PROJECT_NAME": "admin"})
+    assert done.returncode == DENIED and "refuses the token: it may have expired" in done.stderr
+    done = metatap("import", "nova", environment={**here, "OS_TOKEN": "a-token-of-mine"})
+    assert done.returncode == FAILED and "as no project is named: project_name" in done.stderr
 
 
 def test_an_older_nova_and_one_that_tells_little(cloud, daemon):
@@ -272,7 +293,7 @@ def test_more_than_is_known_and_less_than_is_there(cloud, daemon):
     sub = port(50, cloud.second["id"], "22222222-4444-4444-8444-000000000002", "10.2.0.50", device_owner="trunk:subport")
     cloud.tables["ports"][sub["id"]] = sub
     first["trunk_details"] = {"trunk_id": "t", "sub_ports": [
-        {"port_id": sub["id"], "segmentation_id": 101, "segmentation_type": "vlan", "mac_address": sub["mac_address"]}]}
+        {"port_id": sub["id"], "segmentation_id": 101, "segmentation_type": "vlan"}]}
     done = metatap("import", "openrc", environment=cloud.environment())
     assert done.returncode == DONE, done.stderr
     assert "ports/binding:new: nothing that metatap knows, in 1 objects" in done.stderr
@@ -283,6 +304,10 @@ def test_more_than_is_known_and_less_than_is_there(cloud, daemon):
     assert (tagged["device"], tagged["vlan"]) == ("tap" + first["id"][:11], 101)
     assert tagged["device_id"] == first["device_id"]
     assert daemon.run("apply", "-", text=done.stdout).returncode == DONE
+    # It is the guest's, and no interface of it.
+    links = json.loads(daemon.ask("/openstack/latest/network_data.json", first["device_id"])[1])["links"]
+    assert first["mac_address"] in [link["ethernet_mac_address"] for link in links]
+    assert sub["mac_address"] not in [link["ethernet_mac_address"] for link in links]
 
 
 def wait_for(what, seconds=20):
@@ -314,7 +339,9 @@ def test_told_to_end_in_the_middle(cloud, tmp_path):
     assert file.read_text() == "as it was" and len(list(tmp_path.iterdir())) == 1
 
 
-def test_it_follows_what_changes(cloud, tmp_path):
+@pytest.mark.parametrize("filters_by_time", [False, True], ids=["all", "changed_since"])
+def test_it_follows_what_changes(cloud, tmp_path, filters_by_time):
+    cloud.filters_by_time = filters_by_time
     file, log = tmp_path / "inventory.json", tmp_path / "log"
     file.write_text("{}")
     file.chmod(0o640)
@@ -335,7 +362,9 @@ def test_it_follows_what_changes(cloud, tmp_path):
                                           "updated": stamp(time.time())}
         wait_for(lambda: len(document()["servers"]) == 1)
         assert {each["id"] for each in document()["ports"]} == set(cloud.tables["ports"])
-        assert any("changed_since=" in target for _, target, _ in cloud.asked)
+        refused = sum("changed_since=" in target for _, target, _ in cloud.asked)
+        assert refused > 1 if filters_by_time else refused == 1
+        assert filters_by_time == any("fields=id" in target for _, target, _ in cloud.asked)
         assert any("changes-since=" in target for _, target, _ in cloud.asked)
         # What only changed its status is no change.
         before = file.stat().st_ino

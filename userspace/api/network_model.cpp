@@ -237,9 +237,14 @@ void complete_from_ports(NetworkModel& model, const InventoryIndex& index,
 
 NetworkModel network_model_from_ports(const InventoryIndex& index, std::string_view instance_id) {
   NetworkModel model;
-  for (const Port* port : index.ports_of_instance(instance_id)) {
+  const auto ports = index.ports_of_instance(instance_id);
+  const bool on_untagged = std::ranges::any_of(ports, [](const Port* port) { return !port->vlan; });
+  for (const Port* port : ports) {
     if (port->mac_address.empty()) {
       continue;  // a guest finds an interface by its MAC
+    }
+    if (port->vlan && on_untagged) {
+      continue;  // a subport of its trunk is a tag on an interface, and Nova tells of none
     }
     Vif vif;
     vif.id = port->id;

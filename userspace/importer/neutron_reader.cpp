@@ -2,7 +2,6 @@
 #include "importer/neutron_reader.hpp"
 
 #include <array>
-#include <set>
 #include <utility>
 
 #include "base/json_text.hpp"
@@ -39,6 +38,7 @@ Trim NeutronReader::trim_of(const char* table) {
 
 boost::asio::awaitable<Status> NeutronReader::all(Tables& into) {
   questions_.forget_time();
+  filters_by_time_ = true;
   Tables read;
   for (const auto& kind : kKinds) {
     Collection collection{.path = kind.name, .key = kind.name};
@@ -57,40 +57,57 @@ boost::asio::awaitable<Status> NeutronReader::all(Tables& into) {
   co_return Status();
 }
 
+boost::asio::awaitable<Result<NeutronReader::Changes>> NeutronReader::changes_of(
+    const char* table) {
+  const Trim trim = trim_of(table);
+  Collection wanted{.path = table, .key = table};
+  if (filters_by_time_) {
+    wanted.query.emplace_back("changed_since", since_);
+  }
+  auto objects = co_await questions_.all(wanted, trim);
+  if (!objects && objects.error().code == ErrorCode::invalid && filters_by_time_) {
+    filters_by_time_ = false;
+    wanted.query.clear();
+    objects = co_await questions_.all(wanted, trim);
+  }
+  if (!objects) {
+    co_return tl::make_unexpected(std::move(objects.error()));
+  }
+  Changes made{.changed = by_id(*std::move(objects)), .there = {}};
+  if (!filters_by_time_) {
+    for (const auto& [id, object] : made.changed) {
+      made.there.insert(id);
+    }
+    co_return made;
+  }
+  wanted.query = {{"fields", "id"}};
+  const auto ids = co_await questions_.all(wanted, trim);
+  if (!ids) {
+    co_return tl::make_unexpected(ids.error());
+  }
+  for (const auto& object : *ids) {
+    made.there.insert(text_of(object, "id"));
+  }
+  co_return made;
+}
+
 boost::asio::awaitable<Status> NeutronReader::changes(Tables& into) {
   questions_.forget_time();
-  std::array<Table, kKinds.size()> changed;
-  std::array<std::set<std::string>, kKinds.size()> there;
+  std::array<Changes, kKinds.size()> read;
   for (std::size_t at = 0; at < kKinds.size(); ++at) {
-    const auto* const name = kKinds[at].name;
-    Collection stamped{.path = name, .key = name};
-    stamped.query.emplace_back("changed_since", since_);
-    Trim trim = trim_of(name);
-    auto objects = co_await questions_.all(std::move(stamped), trim);
-    if (!objects && objects.error().code == ErrorCode::invalid) {
-      Collection whole{.path = name, .key = name};  // it keeps no stamps
-      objects = co_await questions_.all(std::move(whole), trim);
+    auto changes = co_await changes_of(kKinds[at].name);
+    if (!changes) {
+      co_return tl::make_unexpected(std::move(changes.error()));
     }
-    if (!objects) {
-      co_return tl::make_unexpected(std::move(objects.error()));
-    }
-    changed[at] = by_id(*std::move(objects));
-    Collection bare{.path = name, .key = name};
-    bare.query.emplace_back("fields", "id");
-    const auto ids = co_await questions_.all(std::move(bare), trim);
-    if (!ids) {
-      co_return tl::make_unexpected(ids.error());
-    }
-    for (const auto& object : *ids) {
-      there[at].insert(text_of(object, "id"));
-    }
+    read[at] = *std::move(changes);
   }
   for (std::size_t at = 0; at < kKinds.size(); ++at) {
     auto& table = into.*kKinds[at].table;
-    for (auto& [id, object] : changed[at]) {
+    const auto& there = read[at].there;
+    for (auto& [id, object] : read[at].changed) {
       table.insert_or_assign(id, std::move(object));
     }
-    std::erase_if(table, [&](const auto& entry) { return !there[at].contains(entry.first); });
+    std::erase_if(table, [&there](const auto& entry) { return !there.contains(entry.first); });
   }
   since_ = since(questions_.began());
   co_return Status();

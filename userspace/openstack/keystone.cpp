@@ -6,6 +6,7 @@
 #include <boost/algorithm/string/predicate.hpp>
 #include <utility>
 
+#include "base/json_text.hpp"
 #include "base/url.hpp"
 #include "http/coroutine.hpp"
 #include "openstack/answers.hpp"
@@ -76,7 +77,7 @@ std::string credentials(const Access& access) {
       identity["methods"] = json::array({"password"});
       identity["password"]["user"] = std::move(user);
     }
-    // A token that was given without a project is scoped as it is.
+    // Without a project Keystone gives a token that is of none, and no endpoints with it.
     if (!access.project_id.empty() || !access.project_name.empty()) {
       auth["scope"]["project"] = project_of(access);
     }
@@ -84,17 +85,24 @@ std::string credentials(const Access& access) {
   return json{{"auth", std::move(auth)}}.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
+/// Of a 404: Keystone says so in JSON of a token or credential that it does not know, and in HTML
+/// of a path that is not there.
+bool is_of_the_credential(const Response& response) {
+  const auto body = json_object(response.body.str());
+  return body && member(*body, "error").is_object();
+}
+
 std::string_view what_to_check(Method method) {
   switch (method) {
     case Method::application_credential:
-      return "check application_credential_secret";
+      return "check application_credential_secret; it may have expired, too";
     case Method::token:
       return "it may have expired";
     case Method::password:
     case Method::none:
       break;
   }
-  return "check username, password and domains";
+  return "check username, password, project and domains";
 }
 
 }  // namespace
@@ -178,16 +186,22 @@ std::string Keystone::who() const {
 }
 
 Result<TokenPtr> Keystone::token_from(const Response& response) const {
+  const auto refusal = [this] {
+    return fail(ErrorCode::denied,
+                where() + " refuses " + who() + ": " + std::string(what_to_check(access_.method)));
+  };
   switch (response.status) {
     case 200:
     case 201:
       break;
     case 401:
-      return fail(ErrorCode::denied, where() + " refuses " + who() + ": " +
-                                         std::string(what_to_check(access_.method)));
+      return refusal();
     case 403:
       return fail(ErrorCode::denied, where() + " forbids " + who() + " to sign in");
     case 404:
+      if (is_of_the_credential(response)) {
+        return refusal();
+      }
       return fail(ErrorCode::invalid, where() + " has no " + url_.path + "/auth/tokens");
     case 502:
     case 503:

@@ -33,6 +33,11 @@ Result<Service::PlacePtr> Service::place(const Token& token) {
   const auto url = url_.empty() ? endpoint_in(token.catalog, kind_.type, access.valid_interfaces,
                                               access.region_name)
                                 : url_;
+  if (url.empty() && token.catalog.empty() && keystone_->signs_in()) {
+    return fail(ErrorCode::invalid,
+                keystone_->where() + " names no endpoints to " + keystone_->who() +
+                    ", as no project is named: project_name or project_id is needed");
+  }
   if (url.empty()) {
     return fail(ErrorCode::invalid,
                 keystone_->where() + " names no " + std::string(kind_.type) + " endpoint" +

@@ -253,6 +253,26 @@ TEST(NetworkModel, KeepsTheOrderInWhichPortsWereAttached) {
   EXPECT_EQ(first_ipv4(model), "10.0.0.1");
 }
 
+/// A guest that looks for an interface with that MAC waits for it, or does not boot.
+TEST(NetworkModel, HasNoLinkForATrunksSubport) {
+  Inventory inventory = inventory_of({sample_instance()});
+  add_network(inventory);
+  add_port(inventory, sample_port("parent", kUuid, "10.0.0.7"));
+  Port tagged = sample_port("tagged", kUuid, "10.0.0.8");
+  tagged.device = "tapparent";
+  tagged.vlan = 101;
+  add_port(inventory, tagged);
+  Port nested = sample_port("nested", "nested-guest", "10.0.0.9");
+  nested.vlan = 102;
+  add_port(inventory, nested);
+  const InventoryIndex index(std::make_shared<const Inventory>(inventory));
+  const auto model = network_model_from_ports(index, kUuid);
+  ASSERT_EQ(model.size(), 1U);
+  EXPECT_EQ(model[0].id, "parent");
+  EXPECT_EQ(network_model_from_ports(index, "nested-guest").size(), 1U)
+      << "a guest behind a tag has its interface there";
+}
+
 // --- injection
 
 Vif injected_vif() {
