@@ -495,8 +495,8 @@ InventoryService::InventoryService(asio::any_io_executor control, std::unique_pt
 
 Result<std::unique_ptr<InventoryService>> InventoryService::open(asio::any_io_executor control,
                                                                  InventoryOptions options) {
-  auto store =
-      open_store(options.database, options.state_path, options.database_timeout, options.host);
+  auto store = open_store(options.database, options.state_path, options.database_timeout,
+                          options.holds_part ? options.host : "");
   if (!store) {
     return tl::make_unexpected(std::move(store.error()));
   }

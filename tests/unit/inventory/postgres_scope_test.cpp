@@ -17,6 +17,7 @@
 #include "inventory/document.hpp"
 #include "inventory/open_store.hpp"
 #include "inventory/step.hpp"
+#include "metatap/port_binding.hpp"
 #include "unit/inventory/differences.hpp"
 #include "unit/inventory/postgres_server.hpp"
 #include "unit/inventory/temporary_directory.hpp"
@@ -143,6 +144,35 @@ TEST_F(PostgresScope, HoldsGuestsThatAreSaidToBeNowhereOrOnTheirWay) {
   // Neutron's own words for it.
   set(port("b", R"(, "binding:host_id": "")"));
   EXPECT_THAT(ids(part("h-7")->instances), ElementsAre("b"));
+}
+
+/// The database and the data plane must have the same rule.
+TEST_F(PostgresScope, HoldsThePortsThatMayBeAtTheHost) {
+  std::string ports;
+  int number = 0;
+  for (const std::string host : {"", "h-1", "h-2", "H-1", "h-1.example.org"}) {
+    for (const std::string next : {"", "h-1", "h-2", "h-3"}) {
+      ports += fmt::format(R"({}{{"id": "p{:02}", "network_id": "n", "mac_policy": "any",
+          "binding:host_id": "{}", "binding:profile": {{"migrating_to": "{}"}}}})",
+                           number == 0 ? "" : ",", number, host, next);
+      ++number;
+    }
+  }
+  const auto all =
+      parse_document(fmt::format(R"({{"format": "metatap-inventory/1", "networks": [{{"id": "n"}}],
+                       "ports": [{}]}})",
+                                 ports));
+  ASSERT_TRUE(all) << all.error().message;
+  ASSERT_TRUE(store()->replace(*all));
+  for (const auto* host : {"h-1", "h-2", "h-3", "h-4"}) {
+    std::vector<std::string> wanted;
+    for (const auto& [id, port] : all->ports) {
+      if (may_be_at(*port, host)) {
+        wanted.push_back(id);
+      }
+    }
+    EXPECT_EQ(ids(part(host)->ports), wanted) << host;
+  }
 }
 
 TEST_F(PostgresScope, ReadsNoRowOfOthers) {

@@ -4,7 +4,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include <array>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/io_context.hpp>
@@ -542,6 +544,23 @@ TEST(InventoryOptions, AreReadFromTheConfiguration) {
   EXPECT_TRUE(config->unread().empty());
   EXPECT_EQ(options->state_path, "/s");
   EXPECT_EQ(options->file, "/f");
+}
+
+TEST(InventoryOptions, TheHostIsKnownWhateverTheScope) {
+  const auto read = [](const std::string& text) {
+    return InventoryOptions::from(*Config::parse(text)).value();
+  };
+  std::array<char, 256> system{};
+  ::gethostname(system.data(), system.size() - 1);
+  EXPECT_EQ(read("").host, system.data());
+  EXPECT_FALSE(read("").holds_part);
+  EXPECT_TRUE(read("").editable());
+  EXPECT_EQ(read("[DEFAULT]\nhost = h-1\n").host, "h-1");
+  const auto part = read(
+      "[DEFAULT]\nhost = h-1\n[inventory]\nscope = host\n"
+      "database = postgresql://metatap@db/metatap\n");
+  EXPECT_TRUE(part.holds_part);
+  EXPECT_FALSE(part.editable());
 }
 
 /// Where each host says what there is, one database cannot be all hosts'.
