@@ -473,6 +473,25 @@ TEST_F(SlowStoreTest, WhatThrowsIsToldAndTriedAgain) {
   }));
 }
 
+TEST_F(SlowStoreTest, WhatChangesWhileItIsReadIsReadNext) {
+  start_slowly();
+  ASSERT_TRUE(apply(document("x")));
+  gate_->set(true);
+  const int before = gate_->times();
+  gate_->foreign();
+  ASSERT_TRUE(until([&] { return gate_->times() == before + 1; }));
+  for (int change = 0; change < 3; ++change) {
+    gate_->foreign();
+    control_.restart();
+    control_.run_for(20ms);
+  }
+  gate_->set(false);
+  EXPECT_TRUE(until([&] { return gate_->times() >= before + 2; }));
+  control_.restart();
+  control_.run_for(100ms);
+  EXPECT_EQ(gate_->times(), before + 2) << "once for all three";
+}
+
 TEST_F(SlowStoreTest, ADocumentThatCouldNotBeStoredIsNotForgotten) {
   options_.source = InventorySource::libvirt;
   start_slowly();
