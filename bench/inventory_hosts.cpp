@@ -28,6 +28,7 @@
 #include "inventory/postgres_scope.hpp"
 #include "inventory/postgres_store.hpp"
 #include "inventory/postgres_tables.hpp"
+#include "inventory/reading_pace.hpp"
 
 namespace {
 
@@ -93,7 +94,7 @@ Inventory cloud(int instances, int hosts) {
   return all;
 }
 
-/// One host: looks when it is told to, and every two seconds.
+/// One host: looks when it is told to, at the pace of the real ones, and every two seconds.
 class Host {
  public:
   struct Seen {
@@ -136,9 +137,11 @@ class Host {
       receivers.emplace_back(listens, std::string(postgres::kChannelOfHosts));
     }
     read(reads);
+    bool news = false;
     for (auto ask = Clock::now() + 2s; !stop.stop_requested();) {
-      listens.await_notification(0, 200'000);
-      bool news = false;
+      const auto rest = std::chrono::ceil<std::chrono::microseconds>(pace_.next() - Clock::now());
+      const auto patience = news ? std::clamp<std::chrono::microseconds>(rest, 1us, 200ms) : 200ms;
+      listens.await_notification(0, static_cast<long>(patience.count()));
       for (auto& receiver : receivers) {
         news = std::exchange(receiver.told, false) || news;
       }
@@ -147,8 +150,11 @@ class Host {
         news = PostgresTables::anything_new(look, revision_, name_) || news;
         ask = Clock::now() + 2s;
       }
-      if (news) {
+      if (news && Clock::now() >= pace_.next()) {
+        news = false;
+        const auto begin = Clock::now();
         read(reads);
+        pace_.done(begin, Clock::now());
       }
     }
   }
@@ -167,6 +173,7 @@ class Host {
   const std::string url_, name_;
   PostgresTables tables_;
   AnswerLimit& limit_;
+  ReadingPace pace_;
   std::atomic<std::uint64_t> revision_ = 0;
   std::mutex mutex_;
   std::vector<Seen> seen_;

@@ -571,6 +571,53 @@ TEST_F(Live, TheOlderOfTwoPortsKeepsTheDevice) {
   EXPECT_EQ(a.ask(AF_INET), std::string(kPortC) + " 10.0.0.5");
 }
 
+TEST_F(Live, OfPortsWithOneDeviceTheOneThatIsBoundHereHasIt) {
+  restart_with([&] { options_.host = "here"; });
+  constexpr const char* kVnet = "mtvnet0";
+  constexpr const char* kPortC = "00000000-3333-4000-8000-000000000003";  // sorts before A
+  const auto binds = [&](const char* id, const char* host, const char* next_host = "") {
+    auto bound = std::make_shared<Port>(*port(id, "net-a", "10.0.0.5"));
+    bound->device = kVnet;
+    bound->host = host;
+    bound->next_host = next_host;
+    change_port(id, bound);
+  };
+  Guest guest(kVnet, "10.0.0.5", kMac);
+  binds(kPortC, "there");
+  ASSERT_TRUE(reaches(kPortC, "elsewhere"));
+  EXPECT_EQ(reason_of(kPortC), "the port is bound to host 'there', and this is 'here'");
+  EXPECT_EQ(guest.ask(AF_INET, 300ms), "") << "it is no guest of this inventory";
+
+  binds(kPortA, "here");
+  ASSERT_TRUE(reaches(kPortA, "steered"));
+  EXPECT_EQ(state_of(kPortC), "") << "nothing here is about it any more";
+  EXPECT_EQ(guest.ask(AF_INET), std::string(kPortA) + " 10.0.0.5");
+  on_control([&] {
+    EXPECT_EQ(plane_->sight(kPortC)->state, DeviceState::elsewhere);
+    const auto bindings = plane_->bindings();
+    EXPECT_EQ(bindings.here, 1U);
+    EXPECT_EQ(bindings.elsewhere, 1U);
+  });
+
+  binds(kPortA, "here", "yonder");
+  EXPECT_EQ(guest.ask(AF_INET), std::string(kPortA) + " 10.0.0.5") << "until it has left";
+  binds(kPortA, "yonder");
+  ASSERT_TRUE(reaches(kPortC, "elsewhere"));
+  EXPECT_EQ(guest.ask(AF_INET, 300ms), "");
+  binds(kPortA, "yonder", "here");
+  ASSERT_TRUE(reaches(kPortA, "steered"));
+  EXPECT_EQ(guest.ask_until_answered(), std::string(kPortA) + " 10.0.0.5");
+
+  // A crash leaves its row, and the port is another host's when the next process comes.
+  end(TapDataPlane::Leave::steering);
+  auto moved = std::make_shared<Port>(*inventory_->ports[kPortA]);
+  moved->next_host.clear();
+  inventory_->ports[kPortA] = moved;
+  begin();
+  EXPECT_EQ(slot_of(kPortA), 0U);
+  EXPECT_EQ(guest.ask(AF_INET, 300ms), "");
+}
+
 TEST_F(Live, APortWithoutADeviceIsReportedByItsName) {
   EXPECT_EQ(reason_of(kPortA), std::string("no device named ") + kTapA);
 }

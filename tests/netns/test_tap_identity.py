@@ -133,6 +133,50 @@ def test_name_that_goes_to_another_guest(lab, deployed, policy):
     mtlab.labkit.ip_batch([f"link del {name}", f"link del {spare}"], force=True)
 
 
+def test_one_device_on_two_hosts(lab, deployed):
+    """A device of one name on two hosts is that host's guest's on each, before, while and after it migrates."""
+    guest, other = lab["red1"], lab["red2"]
+    name = f"tap{lab.plan.tag}vn7"
+    mtlab.labkit.ip_batch([f"link set {guest.host_device} down", f"link set {guest.host_device} name {name}",
+                           f"link set {name} up"])
+    edit_ports(lab, red1={"device": name, "binding:host_id": "here"},
+               red2={"device": name, "binding:host_id": "there"})
+    deployment = deployed(config={"DEFAULT": {"host": "here"}})
+
+    def state():
+        return device_state(deployment, guest.port_id).get("state")
+
+    def taps():
+        return json.loads(mtlab.metatap(deployment.admin_socket, "--json", "status").stdout)["taps"]
+
+    def shown():
+        return {row["id"] for row in json.loads(mtlab.metatap(deployment.admin_socket, "--json", "ports").stdout)}
+
+    assert uuid_of(guest.get(STABLE).body) == guest.instance_id
+    assert (taps()["host"], taps()["bound_here"], taps()["bound_elsewhere"]) == ("here", 1, 1)
+    assert guest.port_id in shown() and other.port_id not in shown()
+    assert f"port {guest.port_id}" in mtlab.metatap(deployment.admin_socket, "explain", name).stdout
+    elsewhere = mtlab.metatap(deployment.admin_socket, "explain", other.port_id, check=False).stdout
+    assert "bound to host 'there', and this is 'here'" in elsewhere
+
+    # It leaves: served until it has left, and then the device is nobody's.
+    edit_ports(lab, red1={"binding:profile": {"migrating_to": "elsewhere"}})
+    assert uuid_of(guest.get(STABLE).body) == guest.instance_id
+    edit_ports(lab, red1={"binding:host_id": "elsewhere", "binding:profile": {}})
+    mtlab.wait_until(lambda: state() == "elsewhere", 3, "the port is another host's")
+    assert guest.run("attempt", STABLE) == "TimeoutError"
+    told = json.loads(mtlab.metatap(deployment.admin_socket, "--json", "doctor", check=False).stdout)
+    assert any(row["subject"] == name and row["severity"] == "warning" and "this is 'here'" in row["message"]
+               for row in told), told
+
+    # It comes back, and is served from its first packet on.
+    edit_ports(lab, red1={"binding:profile": {"migrating_to": "here"}})
+    mtlab.wait_until(lambda: state() == "steered", 3, "it is on its way here")
+    assert uuid_of(guest.get(STABLE).body) == guest.instance_id
+    lab.plan.wires = [wire for wire in lab.plan.wires if wire[0] != guest.host_device]
+    mtlab.labkit.ip_batch([f"link del {name}"], force=True)
+
+
 def test_frames_from_another_mac(lab, deployed):
     deployment = deployed()
     guest = lab["red2"]

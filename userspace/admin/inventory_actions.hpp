@@ -17,8 +17,13 @@ namespace metatap::admin {
 /// sentence for each device or namespace.
 using Settled = std::function<boost::asio::awaitable<std::vector<std::string>>()>;
 
-/// Whose ports are served: the inventory's, or those that somebody else tells of.
-using ServedPorts = std::function<std::shared_ptr<const Inventory>()>;
+/// What is served here.
+struct ServedPorts {
+  /// The ports that somebody else tells of; null: the inventory's.
+  std::function<std::shared_ptr<const Inventory>()> told;
+  /// The host whose guests' devices are steered, as ports are bound to it; empty: none are here.
+  std::string host;
+};
 
 /// What an operator can see of the inventory and do with it: the sections and actions under
 /// /v1/inventory and /v1/instances. Both outlive the server that serves the registry. A change is

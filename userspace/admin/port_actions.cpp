@@ -7,6 +7,7 @@
 
 #include "base/ascii.hpp"
 #include "metatap/address.hpp"
+#include "metatap/port_binding.hpp"
 
 namespace metatap::admin {
 
@@ -112,21 +113,28 @@ Json details_of(const Port& port, const Inventory& served, const Inventory& know
   return details;
 }
 
+std::shared_ptr<const Inventory> served_by(const ServedPorts& ports,
+                                           const std::shared_ptr<const Inventory>& known) {
+  return ports.told ? ports.told() : known;
+}
+
 asio::awaitable<Response> show_ports(const Registry& registry, InventoryService& inventory,
-                                     std::shared_ptr<const Inventory> served) {
+                                     ServedPorts ports) {
   const Json elsewhere = co_await registry.elsewhere(View::ports);
   const auto known = inventory.current();
-  if (!served) {
-    served = known;
-  }
+  const auto served = served_by(ports, known);
   std::unordered_map<std::string, const Json*> facts;
   for (const auto& row : elsewhere) {
     facts.emplace(row.value("port", ""), &row);
   }
   Json rows = Json::array();
   for (const auto& [id, port] : served->ports) {
+    const auto seen = facts.find(id);
+    if (seen == facts.end() && !may_be_at(*port, ports.host)) {
+      continue;
+    }
     Json row = port_row(*port, *known);
-    if (const auto seen = facts.find(id); seen != facts.end()) {
+    if (seen != facts.end()) {
       row.update(*seen->second);
       row.erase("port");
     }
@@ -164,9 +172,13 @@ std::vector<PortPtr> find_ports(const Inventory& served, const Inventory& known,
   return found;
 }
 
-Result<PortPtr> find_port(const Inventory& served, const Inventory& known,
-                          std::string_view wanted) {
-  const auto found = find_ports(served, known, wanted);
+Result<PortPtr> find_port(const Inventory& served, const Inventory& known, std::string_view wanted,
+                          std::string_view host) {
+  auto found = find_ports(served, known, wanted);
+  const auto others = [&](const PortPtr& port) { return !may_be_at(*port, host); };
+  if (!std::ranges::all_of(found, others)) {
+    std::erase_if(found, others);
+  }
   const auto quoted = "'" + std::string(wanted) + "'";
   if (found.empty()) {
     return fail(ErrorCode::not_found, "there is no port " + quoted +
@@ -204,8 +216,8 @@ Result<PortInQuestion> port_in_question(InventoryService& inventory, const Serve
                                         std::string_view wanted) {
   PortInQuestion asked;
   asked.known = inventory.current();
-  asked.served = ports ? ports() : asked.known;
-  auto port = find_port(*asked.served, *asked.known, wanted);
+  asked.served = served_by(ports, asked.known);
+  auto port = find_port(*asked.served, *asked.known, wanted, ports.host);
   if (!port) {
     return tl::make_unexpected(std::move(port.error()));
   }
@@ -215,7 +227,7 @@ Result<PortInQuestion> port_in_question(InventoryService& inventory, const Serve
 
 void register_ports(Registry& registry, InventoryService& inventory, ServedPorts ports) {
   registry.add_action("GET", "/v1/ports", [&registry, &inventory, ports](Call) {
-    return show_ports(registry, inventory, ports ? ports() : nullptr);
+    return show_ports(registry, inventory, ports);
   });
   registry.add_action("GET", "/v1/ports/{}", [&registry, &inventory, ports](Call call) {
     return show_port(registry, port_in_question(inventory, ports, call.parts.at(0)));

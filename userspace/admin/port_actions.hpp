@@ -24,10 +24,12 @@ namespace metatap::admin {
                                                                   const Inventory& known,
                                                                   std::string_view wanted);
 
-/// The one port that is meant. ErrorCode::not_found; ErrorCode::conflict names those that fit.
+/// The one port that is meant: of several, one of `host`, if it is not empty. ErrorCode::not_found;
+/// ErrorCode::conflict names those that fit.
 [[nodiscard]] Result<std::shared_ptr<const Port>> find_port(const Inventory& served,
                                                             const Inventory& known,
-                                                            std::string_view wanted);
+                                                            std::string_view wanted,
+                                                            std::string_view host);
 
 /// What there is to say of a port by the inventory alone, as a row of `metatap ports`.
 [[nodiscard]] Json port_row(const Port& port, const Inventory& known);
@@ -37,14 +39,14 @@ struct PortInQuestion {
   std::shared_ptr<const Port> port;
   std::shared_ptr<const Inventory> served, known;
 };
-/// Finds it in what is served now. `ports`: as in register_inventory().
+/// Finds it in what is served now.
 [[nodiscard]] Result<PortInQuestion> port_in_question(InventoryService& inventory,
                                                       const ServedPorts& ports,
                                                       std::string_view wanted);
 
-/// GET /v1/ports, one row a port, and GET /v1/ports/{}, all that is known of one. `ports`: those
-/// that the data plane follows, where these are not the inventory's. All outlive the registry's
-/// use.
+/// GET /v1/ports, one row a port, and GET /v1/ports/{}, all that is known of one. Ports that are
+/// bound to other hosts are no rows, unless they are served here all the same, as through a router.
+/// All outlive the registry's use.
 void register_ports(Registry& registry, InventoryService& inventory, ServedPorts ports = {});
 
 }  // namespace metatap::admin

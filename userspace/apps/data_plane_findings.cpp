@@ -91,6 +91,11 @@ void look_at_namespace(const dataplane::TapDataPlane& tap, std::vector<Finding>&
 }
 
 void look_at_devices(const dataplane::TapDataPlane& tap, std::vector<Finding>& findings) {
+  const auto bindings = tap.bindings();
+  // Where none is bound here, that is more likely a name that is spelt in two ways.
+  const auto doubt = bindings.here == 0 ? Severity::warning : Severity::note;
+  Many elsewhere(findings, doubt, "devices of that name are other hosts' ports'",
+                 "let [DEFAULT] host be as ports have it in binding:host_id, if this is that host");
   Many room(findings, Severity::warning, "ports with more addresses than there is room for",
             "give the port fewer fixed_ips and address pairs, or a prefix as one pair");
   std::size_t absent = 0;
@@ -111,6 +116,9 @@ void look_at_devices(const dataplane::TapDataPlane& tap, std::vector<Finding>& f
         findings.push_back({Severity::warning, device.name, port + device.reason,
                             "metatap explain " + device.port_id});
         break;
+      case DeviceState::elsewhere:
+        elsewhere.add(device.name, port + device.reason);
+        break;
       case DeviceState::absent:
         first_absent = absent++ == 0 ? device.name : first_absent;
         break;
@@ -128,6 +136,13 @@ void look_at_devices(const dataplane::TapDataPlane& tap, std::vector<Finding>& f
         {Severity::note, "ports",
          std::to_string(absent) + " have no device here, the first is " + first_absent,
          "as it should be if they are other hosts' or do not run"});
+  }
+  if (bindings.elsewhere != 0) {
+    findings.push_back({Severity::note, "ports",
+                        std::to_string(bindings.elsewhere) +
+                            " are bound to other hosts and left out; this is '" + bindings.host +
+                            "', to which " + std::to_string(bindings.here) + " are bound",
+                        "metatap explain PORT says of each where it is bound to"});
   }
   for (const auto& [port, device] : tap.renamed()) {
     findings.push_back({Severity::warning, device,

@@ -56,7 +56,8 @@ std::vector<PortSight> sights_of(const DataPlaneParts& parts, const std::string&
     }
   }
   // One that is not plugged in here is seen at its router alone.
-  if (all.size() > 1 && all.front().via == Path::tap && all.front().state == DeviceState::absent) {
+  if (all.size() > 1 && all.front().via == Path::tap &&
+      (all.front().state == DeviceState::absent || all.front().state == DeviceState::elsewhere)) {
     all.erase(all.begin());
   }
   return all;

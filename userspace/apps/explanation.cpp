@@ -28,7 +28,7 @@ std::string_view name_of(Explanation::Verdict verdict) {
 }
 
 std::string advice_for_state(std::string_view state) {
-  constexpr std::array<std::pair<std::string_view, std::string_view>, 7> kAdvice{{
+  constexpr std::array<std::pair<std::string_view, std::string_view>, 8> kAdvice{{
       {"disabled", "set admin_state_up of the port and its network to true"},
       {"absent",
        "start the guest on this host; if it runs, give its port the device's name (`ip -br link`) "
@@ -36,6 +36,8 @@ std::string advice_for_state(std::string_view state) {
       {"excluded", "let [dataplane] devices match it"},
       {"refused", "correct the port's MAC or device in the inventory: this is another guest's"},
       {"conflict", "take the device away from one of the ports in the inventory"},
+      {"elsewhere",
+       "ask there; if it is this host by another name, say that name as [DEFAULT] host"},
       {"pending", "ask again in a moment"},
       {"error", "metatap doctor; the log says since when"},
   }};

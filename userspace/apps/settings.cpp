@@ -55,6 +55,7 @@ Status read_all(const Config& config, Settings& into) {
       return status;
     }
   }
+  into.dataplane.host = into.inventory.host;
   for (const auto& status :
        {settle_shared_secret(into.options, config, into.agent, into.api),
         into.options.agent && !into.options.proxy ? agent::check_socket_users(into.agent, config)

@@ -160,15 +160,22 @@ void show(admin::Registry& registry, const dataplane::TapDataPlane& tap,
       }
     }
     const auto& space = tap.namespace_health();
+    const auto bindings = tap.bindings();
     Json probe = Json::array();
     for (const auto& [family, answer] : tap.probe().answers()) {
       probe.push_back({{"family", name_of_family(family)},
                        {"answered", answer.good},
                        {"last_answer_at", seconds_of(answer.answered)}});
     }
-    Json row{{"where", tap.where()},     {"problem", space.problem},
-             {"repairs", space.repairs}, {"last_repair", space.last_repair},
-             {"self_probe", probe},      {"devices", devices},
+    Json row{{"where", tap.where()},
+             {"host", bindings.host},
+             {"bound_here", bindings.here},
+             {"bound_elsewhere", bindings.elsewhere},
+             {"problem", space.problem},
+             {"repairs", space.repairs},
+             {"last_repair", space.last_repair},
+             {"self_probe", probe},
+             {"devices", devices},
              {"reasons", reasons}};
     if (space.repairs != 0) {
       row["repaired_at"] = seconds_of(space.repaired);

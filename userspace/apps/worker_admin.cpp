@@ -33,7 +33,8 @@ void Worker::Impl::show_all() {
                               }
                               co_return std::vector<std::string>();
                             });
-  const auto ports = [this] { return ovn ? ovn->inventory() : inventory->current(); };
+  const admin::ServedPorts ports{[this] { return ovn ? ovn->inventory() : inventory->current(); },
+                                 data_plane ? settings.inventory.host : std::string()};
   admin::register_ports(registry, *inventory, ports);
   admin::register_trace(registry, control, trace, [this](std::chrono::milliseconds time) {
     if (data_plane) {

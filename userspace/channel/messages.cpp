@@ -63,8 +63,8 @@ static void fields(auto& archive, Is<PortTreatment> auto& treatment) {
 static void fields(auto& archive, Is<Port> auto& port) {
   archive(port.id, port.network_id, port.mac_address, port.device_id, port.device_owner,
           port.project_id, port.fixed_ips, port.allowed_address_pairs, port.admin_state_up,
-          port.device, port.vlan, port.address_policy, port.mac_policy, port.access,
-          port.treatment);
+          port.device, port.vlan, port.host, port.next_host, port.address_policy, port.mac_policy,
+          port.access, port.treatment);
 }
 static void fields(auto& archive, Is<Address> auto& address) {
   archive(address.family, address.bytes);
@@ -333,7 +333,8 @@ Status check(const InventoryNews& news) {
       return refuse(what, "has a VLAN tag that is none");
     }
     if (port.device_id.size() > kText || port.device_owner.size() > kText ||
-        port.project_id.size() > kText || port.mac_address.size() > kText) {
+        port.project_id.size() > kText || port.mac_address.size() > kText ||
+        port.host.size() > kText || port.next_host.size() > kText) {
       return refuse(what, "has a text that is too long");
     }
   }

@@ -19,6 +19,7 @@ enum class AttachMode : std::uint8_t { automatic, tcx, clsact };
 
 /// Group [dataplane].
 struct DataPlaneOptions {
+  std::string host;                                        ///< this one, as ports are bound to it
   std::string namespace_name = "metatap";                  ///< namespace
   std::filesystem::path pin_path = "/sys/fs/bpf/metatap";  ///< pin_path
   /// devices: shell patterns. Set: every device that matches is ours, and one that no port claims

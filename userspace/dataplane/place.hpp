@@ -29,6 +29,7 @@ enum class DeviceState : std::uint8_t {
   refused,    ///< by its MAC it is another guest's than its port's
   pending,    ///< it has not had its turn yet
   conflict,   ///< its port is served elsewhere, or another port has the device
+  elsewhere,  ///< its port is bound to another host
   failed,
 };
 
@@ -75,6 +76,8 @@ enum class DeviceState : std::uint8_t {
       return "pending";
     case DeviceState::conflict:
       return "conflict";
+    case DeviceState::elsewhere:
+      return "elsewhere";
     case DeviceState::failed:
       break;
   }

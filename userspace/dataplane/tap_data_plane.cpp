@@ -91,7 +91,7 @@ Status TapDataPlane::start(std::shared_ptr<const Inventory> inventory) {
     return failed(std::move(netlink.error()));
   }
   netlink_.emplace(*std::move(netlink));
-  index_.emplace(std::move(inventory));
+  index_.emplace(std::move(inventory), core_->options.host);
   if (auto looked = look_at_first(); !looked) {
     return failed(std::move(looked.error()));
   }
@@ -119,6 +119,11 @@ Status TapDataPlane::start(std::shared_ptr<const Inventory> inventory) {
   wait_for_tick();
   log::info("tap data plane: {}; {} of {} ports here", where(), taps_.size(),
             index_->claims().size());
+  for (const auto& device : this->devices()) {
+    if (device.state == DeviceState::elsewhere) {
+      log::warn("tap {}: not port {}'s: {}", device.name, device.port_id, device.reason);
+    }
+  }
   return {};
 }
 

@@ -87,7 +87,14 @@ class TapDataPlane {
   [[nodiscard]] Result<std::vector<Rehearsed>> rehearse(
       const PortSight& port, const std::vector<Sighting>& strangers) const;
 
+  /// Without the ports that are bound to other hosts, unless a device here has their name.
   [[nodiscard]] std::vector<DeviceStatus> devices() const;
+  /// How many guests' ports are bound to this host, or on their way to it, and how many to others.
+  struct Bindings {
+    std::string host;  ///< this one, as ports are bound to it
+    std::size_t here = 0, elsewhere = 0;
+  };
+  [[nodiscard]] Bindings bindings() const;
   [[nodiscard]] std::vector<SlotStatus> slots() const;
   [[nodiscard]] std::vector<ReasonStatus> reasons() const;
   [[nodiscard]] const NamespaceHealth& namespace_health() const { return keeper_.health(); }
@@ -143,6 +150,7 @@ class TapDataPlane {
   /// False: connections that bear their numbers are left.
   bool rest_retired();
   [[nodiscard]] DeviceStatus status_of(const TapPoint& point, const std::string& port_id) const;
+  void add_unclaimed(std::vector<DeviceStatus>& all) const;
 
   std::shared_ptr<Core> core_;
   Reconciler& reconciler_;

@@ -2,10 +2,12 @@
 #include "dataplane/tap_plan.hpp"
 
 #include <algorithm>
+#include <string_view>
 
 #include "dataplane/abi_text.hpp"
 #include "dataplane/guest_macs.hpp"
 #include "dataplane/port_policy.hpp"
+#include "metatap/port_binding.hpp"
 
 namespace metatap::dataplane {
 namespace {
@@ -18,9 +20,37 @@ TapPoint point_of(const Port& port) {
           static_cast<std::uint16_t>(port.vlan.value_or(0))};
 }
 
+/// `tap3f9b5c1e-00`: the beginning of a uuid, the port's own or, for a trunk's, its parent's.
+bool is_made_of_an_id(std::string_view device) {
+  constexpr std::string_view kTap = "tap";
+  constexpr std::size_t kDash = 8;
+  if (!device.starts_with(kTap) || device.size() != kTap.size() + kPrefix) {
+    return false;
+  }
+  device.remove_prefix(kTap.size());
+  for (std::size_t at = 0; at < kPrefix; ++at) {
+    const char c = device[at];
+    const bool digit = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
+    if (at == kDash ? c != '-' : !digit) {
+      return false;
+    }
+  }
+  return true;
+}
+
+void erase_from(TapIndex::Claims& all, const TapPoint& point, const std::string& port_id) {
+  if (const auto claims = all.find(point); claims != all.end()) {
+    claims->second.erase(port_id);
+    if (claims->second.empty()) {
+      all.erase(claims);
+    }
+  }
+}
+
 }  // namespace
 
-TapIndex::TapIndex(std::shared_ptr<const Inventory> inventory) : inventory_(std::move(inventory)) {
+TapIndex::TapIndex(std::shared_ptr<const Inventory> inventory, std::string host)
+    : inventory_(std::move(inventory)), host_(std::move(host)) {
   for (const auto& [id, port] : inventory_->ports) {
     add(id);
   }
@@ -33,7 +63,8 @@ void TapIndex::add(const std::string& port_id) {
     return;
   }
   auto point = point_of(*port->second);
-  claims_[point].insert(port_id);
+  const bool told_by_name = !port->second->device || is_made_of_an_id(point.device);
+  (told_by_name || may_be_at(*port->second, host_) ? claims_ : elsewhere_)[point].insert(port_id);
   point_of_.emplace(port_id, std::move(point));
 }
 
@@ -42,22 +73,21 @@ void TapIndex::remove(const std::string& port_id) {
   if (point == point_of_.end()) {
     return;
   }
-  const auto claims = claims_.find(point->second);
-  claims->second.erase(port_id);
-  if (claims->second.empty()) {
-    claims_.erase(claims);
-  }
+  erase_from(claims_, point->second, port_id);
+  erase_from(elsewhere_, point->second, port_id);
   point_of_.erase(point);
+}
+
+void TapIndex::note(std::vector<std::string>& devices, const std::string& port_id) const {
+  if (const auto point = point_of_.find(port_id);
+      point != point_of_.end() && claims_of(point->second).contains(port_id)) {
+    devices.push_back(point->second.device);
+  }
 }
 
 std::vector<std::string> TapIndex::apply(const InventoryChange& change) {
   inventory_ = change.after;
   std::vector<std::string> left, come;
-  const auto note = [&](std::vector<std::string>& devices, const std::string& port_id) {
-    if (const auto point = point_of_.find(port_id); point != point_of_.end()) {
-      devices.push_back(point->second.device);
-    }
-  };
   for (const auto& id : change.ports) {
     note(left, id);
     remove(id);
@@ -71,7 +101,7 @@ std::vector<std::string> TapIndex::apply(const InventoryChange& change) {
     for (const auto& [id, point] : point_of_) {
       const auto port = inventory_->ports.find(id);
       if (port != inventory_->ports.end() && networks.contains(port->second->network_id)) {
-        come.push_back(point.device);
+        note(come, id);
       }
     }
   }
@@ -82,6 +112,11 @@ std::vector<std::string> TapIndex::apply(const InventoryChange& change) {
 const std::set<std::string>& TapIndex::claims_of(const TapPoint& point) const {
   const auto found = claims_.find(point);
   return found == claims_.end() ? kNobody : found->second;
+}
+
+bool TapIndex::may_be_here(const std::string& port_id) const {
+  const auto port = inventory_->ports.find(port_id);
+  return port != inventory_->ports.end() && may_be_at(*port->second, host_);
 }
 
 const TapPoint* TapIndex::plugged(const std::string& port_id) const {
@@ -105,14 +140,19 @@ const Port* port_of(const TapIndex& index, const std::string& id) {
   return port == index.inventory().ports.end() ? nullptr : port->second.get();
 }
 
-/// nullptr: nobody claims it.
+/// nullptr: nobody.
 const Port* winner(const TapIndex& index, const TapPoint& point, std::string_view holder) {
   const auto& claims = index.claims_of(point);
-  const auto holds = claims.find(std::string(holder));
-  if (claims.empty()) {
-    return nullptr;
+  const std::string* here = nullptr;
+  for (const auto& id : claims) {
+    if (index.may_be_here(id) && (here == nullptr || id == holder)) {
+      here = &id;
+    }
   }
-  return port_of(index, holds == claims.end() ? *claims.begin() : *holds);
+  if (here == nullptr && claims.size() == 1) {
+    here = &*claims.begin();
+  }
+  return here == nullptr ? nullptr : port_of(index, *here);
 }
 
 }  // namespace

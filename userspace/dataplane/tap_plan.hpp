@@ -35,21 +35,31 @@ struct TapDevice {
 };
 
 /// The inventory by the devices that its ports name. Control thread.
+///
+/// A name such as vnet7 is on every host, and the guest behind it is the one that is bound to this
+/// host. Neutron's names are made of their port's id, and there is one such device at a time: it is
+/// that port's, also where the binding has not caught up, or spells the host in another way.
 class TapIndex {
  public:
   using Claims = std::map<TapPoint, std::set<std::string>>;  ///< ids of ports
 
-  explicit TapIndex(std::shared_ptr<const Inventory> inventory);
+  /// `host`: this one, as ports are bound to it. Empty: all ports are taken for its own.
+  explicit TapIndex(std::shared_ptr<const Inventory> inventory, std::string host = {});
   /// Follows a change. Returns the devices it concerns, those that a port leaves before those that
   /// one comes to: an address may have moved from one port to another.
   std::vector<std::string> apply(const InventoryChange& change);
 
   [[nodiscard]] const Inventory& inventory() const { return *inventory_; }
+  [[nodiscard]] const std::string& host() const { return host_; }
   [[nodiscard]] const Claims& claims() const { return claims_; }
+  /// Of ports that are left out, because the name says nothing and they are bound to other hosts.
+  [[nodiscard]] const Claims& claims_elsewhere() const { return elsewhere_; }
   /// Who claims that point; may be empty.
   [[nodiscard]] const std::set<std::string>& claims_of(const TapPoint& point) const;
-  /// Where that port's guest is plugged in; null: the port is none of the inventory's, or has no
-  /// tap.
+  /// Whether that port, one of the inventory's, is by its binding this host's or may be.
+  [[nodiscard]] bool may_be_here(const std::string& port_id) const;
+  /// Where that port's guest is plugged in, on whichever host; null: the port is none of the
+  /// inventory's, or has no tap.
   [[nodiscard]] const TapPoint* plugged(const std::string& port_id) const;
   /// The points of one device that are claimed.
   [[nodiscard]] std::vector<TapPoint> points_of(std::string_view device) const;
@@ -57,9 +67,11 @@ class TapIndex {
  private:
   void add(const std::string& port_id);
   void remove(const std::string& port_id);
+  void note(std::vector<std::string>& devices, const std::string& port_id) const;
 
   std::shared_ptr<const Inventory> inventory_;
-  Claims claims_;
+  const std::string host_;
+  Claims claims_, elsewhere_;
   std::map<std::string, TapPoint> point_of_;  ///< by port id
 };
 
@@ -72,8 +84,9 @@ struct TapPlan {
   PortAddresses addresses;
 };
 
-/// Of several ports that claim a point, `holder`, who has it already, keeps it. nullopt: nobody
-/// claims it.
+/// Of several ports that claim a point, those that may be here by their binding come first, and of
+/// these `holder`, who has it already, keeps it. Of several that are bound to other hosts it is
+/// nobody's. nullopt: nobody has it.
 [[nodiscard]] std::optional<TapPlan> plan_tap(const TapIndex& index, const TapPoint& point,
                                               const TapDevice& device, std::string_view holder,
                                               const DataPlaneOptions& options);

@@ -45,6 +45,12 @@ DeviceStatus TapDataPlane::status_of(const TapPoint& point, const std::string& p
     }
     return say(DeviceState::steered, std::move(problem));
   }
+  const bool elsewhere = !index_->may_be_here(port_id);
+  if (elsewhere && (status.ifindex == 0 || !index_->claims_of(point).contains(port_id))) {
+    return say(
+        DeviceState::elsewhere,
+        fmt::format("the port is bound to host '{}', and this is '{}'", port.host, index_->host()));
+  }
   const auto device = device_of(point.device);
   if (is_foreign(*index_, point, device, port)) {
     return say(DeviceState::refused,
@@ -76,9 +82,23 @@ std::vector<DeviceStatus> TapDataPlane::devices() const {
   }
   for (const auto& [point, ports] : index_->claims()) {
     for (const auto& id : ports) {
-      all.push_back(status_of(point, id));
+      if (auto status = status_of(point, id); status.state != DeviceState::elsewhere) {
+        all.push_back(std::move(status));
+      }
     }
   }
+  // A device is told of by the first port alone: its name may be on every host.
+  for (const auto& [point, ports] : index_->claims_elsewhere()) {
+    if (device_of(point.device).ifindex != 0 && index_->claims_of(point).empty()) {
+      all.push_back(status_of(point, *ports.begin()));
+    }
+  }
+  add_unclaimed(all);
+  return all;
+}
+
+/// Devices that are no port's.
+void TapDataPlane::add_unclaimed(std::vector<DeviceStatus>& all) const {
   const auto add = [&](const std::string& name, DeviceState state, std::string reason) {
     DeviceStatus status;
     status.name = name;
@@ -97,12 +117,24 @@ std::vector<DeviceStatus> TapDataPlane::devices() const {
     const auto name = name_of_.find(ifindex);
     if (name != name_of_.end() && index_->points_of(name->second).empty()) {
       add(name->second, DeviceState::unclaimed,
-          "no port of the inventory has this device; its metadata requests are refused");
+          "no port of this host has this device; its metadata requests are refused");
     }
   }
   for (const auto& [name, message] : errors_) {
     if (index_->points_of(name).empty()) {
       add(name, DeviceState::failed, message);
+    }
+  }
+}
+
+TapDataPlane::Bindings TapDataPlane::bindings() const {
+  Bindings all{core_->options.host};
+  if (!index_) {
+    return all;
+  }
+  for (const auto& [id, port] : index_->inventory().ports) {
+    if (!port->host.empty() && index_->plugged(id) != nullptr) {
+      ++(index_->may_be_here(id) ? all.here : all.elsewhere);
     }
   }
   return all;

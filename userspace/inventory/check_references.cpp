@@ -11,6 +11,7 @@
 
 #include "inventory/json_reader.hpp"
 #include "metatap/address.hpp"
+#include "metatap/port_binding.hpp"
 
 namespace metatap {
 namespace {
@@ -70,7 +71,7 @@ class Checker {
   }
 
  private:
-  /// What one port alone may have, as PortIndex has it.
+  /// What one port alone may have, as PortIndex has it; a device, one port of each host.
   using Claim = std::tuple<PortIndex::By, std::string, std::string>;
   struct Claimed {
     const Port* port = nullptr;
@@ -115,16 +116,17 @@ class Checker {
     for (const auto& entry : claims_) {
       const auto& [by, scope, value] = entry.first;
       scope_.index().each(by, scope, value, [&](const Port& other) {
-        if (!places_.has("ports", other.id)) {
+        if (!places_.has("ports", other.id) && collide(by, *entry.second.port, other)) {
           refuse_claim(entry.first, entry.second, other);
         }
       });
     }
   }
 
+  static constexpr std::size_t kLongest = 255;  ///< Neutron's columns
+
   /// It goes into headers, and ids are what others look it up by.
   static bool is_id(std::string_view text) {
-    constexpr std::size_t kLongest = 255;  // Neutron's column
     return text.size() <= kLongest &&
            std::ranges::all_of(text, [](char c) { return c > ' ' && c < 0x7f; });
   }
@@ -138,6 +140,13 @@ class Checker {
          {std::pair("/device_id", &port.device_id), std::pair("/project_id", &port.project_id)}) {
       if (!is_id(*id)) {
         refuse("ports", port.id, member, in_quotes(*id) + " is not an id");
+      }
+    }
+    for (const auto& [member, text] :
+         {std::pair("/device_owner", &port.device_owner), std::pair("/binding:host_id", &port.host),
+          std::pair("/binding:profile", &port.next_host)}) {
+      if (text->size() > kLongest) {
+        refuse("ports", port.id, member, "longer than 255 characters");
       }
     }
     if (!inventory_.networks.contains(port.network_id)) {
@@ -177,6 +186,11 @@ class Checker {
     }
   }
 
+  /// Whether it cannot be both ports'.
+  static bool collide(PortIndex::By by, const Port& one, const Port& other) {
+    return by != PortIndex::By::device || may_meet(one, other);
+  }
+
   void claim_all(const Port& port) {
     std::size_t addresses = 0;
     PortIndex::keys(port, [&](PortIndex::By by, std::string_view scope, std::string_view value) {
@@ -188,7 +202,10 @@ class Checker {
                     : by == device ? "/device"
                                    : "/fixed_ips/" + std::to_string(addresses++) + "/ip_address";
       Claim claim(by, scope, value);
-      if (const auto earlier = claims_.find(claim); earlier != claims_.end()) {
+      const auto [first, last] = claims_.equal_range(claim);
+      const auto earlier = std::find_if(
+          first, last, [&](const auto& entry) { return collide(by, port, *entry.second.port); });
+      if (earlier != last) {
         refuse_claim(claim, {&port, std::move(member)}, *earlier->second.port);
       } else {
         claims_.emplace(std::move(claim), Claimed{&port, std::move(member)});
@@ -234,7 +251,7 @@ class Checker {
   const DocumentPlaces& places_;
   const Scope& scope_;
   json::Mistakes& mistakes_;
-  std::map<Claim, Claimed> claims_;
+  std::multimap<Claim, Claimed> claims_;
 };
 
 }  // namespace

@@ -59,7 +59,8 @@ std::vector<Field<Guest>> guest_fields() {
       special<Guest>("name", {Shape::Kind::text}, "Default: `hostname`, or `device`",
                      [](const Node& at, Guest& into) { into.instance.name = at.text(); }),
       id<&Guest::id>("id", "Default: made of the name, the same at each start"),
-      text<&Guest::host>("host", "Where it runs; `[inventory] scope = host` goes by it"),
+      text<&Guest::host>("host",
+                         "Where it runs, if hosts share the document: the device is that host's"),
       texts<&Guest::keys>("ssh_keys", "Public keys, as in authorized_keys"),
       objects<&Guest::more>("interfaces", interface_keys(),
                             "Where it has several; each with the keys of the one")};

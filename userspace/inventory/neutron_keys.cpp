@@ -279,7 +279,7 @@ const Keys<Port>& port_keys() {
                      "otherwise",
                      [](const Node& at, Port&) { static_cast<void>(at.boolean()); }),
        host_key("binding:host_id",
-                "The host it is bound to; `[inventory] scope = host` goes by it"),
+                "The host it is bound to. A `device` may be one port's of each host"),
        host_key("binding_host_id", "The same as Neutron's command line calls it"), profile_key(),
        metatap_key<Port>()},
       ignoring({"name",

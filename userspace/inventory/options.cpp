@@ -52,17 +52,19 @@ Result<InventoryOptions> InventoryOptions::from(const Config& config) {
                "with source = libvirt, sqlite:///PATH on this host");
   read.text({"DEFAULT", "host", "This host, as ports are bound to it; empty: the system's name"},
             options.host);
-  bool part = false;
   read.choice({"inventory", "scope",
                "What is held here: all there is, or what the ports bound to this host need"},
-              part, {{"all", false}, {"host", true}});
+              options.holds_part, {{"all", false}, {"host", true}});
   read.require("inventory", "scope",
-               !part || (options.source == database && options.database.starts_with("postgres")),
+               !options.holds_part ||
+                   (options.source == database && options.database.starts_with("postgres")),
                "all; host only with source = database and postgresql://…, which other hosts share");
   if (!read.status()) {
     return tl::make_unexpected(read.status().error());
   }
-  options.host = !part ? "" : options.host.empty() ? name_of_system() : options.host;
+  if (options.host.empty()) {
+    options.host = name_of_system();
+  }
   // Whatever it says: it is read so that it is not told of as an option that nobody knows, too.
   static_cast<void>(config.text("database", "connection"));
   const auto foreign = config.where("database", "connection");
@@ -76,7 +78,7 @@ Result<InventoryOptions> InventoryOptions::from(const Config& config) {
 }
 
 Status InventoryOptions::whole() const {
-  if (host.empty()) {
+  if (!holds_part) {
     return {};
   }
   return fail(ErrorCode::denied,

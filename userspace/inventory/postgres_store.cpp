@@ -25,14 +25,19 @@
 #include "inventory/postgres_schema.hpp"
 #include "inventory/postgres_scope.hpp"
 #include "inventory/postgres_tables.hpp"
+#include "inventory/reading_pace.hpp"
 #include "inventory/step.hpp"
 
 namespace metatap {
+
+using namespace std::chrono_literals;
+
 namespace {
 
 constexpr auto kChannel = "metatap_inventory";
 constexpr auto kRetry = std::chrono::milliseconds(500);
 constexpr auto kAskAgain = std::chrono::seconds(2);  ///< a server that says nothing may be gone
+constexpr std::chrono::microseconds kLook{200'000};  ///< how soon it is seen that we stop
 
 /// libpqxx 6 would connect again by itself, without what connect() sets; 7 has no such thing.
 template <class Connection>
@@ -158,10 +163,18 @@ class PostgresStore::Impl {
   }
 
   Status load() {
-    return with_database([&](pqxx::connection& connection, AnswerLimit::Call& call) -> Status {
-      pqxx::nontransaction work(connection);
-      return read(work, call);
-    });
+    const bool first = known_revision_ == 0;  // everything is read, as the next ones will not
+    const auto begin = ReadingPace::Clock::now();
+    auto status =
+        with_database([&](pqxx::connection& connection, AnswerLimit::Call& call) -> Status {
+          pqxx::nontransaction work(connection);
+          return read(work, call);
+        });
+    if (!first) {
+      const std::lock_guard lock(mutex_);
+      pace_.done(begin, ReadingPace::Clock::now());
+    }
+    return status;
   }
 
   template <class F>
@@ -303,31 +316,44 @@ class PostgresStore::Impl {
   /// since be another's of the same revision: so all is looked at first. A server that is silent
   /// may be gone, and is asked for its revision every now and then.
   void follow(pqxx::connection& connection) {
-    using Clock = std::chrono::steady_clock;
+    using Clock = ReadingPace::Clock;
     std::list<Receiver> receivers;
     for (const auto& channel : channels()) {
       receivers.emplace_back(connection, channel, *this);
     }
-    bool first = true;
+    bool news = true;
     for (Clock::time_point ask; !stopping();) {
       if (Clock::now() >= ask) {
-        if (anything_new(connection) || std::exchange(first, false)) {
-          callback_();
-        }
+        news = anything_new(connection) || news;
         if (set_health(true, "ok")) {
           log::info("database {}: connected again", where_);
         }
         ask = Clock::now() + kAskAgain;
       }
-      connection.await_notification(0, 200'000);
-      bool announced = false;
-      for (auto& receiver : receivers) {
-        announced = receiver.take() || announced;
-      }
-      if (announced) {
+      if (news && begins_reading()) {
+        news = false;
         callback_();
       }
+      connection.await_notification(0, static_cast<long>((news ? rest() : kLook).count()));
+      for (auto& receiver : receivers) {
+        news = receiver.take() || news;
+      }
     }
+  }
+
+  bool begins_reading() {
+    const std::lock_guard lock(mutex_);
+    const auto now = ReadingPace::Clock::now();
+    if (now < pace_.next()) {
+      return false;
+    }
+    pace_.asked(now);
+    return true;
+  }
+  [[nodiscard]] std::chrono::microseconds rest() const {
+    const std::lock_guard lock(mutex_);
+    const auto left = pace_.next() - ReadingPace::Clock::now();
+    return std::clamp(std::chrono::ceil<std::chrono::microseconds>(left), 1us, kLook);
   }
 
   bool anything_new(pqxx::connection& connection) {
@@ -392,6 +418,7 @@ class PostgresStore::Impl {
   std::condition_variable wake_;
   bool stopping_ = false;
   Health health_{false, shown(), "not asked yet"};
+  ReadingPace pace_;
   std::function<void()> callback_;
   std::thread listener_;
 };

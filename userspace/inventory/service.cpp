@@ -263,15 +263,15 @@ class InventoryService::Impl : public std::enable_shared_from_this<InventoryServ
   void late(Result<InventoryChange> made) { static_cast<void>(loaded(std::move(made))); }
   void late(Keeper::Look look) { looked(std::move(look)); }
 
+  /// One that has not begun yet will see what this one is to see.
   void load() {
-    if (std::exchange(loading_, true)) {
-      return;
+    if (!load_waits_->exchange(true)) {
+      const auto work = [waits = load_waits_](Keeper& keeper) {
+        waits->store(false);
+        return keeper.load();
+      };
+      run(work, [](Impl& impl, Result<InventoryChange> made) { impl.late(std::move(made)); });
     }
-    run([](Keeper& keeper) { return keeper.load(); },
-        [](Impl& impl, Result<InventoryChange> made) {
-          impl.loading_ = false;
-          static_cast<void>(impl.loaded(std::move(made)));
-        });
   }
 
   /// An error: the store will not do, now or later.
@@ -474,7 +474,8 @@ class InventoryService::Impl : public std::enable_shared_from_this<InventoryServ
 
   std::list<std::shared_ptr<Ticket>> tickets_;  ///< of those who wait for the store
   bool loaded_ = false;                         ///< the store has been read
-  bool loading_ = false, following_ = false;
+  std::shared_ptr<std::atomic<bool>> load_waits_ = std::make_shared<std::atomic<bool>>(false);
+  bool following_ = false;
   std::optional<std::chrono::steady_clock::time_point> looking_since_;
   std::int64_t as_of_ = 0;  ///< when what is served was last known to be the store's; 0: never
   std::int64_t confirmed_at_ = 0;
@@ -495,8 +496,8 @@ InventoryService::InventoryService(asio::any_io_executor control, std::unique_pt
 
 Result<std::unique_ptr<InventoryService>> InventoryService::open(asio::any_io_executor control,
                                                                  InventoryOptions options) {
-  auto store =
-      open_store(options.database, options.state_path, options.database_timeout, options.host);
+  auto store = open_store(options.database, options.state_path, options.database_timeout,
+                          options.holds_part ? options.host : "");
   if (!store) {
     return tl::make_unexpected(std::move(store.error()));
   }

@@ -36,9 +36,8 @@ struct InventoryOptions {
   /// [inventory] database_timeout: how long the database may take for an answer, and how long a
   /// guest's password, or a change of one object, waits for it in all.
   std::chrono::milliseconds database_timeout{5'000};
-  /// [inventory] scope = host: [DEFAULT] host, or what the system is called. What its ports need
-  /// is all that is held. Empty: everything is.
-  std::string host;
+  std::string host;         ///< [DEFAULT] host: this one, as ports are bound to it
+  bool holds_part = false;  ///< [inventory] scope = host: what that host's ports need is all
 
   static Result<InventoryOptions> from(const Config& config);
   /// An error where only a part of the inventory is held.

@@ -50,7 +50,7 @@ class AdminTest : public testing::Test {
     register_inventory(
         registry_, *inventory_,
         [this]() -> asio::awaitable<std::vector<std::string>> { co_return failed_; });
-    register_ports(registry_, *inventory_);
+    register_ports(registry_, *inventory_, {nullptr, "h-1"});
     register_config(registry_, config_);
     registry_.add_status("proxy", [] {
       return Json{{"requests", 7},
@@ -233,6 +233,33 @@ TEST_F(AdminTest, FindsAPortByWhateverIsKnownOfIt) {
   }
   EXPECT_EQ(metatap({"port", "p-"}).code, 3) << "too short for the beginning of an id";
   EXPECT_EQ(metatap({"port", ""}).code, 2);
+}
+
+TEST_F(AdminTest, LeavesOutThePortsOfOtherHosts) {
+  auto document = Json::parse(kSample);
+  const auto copy = document["ports"][1];
+  for (const auto& [id, host] : {std::pair("there", "h-2"), std::pair("here", "h-1")}) {
+    auto& port = document["ports"].emplace_back(copy);
+    port["id"] = id;
+    port["mac_policy"] = "any";
+    port.erase("mac_address");
+    port.erase("fixed_ips");
+    port["device"] = "vnet0";
+    port["binding:host_id"] = host;
+  }
+  document["ports"][0]["binding:host_id"] = "h-2";  // served all the same, as by a router
+  const auto applied = metatap({"apply", "-"}, document.dump());
+  ASSERT_EQ(applied.code, 0) << applied.err;
+  std::vector<std::string> ids;
+  for (const auto& row : Json::parse(metatap({"ports", "--json"}).out)) {
+    ids.push_back(row["id"]);
+  }
+  EXPECT_THAT(ids, testing::ElementsAre("here", "p-1", "p-2"));
+  const auto port = [&](const char* wanted) {
+    return Json::parse(metatap({"--json", "port", wanted}).out)["port"]["id"];
+  };
+  EXPECT_EQ(port("vnet0"), "here");
+  EXPECT_EQ(port("there"), "there");
 }
 
 TEST_F(AdminTest, NamesThePortsThatFit) {

@@ -177,6 +177,8 @@ Port port(std::string id) {
   port.allowed_address_pairs = {{"10.9.0.0/16", "fa:16:3e:00:00:02"}, {"10.8.0.1", std::nullopt}};
   port.device = "vnet7";
   port.vlan = 42;
+  port.host = "h-1";
+  port.next_host = "h-2";
   port.address_policy = AddressPolicy::learn;
   port.mac_policy = MacPolicy::any;
   port.admin_state_up = false;

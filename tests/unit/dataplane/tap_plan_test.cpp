@@ -4,6 +4,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
 namespace metatap::dataplane {
 namespace {
 
@@ -30,8 +35,8 @@ void put(Inventory& inventory, Port made) {
   inventory.ports[id] = std::make_shared<const Port>(std::move(made));
 }
 
-TapIndex index_of(const Inventory& inventory) {
-  return TapIndex(std::make_shared<const Inventory>(inventory));
+TapIndex index_of(const Inventory& inventory, std::string host = {}) {
+  return TapIndex(std::make_shared<const Inventory>(inventory), std::move(host));
 }
 
 TEST(TapPlan, NamesTheDeviceByThePortsIdAsNeutronDoes) {
@@ -179,6 +184,110 @@ TEST(TapIndex, OfAPortThatMovesTheOldDeviceComesFirst) {
   EXPECT_THAT(index.claims_of({"another", 0}), ElementsAre(kA));
   EXPECT_THAT(index.apply({after, after, {kNet}, {}, {}, {}, {}}), ElementsAre("another"))
       << "its network changed";
+}
+
+// ---- ports of several hosts ----
+
+constexpr const char* kHere = "h-1";
+constexpr const char* kThere = "h-2";
+
+Port bound(Port port, std::string host, std::string next_host = "") {
+  port.host = std::move(host);
+  port.next_host = std::move(next_host);
+  return port;
+}
+Port plugged(const char* id, std::string device) {
+  auto made = port(id);
+  made.device = std::move(device);
+  return made;
+}
+
+/// Whose the device is on the first host; empty: nobody's.
+std::string owner(const std::vector<Port>& ports, const std::string& device,
+                  std::string_view holder = "") {
+  Inventory inventory;
+  for (const auto& each : ports) {
+    put(inventory, each);
+  }
+  const auto plan = plan_tap(index_of(inventory, kHere), {device, 0}, {5, {}}, holder, {});
+  return plan ? plan->port_id : "";
+}
+
+TEST(TapPlan, OfPortsWithOneDeviceItIsTheOneBoundHere) {
+  const auto here = bound(plugged(kB, "vnet0"), kHere);
+  const auto there = bound(plugged(kA, "vnet0"), kThere);
+  EXPECT_EQ(owner({here, there}, "vnet0"), kB);
+  EXPECT_EQ(owner({here, there}, "vnet0", kA), kB) << "who has it has gone to another host";
+  EXPECT_EQ(owner({bound(there, kThere, kHere)}, "vnet0"), kA) << "on its way here";
+  EXPECT_EQ(owner({bound(here, kHere, kThere)}, "vnet0"), kB) << "until it has left";
+  EXPECT_EQ(owner({bound(there, "")}, "vnet0"), kA) << "bound nowhere";
+}
+
+TEST(TapPlan, ADeviceIsNotGivenToAnotherHostsPort) {
+  const auto there = bound(plugged(kA, "vnet0"), kThere);
+  EXPECT_EQ(owner({there}, "vnet0"), "");
+  EXPECT_EQ(owner({there}, "vnet0", kA), "");
+  EXPECT_EQ(owner({bound(there, kThere, "h-3")}, "vnet0"), "");
+  const auto index = [&] {
+    Inventory inventory;
+    put(inventory, there);
+    return index_of(inventory, kHere);
+  }();
+  EXPECT_THAT(index.claims(), IsEmpty());
+  EXPECT_EQ(index.claims_elsewhere().size(), 1U);
+  ASSERT_NE(index.plugged(kA), nullptr);
+  EXPECT_EQ(index.plugged(kA)->device, "vnet0");
+  EXPECT_FALSE(index.may_be_here(kA));
+}
+
+/// There is one such device at a time, and it is the port's whatever its host is called.
+TEST(TapPlan, ADeviceThatIsNamedByItsPortsIdIsItsOwnWhereverItIsBound) {
+  EXPECT_EQ(owner({bound(port(kA), "h-1.example.org")}, kTapA.device), kA);
+  EXPECT_EQ(owner({bound(plugged(kB, kTapA.device), kThere)}, kTapA.device), kB)
+      << "as a trunk's are, which have their parent's";
+  const auto here = bound(plugged(kB, kTapA.device), kHere);
+  EXPECT_EQ(owner({bound(port(kA), kThere), here}, kTapA.device), kB);
+  EXPECT_EQ(owner({bound(port(kA), kThere), here}, kTapA.device, kA), kB);
+  EXPECT_EQ(owner({bound(port(kA), kThere), bound(plugged(kB, kTapA.device), "h-3")}, kTapA.device),
+            "")
+      << "nobody can tell whose it is";
+  for (const auto* device : {"tapaaaaaaaa_11", "tapaaaaaaaa-1", "tapaaaaaaaa-1x", "tapAAAAAAAA-11",
+                             "tipaaaaaaaa-11", "tapaaaaaaa-111"}) {
+    EXPECT_EQ(owner({bound(plugged(kA, device), kThere)}, device), "") << device;
+  }
+}
+
+TEST(TapIndex, FollowsAPortThatMigrates) {
+  auto now = std::make_shared<const Inventory>();
+  TapIndex here(now, kHere), there(now, kThere);
+  const auto becomes = [&](std::optional<Port> port) {
+    auto next = std::make_shared<Inventory>();
+    if (port) {
+      put(*next, *std::move(port));
+    }
+    const InventoryChange change{now, next, {}, {}, {}, {kA}, {}};
+    now = next;
+    return std::pair(here.apply(change), there.apply(change));
+  };
+  const auto vnet = plugged(kA, "vnet0");
+  const std::vector<std::string> none, once{"vnet0"}, twice{"vnet0", "vnet0"};
+  EXPECT_EQ(becomes(bound(vnet, kHere)), std::pair(once, none));
+  EXPECT_EQ(becomes(bound(vnet, kHere, kThere)), std::pair(twice, once)) << "on both";
+  EXPECT_EQ(becomes(bound(vnet, kThere)), std::pair(once, twice)) << "let go of here";
+  EXPECT_THAT(here.claims(), IsEmpty());
+  EXPECT_THAT(there.claims_of({"vnet0", 0}), ElementsAre(kA));
+  EXPECT_EQ(becomes({}), std::pair(none, once));
+  EXPECT_THAT(here.claims_elsewhere(), IsEmpty());
+  EXPECT_EQ(here.plugged(kA), nullptr);
+}
+
+TEST(TapIndex, ANetworksChangeConcernsTheDevicesHereAlone) {
+  Inventory inventory;
+  put(inventory, bound(plugged(kA, "vnet0"), kThere));
+  put(inventory, bound(plugged(kB, "vnet1"), kHere));
+  auto index = index_of(inventory, kHere);
+  const auto all = std::make_shared<const Inventory>(inventory);
+  EXPECT_THAT(index.apply({all, all, {kNet}, {}, {}, {}, {}}), ElementsAre("vnet1"));
 }
 
 }  // namespace

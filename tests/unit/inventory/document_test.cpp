@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
+#include <tuple>
 
 #include "inventory/hostname.hpp"
 #include "inventory/write_document.hpp"
@@ -161,6 +162,10 @@ INSTANTIATE_TEST_SUITE_P(
                 "/ports/1/fixed_ips/0/ip_address: 10.70.0.31 of network n-1 is port p-1's already"},
         Refusal{"SameMac", "/ports/1/mac_address", R"("FA:16:3E:00:00:1F")",
                 "/ports/1/mac_address: fa:16:3e:00:00:1f of network n-1 is port p-1's"},
+        Refusal{"LongHost", "/ports/0/binding:host_id", '"' + std::string(256, 'h') + '"',
+                "/ports/0/binding:host_id: longer than 255 characters"},
+        Refusal{"LongOwner", "/ports/0/device_owner", '"' + std::string(256, 'o') + '"',
+                "/ports/0/device_owner: longer than 255 characters"},
         Refusal{"Device", "/ports/0/device", R"("a-name-too-long-for-it")",
                 "/ports/0/device: \"a-name-too-long-for-it\" cannot be"},
         Refusal{"Vlan", "/ports/0/vlan", "4095", "/ports/0/vlan: 4095 is not within 1 to 4094"},
@@ -318,6 +323,78 @@ TEST(Document, RefusesToReplaceWhereItMustNot) {
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code, ErrorCode::conflict);
   EXPECT_EQ(refused.error().message, "there is i-2 already, in instances");
+}
+
+/// Two ports of one device, by what their bindings say.
+struct SameDevice {
+  std::string name, first, second;
+  bool taken;
+  std::string more_of_both = "";
+};
+
+class OneDevice : public testing::TestWithParam<SameDevice> {
+ protected:
+  static std::string port(const char* id, const std::string& binding) {
+    return std::string(R"({"network_id": "n", "mac_policy": "any", "device": "vnet0", "id": ")") +
+           id + '"' + GetParam().more_of_both + binding + "}";
+  }
+  static constexpr auto kFormat =
+      R"({"format": "metatap-inventory/1", "networks": [{"id": "n"}], "ports": [)";
+  const std::string first_ = port("a", GetParam().first), second_ = port("b", GetParam().second);
+};
+
+/// In one document, put to what is there, and in either order.
+TEST_P(OneDevice, IsOnePortsOfEachHost) {
+  const auto refused = [](const Result<Inventory>& read, std::string_view id) {
+    EXPECT_EQ(read.has_value(), GetParam().taken);
+    if (!read) {
+      EXPECT_THAT(read.error().message, HasSubstr(" is port " + std::string(id) + "'s already"));
+    }
+  };
+  for (const auto& [one, other, id] :
+       {std::tuple(&first_, &second_, "a"), std::tuple(&second_, &first_, "b")}) {
+    refused(parse_document(kFormat + *one + "," + *other + "]}"), id);
+    const auto base = read(kFormat + *one + "]}");
+    refused(merge_document(base, PortIndex(base), R"({"ports": [)" + *other + "]}"), id);
+  }
+}
+
+constexpr auto kAt1 = R"(, "binding:host_id": "h-1")", kAt2 = R"(, "binding:host_id": "h-2")";
+std::string on_its_way(const std::string& binding, const std::string& next) {
+  return binding + R"(, "binding:profile": {"migrating_to": ")" + next + "\"}";
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Document, OneDevice,
+    testing::Values(
+        SameDevice{"TwoHosts", kAt1, kAt2, true}, SameDevice{"OneHost", kAt1, kAt1, false},
+        SameDevice{"OneNowhere", kAt1, "", false}, SameDevice{"BothNowhere", "", "", false},
+        SameDevice{"OneOnItsWayToNobodysHost", on_its_way(kAt1, "h-3"), kAt2, true},
+        SameDevice{"OneOnItsWayToTheOthers", on_its_way(kAt1, "h-2"), kAt2, false},
+        SameDevice{"ToEachOthers", on_its_way(kAt1, "h-2"), on_its_way(kAt2, "h-1"), false},
+        SameDevice{"ToOneHost", on_its_way(kAt1, "h-3"), on_its_way(kAt2, "h-3"), false},
+        SameDevice{"FromNowhere", on_its_way("", "h-1"), kAt2, false},
+        SameDevice{"OneHostsTrunk", kAt1, kAt1, false, R"(, "vlan": 7)"},
+        SameDevice{"TwoHostsTrunks", kAt1, kAt2, true, R"(, "vlan": 7)"}),
+    [](const auto& each) { return each.param.name; });
+
+TEST(Document, ThreeHostsHaveADeviceOfOneNameAndAFourthPortDoesNot) {
+  const auto with = [](const std::string& last) {
+    std::string ports;
+    for (const std::string host : {"h-1", "h-2", "h-3", last.c_str()}) {
+      ports +=
+          (ports.empty() ? "" : ",") +
+          std::string(R"({"network_id": "n", "mac_policy": "any", "device": "vnet0", "id": ")") +
+          std::to_string(ports.size()) + R"(", "binding:host_id": ")" + host + "\"}";
+    }
+    return parse_document(
+        R"({"format": "metatap-inventory/1", "networks": [{"id": "n"}], "ports": [)" + ports +
+        "]}");
+  };
+  EXPECT_TRUE(with("h-4"));
+  for (const auto* taken : {"h-1", "h-2", "h-3", ""}) {
+    EXPECT_FALSE(with(taken)) << taken;
+  }
 }
 
 TEST(Plan, NamesWhatIsAddedChangedAndRemoved) {

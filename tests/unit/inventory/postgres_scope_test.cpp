@@ -17,6 +17,7 @@
 #include "inventory/document.hpp"
 #include "inventory/open_store.hpp"
 #include "inventory/step.hpp"
+#include "metatap/port_binding.hpp"
 #include "unit/inventory/differences.hpp"
 #include "unit/inventory/postgres_server.hpp"
 #include "unit/inventory/temporary_directory.hpp"
@@ -145,6 +146,35 @@ TEST_F(PostgresScope, HoldsGuestsThatAreSaidToBeNowhereOrOnTheirWay) {
   EXPECT_THAT(ids(part("h-7")->instances), ElementsAre("b"));
 }
 
+/// The database and the data plane must have the same rule.
+TEST_F(PostgresScope, HoldsThePortsThatMayBeAtTheHost) {
+  std::string ports;
+  int number = 0;
+  for (const std::string host : {"", "h-1", "h-2", "H-1", "h-1.example.org"}) {
+    for (const std::string next : {"", "h-1", "h-2", "h-3"}) {
+      ports += fmt::format(R"({}{{"id": "p{:02}", "network_id": "n", "mac_policy": "any",
+          "binding:host_id": "{}", "binding:profile": {{"migrating_to": "{}"}}}})",
+                           number == 0 ? "" : ",", number, host, next);
+      ++number;
+    }
+  }
+  const auto all =
+      parse_document(fmt::format(R"({{"format": "metatap-inventory/1", "networks": [{{"id": "n"}}],
+                       "ports": [{}]}})",
+                                 ports));
+  ASSERT_TRUE(all) << all.error().message;
+  ASSERT_TRUE(store()->replace(*all));
+  for (const auto* host : {"h-1", "h-2", "h-3", "h-4"}) {
+    std::vector<std::string> wanted;
+    for (const auto& [id, port] : all->ports) {
+      if (may_be_at(*port, host)) {
+        wanted.push_back(id);
+      }
+    }
+    EXPECT_EQ(ids(part(host)->ports), wanted) << host;
+  }
+}
+
 TEST_F(PostgresScope, ReadsNoRowOfOthers) {
   ASSERT_TRUE(store()->replace(*parse_document(kCloud)));
   const auto here = store("h-1");
@@ -261,6 +291,122 @@ TEST_F(PostgresScope, OfAnOlderProgramsTables) {
       UPDATE metatap_state SET revision = revision + 1)");
   EXPECT_TRUE(here->load().value()->instances.empty());
   EXPECT_THAT(ids(part("h-2")->instances), ElementsAre("i"));
+}
+
+struct Concern {
+  std::string name;
+  std::vector<std::string> ports, devices, networks;
+  postgres::Hosts hosts;
+};
+
+/// Whom a change concerns, to the host: one too few serves what is old, one too many reads in vain.
+class Concerned : public PostgresScope, public testing::WithParamInterface<Concern> {
+ protected:
+  static std::string port(std::string_view id, std::string_view network, std::string_view owner,
+                          std::string_view device, std::string_view host,
+                          std::string_view next = "") {
+    return fmt::format(R"({{"id": "{}", "network_id": "{}", "mac_policy": "any",
+        "device_owner": "{}", "device_id": "{}", "binding:host_id": "{}",
+        "binding:profile": {{"migrating_to": "{}"}}}})",
+                       id, network, owner, device, host, next);
+  }
+  static std::string cloud() {
+    constexpr auto kGuest = "compute:nova", kDhcp = "network:dhcp",
+                   kRouter = "network:router_interface", kGateway = "network:router_gateway";
+    const std::vector<std::string> ports{
+        port("two-a", "n-1", kGuest, "two", "h-1", "h-2"),
+        port("two-b", "n-2", kGuest, "two", "h-9"),
+        port("one", "n-1", kGuest, "one", "h-3"),
+        port("dhcp-1", "n-1", kDhcp, "", "net-1"),  // whose device Neutron has not said
+        port("float", "n-1", "network:floatingip", "PENDING", ""),
+        port("dhcp-2", "n-2", kDhcp, "dhcp-of-net-6", "net-6"),
+        port("qr-2", "n-2", kRouter, "r", "net-2"),
+        port("qr-3", "n-3", kRouter, "r", "net-3"),
+        port("qg", "n-8", kGateway, "r", "net-8"),
+        port("behind", "n-3", kGuest, "behind", "h-5"),
+        port("alone", "n-4", kGuest, "", "h-7"),
+        port("served", "n-5", kGuest, "", "h-8"),
+        port("dhcp-5", "n-5", kDhcp, "", "net-5"),
+        port("nowhere", "n-6", kGuest, "nowhere", ""),
+        port("unbound", "n-7", kRouter, "r-7", ""),
+        port("early", "n-7", kGuest, "early", "h-6")};
+    std::string networks;
+    for (int number = 1; number <= 8; ++number) {
+      networks += fmt::format(R"({}{{"id": "n-{}"}})", number == 1 ? "" : ",", number);
+    }
+    return fmt::format(R"({{"format": "metatap-inventory/1", "networks": [{}], "ports": [{}]}})",
+                       networks, fmt::join(ports, ","));
+  }
+  static postgres::Hosts of(const InventoryChange& change) {
+    pqxx::connection connection(server_->url());
+    postgres::prepare_concerned(connection);
+    pqxx::work work(connection);
+    postgres::Hosts hosts(std::in_place);
+    postgres::add_concerned(work, change, hosts);
+    return hosts;
+  }
+  /// No more is looked at than what the change names: the rows are the database's.
+  static InventoryChange change(std::vector<std::string> ports, std::vector<std::string> devices,
+                                std::vector<std::string> networks) {
+    const auto none = std::make_shared<const Inventory>();
+    return {none, none, std::move(networks), {}, {}, std::move(ports), std::move(devices)};
+  }
+};
+
+TEST_P(Concerned, AreTheHostsThatNeedIt) {
+  ASSERT_TRUE(store()->replace(*parse_document(cloud())));
+  const auto& [name, ports, devices, networks, hosts] = GetParam();
+  EXPECT_EQ(of(change(ports, devices, networks)), hosts);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Postgres, Concerned,
+    testing::Values(
+        Concern{"AGuestAndTheServerWithoutADevice", {"one"}, {}, {}, {{"h-3", "net-1"}}},
+        Concern{"ItsInstance", {}, {"one"}, {}, {{"h-3", "net-1"}}},
+        Concern{"AGuestsOtherPortsAndARoutersOtherHosts",
+                {"two-a"},
+                {},
+                {},
+                {{"h-1", "h-2", "h-9", "net-1", "net-2", "net-3", "net-6"}}},
+        Concern{"AServersGuests",
+                {"dhcp-1"},
+                {},
+                {},
+                {{"h-1", "h-2", "h-3", "h-9", "net-1", "net-2", "net-3", "net-6"}}},
+        Concern{"ARouter",
+                {},
+                {"r"},
+                {},
+                {{"h-1", "h-2", "h-5", "h-9", "net-1", "net-2", "net-3", "net-6", "net-8"}}},
+        Concern{"ANetwork", {}, {}, {"n-3"}, {{"h-5", "net-2", "net-3"}}},
+        Concern{"WhatNobodyAsksThrough", {"float"}, {}, {}, {{"net-1"}}},
+        Concern{"AGuestOfNoInstance", {"alone"}, {}, {}, {{"h-7"}}},
+        Concern{"ServersOfNoDeviceAreNotOne", {"served"}, {}, {}, {{"h-8", "net-5"}}},
+        Concern{"AGuestThatMayBeAnywhere", {"nowhere"}, {}, {}, {}},
+        Concern{"AServerThatIsNowhere", {"unbound"}, {}, {}, {{"h-6"}}},
+        Concern{"AGuestOfAServerThatIsNowhere", {"early"}, {}, {}, {{"h-6"}}},
+        Concern{"WhatIsNotThere", {"no"}, {"such"}, {"thing"}, postgres::Hosts(std::in_place)}),
+    [](const auto& each) { return each.param.name; });
+
+TEST_F(Concerned, ASubnetsNetworksBeforeAndAfter) {
+  ASSERT_TRUE(store()->replace(*parse_document(cloud())));
+  const auto with = [](const char* network) {
+    auto inventory = std::make_shared<Inventory>();
+    auto subnet = std::make_shared<Subnet>();
+    subnet->network_id = network;
+    inventory->subnets["s"] = std::move(subnet);
+    return inventory;
+  };
+  const postgres::Hosts both{{"h-5", "h-7", "net-2", "net-3"}};
+  EXPECT_EQ(of({with("n-3"), with("n-4"), {}, {"s"}, {}, {}, {}}), both);
+}
+
+TEST_F(Concerned, IsEverybodyWhereTooMuchChanges) {
+  ASSERT_TRUE(store()->replace(*parse_document(cloud())));
+  EXPECT_EQ(of(change(std::vector<std::string>(200, "one"), {}, {})),
+            postgres::Hosts({"h-3", "net-1"}));
+  EXPECT_EQ(of(change(std::vector<std::string>(201, "one"), {}, {})), std::nullopt);
 }
 
 /// A cloud of few objects in which anything may be anywhere.

@@ -155,9 +155,11 @@ class Host {
   /// `part`: the name of the host if it holds what it needs alone.
   explicit Host(const std::string& url, const std::filesystem::path& state = "/nowhere",
                 const std::string& part = "") {
-    auto service = InventoryService::open(
-        control_.get_executor(),
-        {.database = url, .state_path = state, .database_timeout = kLimit, .host = part});
+    auto service = InventoryService::open(control_.get_executor(), {.database = url,
+                                                                    .state_path = state,
+                                                                    .database_timeout = kLimit,
+                                                                    .host = part,
+                                                                    .holds_part = !part.empty()});
     EXPECT_TRUE(service) << service.error().message;
     service_ = *std::move(service);
     EXPECT_TRUE(service_->start());

@@ -4,7 +4,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include <array>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/io_context.hpp>
@@ -471,6 +473,25 @@ TEST_F(SlowStoreTest, WhatThrowsIsToldAndTriedAgain) {
   }));
 }
 
+TEST_F(SlowStoreTest, WhatChangesWhileItIsReadIsReadNext) {
+  start_slowly();
+  ASSERT_TRUE(apply(document("x")));
+  gate_->set(true);
+  const int before = gate_->times();
+  gate_->foreign();
+  ASSERT_TRUE(until([&] { return gate_->times() == before + 1; }));
+  for (int change = 0; change < 3; ++change) {
+    gate_->foreign();
+    control_.restart();
+    control_.run_for(20ms);
+  }
+  gate_->set(false);
+  EXPECT_TRUE(until([&] { return gate_->times() >= before + 2; }));
+  control_.restart();
+  control_.run_for(100ms);
+  EXPECT_EQ(gate_->times(), before + 2) << "once for all three";
+}
+
 TEST_F(SlowStoreTest, ADocumentThatCouldNotBeStoredIsNotForgotten) {
   options_.source = InventorySource::libvirt;
   start_slowly();
@@ -542,6 +563,23 @@ TEST(InventoryOptions, AreReadFromTheConfiguration) {
   EXPECT_TRUE(config->unread().empty());
   EXPECT_EQ(options->state_path, "/s");
   EXPECT_EQ(options->file, "/f");
+}
+
+TEST(InventoryOptions, TheHostIsKnownWhateverTheScope) {
+  const auto read = [](const std::string& text) {
+    return InventoryOptions::from(*Config::parse(text)).value();
+  };
+  std::array<char, 256> system{};
+  ::gethostname(system.data(), system.size() - 1);
+  EXPECT_EQ(read("").host, system.data());
+  EXPECT_FALSE(read("").holds_part);
+  EXPECT_TRUE(read("").editable());
+  EXPECT_EQ(read("[DEFAULT]\nhost = h-1\n").host, "h-1");
+  const auto part = read(
+      "[DEFAULT]\nhost = h-1\n[inventory]\nscope = host\n"
+      "database = postgresql://metatap@db/metatap\n");
+  EXPECT_TRUE(part.holds_part);
+  EXPECT_FALSE(part.editable());
 }
 
 /// Where each host says what there is, one database cannot be all hosts'.
