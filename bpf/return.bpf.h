@@ -37,8 +37,7 @@ static __always_inline bool address_to(struct __sk_buff *skb, const struct mt_sl
 
 	if (!cfg)
 		return false;
-	/* A MAC is never all zero in its last bytes and its first. */
-	if (*(__u32 *)seen_mac || *(__u16 *)(seen_mac + 4))
+	if (has_mac(seen_mac))
 		__builtin_memcpy(macs, seen_mac, ETH_ALEN);
 	else
 		__builtin_memcpy(macs, row->mac, ETH_ALEN);

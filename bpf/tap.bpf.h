@@ -119,12 +119,15 @@ static __always_inline int ask_gate(struct __sk_buff *skb, const struct mt_confi
 
 /* Into the namespace, under the reason that names what was steered. */
 static __always_inline int steer(struct __sk_buff *skb, __u32 slot, const struct mt_config *cfg,
-				 const struct mt_packet *packet, bool v4, bool forwarded)
+				 const struct mt_packet *packet, bool v4, bool unknown,
+				 bool forwarded)
 {
 	int verdict;
 
 	count_steered(skb, slot, packet->syn);
 	verdict = deliver(skb, slot, cfg);
+	if (unknown)
+		return STEER(skb, slot, steered_unknown, verdict);
 	if (forwarded)
 		return STEER(skb, slot, steered_forwarded, verdict);
 	if (packet->inner)
@@ -174,7 +177,8 @@ static __noinline int take(struct __sk_buff *skb, __u32 l3, __u16 vlan, bool tag
 	if (!untag(skb, vlan, tag_in_band, &packet) ||
 	    !(v4 ? rewrite_v4(skb, &packet, alias.w[0]) : rewrite_v6(skb, &packet, &alias, value)))
 		return DROP(skb, who.slot, rewrite_failed);
-	return steer(skb, who.slot, cfg, &packet, v4, forwarded == MT_FORWARDED);
+	return steer(skb, who.slot, cfg, &packet, v4, who.row->flags & MT_SLOT_UNKNOWN,
+		     forwarded == MT_FORWARDED);
 }
 
 /* Looks at the destination only; `l3` is a constant here, so that the loads are direct. */

@@ -51,6 +51,16 @@ static __always_inline int not_its_own(__u16 family)
 	return family == MT_FAMILY_V4 ? -WHY(spoofed_v4) : -WHY(spoofed_v6);
 }
 
+/* The index of the next address to be learned, of which so many were before; negative: no room. */
+static __always_inline int next_index(__u32 flags, __u16 family, __u64 number)
+{
+	if (!(flags & MT_SLOT_UNKNOWN))
+		return MT_FIRST_LEARNED + number % MT_LEARNED_MAX;
+	if (number >= MT_UNKNOWN_MAX)
+		return -WHY(addresses_full);
+	return number + (family == MT_FAMILY_V6);
+}
+
 /*
  * Makes an unknown address the port's own, if its flags have it so: in the place of the one that
  * was learned longest ago. Two CPUs have two places; of two that learn one address the second
@@ -65,19 +75,23 @@ static __noinline int learn(const struct mt_address_key *key, __u32 flags, const
 	struct mt_alias alias = {}, *old;
 	struct mt_address address = {}, *first;
 	__u64 number;
+	int index;
 
 	if (!(flags & MT_SLOT_LEARN) && (!(flags & MT_SLOT_PREFIXES) || !within_prefixes(key)))
 		return not_its_own(key->family);
 	if (!counter)
 		return -WHY(addresses_full);
-	if (dry_run) /* the place it would get */
-		return MT_FIRST_LEARNED +
-		       (key->family == MT_FAMILY_V4 ? counter->learned_v4 : counter->learned_v6) %
-			       MT_LEARNED_MAX;
-	number = key->family == MT_FAMILY_V4 ? __sync_fetch_and_add(&counter->learned_v4, 1)
-					     : __sync_fetch_and_add(&counter->learned_v6, 1);
-	address.index = MT_FIRST_LEARNED + number % MT_LEARNED_MAX;
-	place.index = address.index;
+	if (dry_run)
+		number = key->family == MT_FAMILY_V4 ? counter->learned_v4 : counter->learned_v6;
+	else
+		number = key->family == MT_FAMILY_V4
+				 ? __sync_fetch_and_add(&counter->learned_v4, 1)
+				 : __sync_fetch_and_add(&counter->learned_v6, 1);
+	index = next_index(flags, key->family, number);
+	if (dry_run || index < 0)
+		return index; /* the place it would get */
+	address.index = index;
+	place.index = index;
 	__builtin_memcpy(address.mac, mac, ETH_ALEN);
 	if (bpf_map_update_elem(&mt_addresses, key, &address, BPF_NOEXIST)) {
 		first = bpf_map_lookup_elem(&mt_addresses, key);
@@ -95,8 +109,12 @@ static __noinline int learn(const struct mt_address_key *key, __u32 flags, const
 	return address.index;
 }
 
-/* Answers to the port's address with this index follow the MAC that it speaks from. */
-static __always_inline void follow_mac(const struct mt_who *who, __u8 family, __u32 index)
+/*
+ * Answers to the port's address with this index follow the MAC that it speaks from. False: it may
+ * not speak from there. While the port is not known an address keeps the MAC that it was first
+ * seen with: that is what will be asked of it when the port is known.
+ */
+static __always_inline bool follow_mac(const struct mt_who *who, __u8 family, __u32 index)
 {
 	struct mt_alias_key place = {.slot = who->slot,
 				     .generation = who->row->generation,
@@ -104,8 +122,12 @@ static __always_inline void follow_mac(const struct mt_who *who, __u8 family, __
 				     .index = index};
 	struct mt_alias *back = bpf_map_lookup_elem(&mt_aliases, &place);
 
-	if (back)
-		note_mac(back->mac, who->mac);
+	if (!back)
+		return true;
+	if (who->row->flags & MT_SLOT_UNKNOWN && has_mac(back->mac))
+		return same_mac(back->mac, who->mac);
+	note_mac(back->mac, who->mac);
+	return true;
 }
 
 /* Who has no address yet, a group and broadcast ask for nothing. */
@@ -135,8 +157,8 @@ static __always_inline int index_of(const struct mt_who *who, const struct mt_in
 	if (v4 && address->w[0] == who->row->first_v4 && address->w[0])
 		return 0;
 	if (!v4 && is_link_local(address)) {
-		if (!reported)
-			follow_mac(who, key.family, MT_LINK_LOCAL);
+		if (!reported && !follow_mac(who, key.family, MT_LINK_LOCAL))
+			return -WHY(wrong_mac);
 		return MT_LINK_LOCAL;
 	}
 	if (!may_ask(address, v4))
@@ -149,8 +171,9 @@ static __always_inline int index_of(const struct mt_who *who, const struct mt_in
 		return learn(&key, who->row->flags, who->mac);
 	}
 	if (!reported && !same_mac(known->mac, who->mac)) {
+		if (!follow_mac(who, key.family, known->index))
+			return -WHY(wrong_mac);
 		note_mac(known->mac, who->mac);
-		follow_mac(who, key.family, known->index);
 	}
 	return known->index & MT_ALIAS_INDEX_MASK;
 }

@@ -27,6 +27,11 @@ static __always_inline bool same_mac(const __u8 *a, const __u8 *b)
 	return *(__u32 *)a == *(__u32 *)b && *(__u16 *)(a + 4) == *(__u16 *)(b + 4);
 }
 
+static __always_inline bool has_mac(const __u8 *mac)
+{
+	return *(__u32 *)mac || *(__u16 *)(mac + 4);
+}
+
 /* May frames come from this MAC? A group address is nobody's. */
 static __always_inline bool is_own_mac(const struct mt_who *who)
 {

@@ -58,12 +58,14 @@ class NotesSlot {
 /// Who opened a connection. Shared by all connections of one port; immutable, but for `notes`.
 struct Origin {
   Path path = Path::tap;
-  std::string port_id;      ///< empty: the source address belongs to no port (agent answers 404)
-  std::string network_id;   ///< empty only if unknown
-  std::string router_id;    ///< router path only
-  std::string device;       ///< host device, for logs
-  std::uint32_t slot = 0;   ///< row in the data plane's slot map
-  std::uint64_t owner = 0;  ///< the number that it has as the owner of that slot
+  /// Empty: the source address belongs to no port (agent answers 404); on the tap path: nobody has
+  /// said yet whose the device is.
+  std::string port_id;
+  std::string network_id;                  ///< empty only if unknown
+  std::string router_id;                   ///< router path only
+  std::string device;                      ///< host device, for logs
+  std::uint32_t slot = 0;                  ///< row in the data plane's slot map
+  std::uint64_t owner = 0;                 ///< the number that it has as the owner of that slot
   std::shared_ptr<const Ownership> holds;  ///< who has the slot now; null: this one, for ever
   /// Which plugging-in of the port this is: the same for as long as its device is there, also after
   /// a restart of ours, and another for the next device, whatever its name and number. 0: there is
@@ -73,6 +75,10 @@ struct Origin {
   /// no other memory of a port than that.
   std::int64_t came = 0;
   mutable NotesSlot notes;  ///< the proxy's; see there
+
+  /// Nobody has said yet whose the device is. When somebody does, this one is revoked, and its
+  /// connections have another.
+  [[nodiscard]] bool unknown() const { return path == Path::tap && port_id.empty(); }
 
   /// The port, its device or its namespace went away or changed hands. A session checks it before
   /// every request and closes; the identity of a re-used device is never inherited.

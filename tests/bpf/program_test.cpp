@@ -19,6 +19,7 @@
 #include "dataplane/core.hpp"
 #include "dataplane/dry_run.hpp"
 #include "dataplane/metadata_namespace.hpp"
+#include "dataplane/tap_plan.hpp"
 
 namespace metatap::dataplane {
 namespace {
@@ -45,6 +46,7 @@ enum Slot : std::uint32_t {
   kAnyMac = 14,   ///< VLAN 13
   kOpen = 15,     ///< VLAN 14: whoever is behind it may ask
   kClosed = 16,   ///< VLAN 15: nobody behind it may
+  kUnknown = 17,  ///< VLAN 16: a device that no port has yet
 };
 
 /// All rows are of this owner of their number.
@@ -90,6 +92,9 @@ std::string many6(unsigned n) {
 }
 
 PortAddresses addresses_of(std::uint32_t slot) {
+  if (slot == kUnknown) {
+    return PortAddresses::of_nobody();
+  }
   Port port;
   port.mac_address = kGuestMac;
   if (slot == kMany) {
@@ -185,6 +190,7 @@ class Kernel {
     row(kAnyMac, 13, MT_SLOT_ANY_MAC);
     row(kOpen, 14, MT_SLOT_ALLOW_FORWARDED);
     row(kClosed, 15, MT_SLOT_REFUSE_FORWARDED);
+    row(kUnknown, 16, plan_unknown({}, {}).row.flags);
   }
   /// mt_addresses takes not one row more; only what is there already can be asked from.
   void fill_addresses(bool full) {
@@ -240,13 +246,16 @@ class Kernel {
     row.flags = flags;
     row.ifindex = device_;
     row.vlan = vlan;
-    std::ranges::copy(testing::mac_bytes(kGuestMac), row.mac);
+    if (slot != kUnknown) {
+      std::ranges::copy(testing::mac_bytes(kGuestMac), row.mac);
+    }
     row.generation = kGeneration;
     const AddressMaps maps(&core_->programs->maps());
     const SlotOwner owner{slot, kGeneration};
     const auto addresses = addresses_of(slot);
-    row.first_v4 = flags & MT_SLOT_ANY_MAC ? 0 : addresses.first_v4();
+    row.first_v4 = (flags & MT_SLOT_ANY_MAC) != 0 ? 0 : addresses.first_v4();
     ASSERT_TRUE(maps.forget_learned(owner, [](const auto&) { return false; }));
+    ASSERT_TRUE(maps.change(owner, maps.met(owner).value().addresses, {}));
     ASSERT_TRUE(maps.change(owner, addresses, {}));
     ASSERT_TRUE(maps.change(owner, {}, addresses));
     const mt_counter no_traffic{};
@@ -435,6 +444,52 @@ void identity_cases(const std::function<void(Case)>& add) {
        .slot = kStrict,
        .out = Packet().eth().ipv4(alias4(kStrict), kMeta4).tcp(40000, 80, "S"),
        .full = true});
+}
+
+/// No port has the device yet: whatever its guest asks from.
+void unknown_cases(const std::function<void(Case)>& add) {
+  const auto v4_from = [](std::string_view source, std::uint8_t ttl = 64) {
+    return Packet().eth(kWrongMac).vlan(16).ipv4(source, kMeta4, {.ttl = ttl}).tcp(1, 80, "S");
+  };
+  const auto v6_from = [](std::string_view source) {
+    return Packet().eth(kWrongMac).vlan(16).ipv6(source, kMeta6).tcp(1, 80, "S");
+  };
+  const auto steered = [&](std::string name, Packet in, Packet out) {
+    add({.name = std::move(name),
+         .in = std::move(in),
+         .verdict = "REDIRECT",
+         .reason = "steered_unknown",
+         .slot = kUnknown,
+         .out = std::move(out)});
+  };
+  steered("OfNoPort", v4_from("10.9.9.9"),
+          Packet().eth(kWrongMac).ipv4(alias4(kUnknown), kMeta4).tcp(1, 80, "S"));
+  steered(
+      "OfNoPortV6", v6_from("2001:db8:9::9"),
+      Packet().eth(kWrongMac).ipv6(alias6(kUnknown, 1, "2001:db8:9::9"), kMeta6).tcp(1, 80, "S"));
+  steered("OfNoPortLinkLocal", v6_from("fe80::9"),
+          Packet().eth(kWrongMac).ipv6(alias6(kUnknown, 0, "fe80::9"), kMeta6).tcp(1, 80, "S"));
+  add({.name = "OfNoPortArp",
+       .in = Packet().eth(kWrongMac).vlan(16).arp(1, kWrongMac, "10.9.9.9", "00:00:00:00:00:00",
+                                                  kMeta4),
+       .verdict = "REDIRECT",
+       .reason = "arp_answered",
+       .slot = kUnknown,
+       .out = Packet()
+                  .eth(kOurMac, kWrongMac)
+                  .vlan(16)
+                  .arp(2, kOurMac, kMeta4, kWrongMac, "10.9.9.9")});
+  add({.name = "OfNoPortForwarded",
+       .in = v4_from("10.9.9.9", 63),
+       .verdict = "SHOT",
+       .reason = "forwarded_inside",
+       .slot = kUnknown});
+  add({.name = "OfNoPortWhileNobodyListens",
+       .in = v4_from("10.9.9.9"),
+       .verdict = "SHOT",
+       .reason = "refused_down",
+       .slot = kUnknown,
+       .listener = Listener::none});
 }
 
 std::vector<Case> tap_cases() {
@@ -727,6 +782,7 @@ std::vector<Case> tap_cases() {
        .slot = kLearning});
   identity_cases(add);
   forwarding_cases(add);
+  unknown_cases(add);
   add({.name = "CutTcp",
        .in = v4().tcp(40000, 80, "S").cut(14 + 20 + 12),
        .verdict = "SHOT",
@@ -1229,6 +1285,32 @@ TEST_F(Learning, AnswersGoToTheMacThatWasSeen) {
       "mt_return", Packet().eth().ipv4(kMeta4, alias4(kAnyMac)).tcp(80, 1, "A").bytes());
   EXPECT_EQ(testing::to_hex(Bytes(outcome.bytes.begin(), outcome.bytes.begin() + 6)),
             testing::to_hex(testing::mac_bytes(kWrongMac)));
+}
+
+TEST_F(Learning, OfADeviceWithoutAPortAnAddressKeepsItsAliasAndItsMac) {
+  for (const bool six : {false, true}) {
+    const auto source = [&](unsigned n) {
+      return (six ? "2001:db8:9::" : "10.9.9.") + std::to_string(n + 1);
+    };
+    const int first = six ? 1 : 0;
+    for (int n = 0; n < MT_UNKNOWN_MAX; ++n) {
+      ASSERT_EQ(ask(16, source(static_cast<unsigned>(n))), first + n);
+    }
+    EXPECT_EQ(ask(16, source(MT_UNKNOWN_MAX)), -1) << "none takes another's place";
+    EXPECT_EQ(ask(16, source(1)), first + 1);
+    EXPECT_EQ(ask(16, source(1), kWrongMac), -1) << "it was seen with another MAC first";
+    EXPECT_EQ(ask(16, source(1)), first + 1);
+  }
+  EXPECT_EQ(ask(16, "fe80::9"), 0);
+  EXPECT_EQ(ask(16, "fe80::9", kWrongMac), -1);
+  EXPECT_EQ(ask(16, "fe80::9"), 0);
+  EXPECT_EQ(answered(kUnknown, 1), "10.9.9.2");
+  const auto met = AddressMaps(&kernel().core().programs->maps()).met({kUnknown, kGeneration});
+  ASSERT_TRUE(met);
+  EXPECT_EQ(met->addresses.addresses.size(), 2U * MT_UNKNOWN_MAX + 1U);
+  for (const auto& own : met->addresses.addresses) {
+    EXPECT_EQ(to_string(own.mac), kGuestMac) << own.address.text();
+  }
 }
 
 /// The budget of new connections of one port.

@@ -323,6 +323,16 @@ def test_a_port_that_moves_away_is_served_no_longer(host):
     mtlab.wait_until(lambda: who(red) is None, 3, "the tap is served no longer")
 
 
+def test_a_request_waits_until_ovn_says_whose_it_is(host):
+    lab, ovn, _ = host
+    red = lab["red1"]
+    assert who(red) is None
+    red.send("get", "/openstack/2012-08-10/meta_data.json", 4, device=red.device, timeout=10)
+    ovn.bind(red)
+    answer = red.receive()
+    assert answer.status == 200 and json.loads(answer.body)["uuid"] == red.instance_id
+
+
 @contextlib.contextmanager
 def asked(guest):
     """The guest asks without a pause for the time of a `with` block; what it was told."""

@@ -98,8 +98,8 @@ void look_at_devices(const dataplane::TapDataPlane& tap, std::vector<Finding>& f
                  "let [DEFAULT] host be as ports have it in binding:host_id, if this is that host");
   Many room(findings, Severity::warning, "ports with more addresses than there is room for",
             "give the port fewer fixed_ips and address pairs, or a prefix as one pair");
-  std::size_t absent = 0;
-  std::string first_absent;
+  std::size_t absent = 0, unclaimed = 0;
+  std::string first_absent, first_unclaimed;
   for (const auto& device : tap.devices()) {
     const auto port = "port " + device.port_id + ": ";
     switch (device.state) {
@@ -122,6 +122,9 @@ void look_at_devices(const dataplane::TapDataPlane& tap, std::vector<Finding>& f
       case DeviceState::absent:
         first_absent = absent++ == 0 ? device.name : first_absent;
         break;
+      case DeviceState::unclaimed:
+        first_unclaimed = unclaimed++ == 0 ? device.name : first_unclaimed;
+        break;
       case DeviceState::steered:
         if (!device.reason.empty() && device.before.empty()) {
           room.add(device.name, port + device.reason);
@@ -130,6 +133,14 @@ void look_at_devices(const dataplane::TapDataPlane& tap, std::vector<Finding>& f
       default:
         break;
     }
+  }
+  if (unclaimed != 0) {
+    findings.push_back(
+        {Severity::note, "devices",
+         std::to_string(unclaimed) + " devices of ours are no port's, such as " + first_unclaimed +
+             ": requests of their guests wait for one and are answered 503",
+         "metatap status names them; the inventory should have their ports, or [dataplane] devices "
+         "leave them out"});
   }
   if (absent != 0) {
     findings.push_back(

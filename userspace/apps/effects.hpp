@@ -24,10 +24,13 @@ class Effects {
 
   /// News came, and are in effect when the queue is done.
   void follow(dataplane::WorkQueue& queue);
-  /// Are all that came until now?
+  /// Are all that came until now? Who asks with channel::Settle::kOnlyWhen takes no problem from
+  /// others who ask.
   void ask(Worker worker, Question question);
 
  private:
+  void answer(const std::vector<std::pair<Worker, Question>>& asked);
+
   Answer answer_;
   unsigned open_ = 0;                  ///< news that are not in effect yet
   std::vector<std::string> problems_;  ///< since the first of them

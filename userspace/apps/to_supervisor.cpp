@@ -222,6 +222,13 @@ asio::awaitable<std::vector<std::string>> ToSupervisor::settled() {
   co_return lost_ ? nobody : std::move(answered->problems);
 }
 
+asio::awaitable<void> ToSupervisor::in_effect() {
+  if (!lost_) {
+    link_.send(channel::Settle{channel::Settle::kOnlyWhen});
+    co_await wait_for(channel::Settle::kOnlyWhen, kSettlePatience);
+  }
+}
+
 asio::awaitable<Result<UniqueFd>> ToSupervisor::connect(std::string path) {
   if (lost_) {
     co_return fail(ErrorCode::unavailable, "there is no supervisor");

@@ -55,6 +55,8 @@ class ToSupervisor {
 
   /// Comes back once all that was told until now is in effect, with what could not be done.
   boost::asio::awaitable<std::vector<std::string>> settled();
+  /// The same, but what could not be done is left to whoever calls settled(). One at a time.
+  boost::asio::awaitable<void> in_effect();
   /// A connection to a UNIX socket that the configuration names, as the supervisor may have it.
   boost::asio::awaitable<Result<UniqueFd>> connect(std::string path);
   /// @see admin::Registry::Elsewhere; null if there is no answer in ten seconds.

@@ -196,6 +196,8 @@ void show(admin::Registry& registry, const dataplane::TapDataPlane& tap,
                     {}, static_cast<double>(tap.namespace_health().repairs));
     metrics.gauge("devices_behind_others", "Taps where somebody's program may take packets first",
                   {}, static_cast<double>(tap.disturbed_chains().size()));
+    metrics.gauge("devices_without_port", "Taps whose guests' requests wait for a port", {},
+                  static_cast<double>(tap.without_port()));
     for (const auto& [family, answer] : tap.probe().answers()) {
       const Metrics::Labels labels{{"family", name_of_family(family)}};
       metrics.gauge("self_probe_answered",

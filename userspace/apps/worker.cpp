@@ -38,6 +38,7 @@
 #include "http/meter.hpp"
 #include "http/overload.hpp"
 #include "http/server.hpp"
+#include "http/spawn.hpp"
 #include "http/upstream.hpp"
 #include "http/workers.hpp"
 #include "inventory/service.hpp"
@@ -98,6 +99,7 @@ Status Worker::Impl::start_inventory() {
       sys::notify_status(kServing);
     } else if (following && !ovn) {
       data_plane->tell(*inventory->current());
+      tell_held();
     }
   });
   if (auto started = inventory->start();
@@ -266,6 +268,7 @@ void Worker::Impl::start_following() {
     data_plane->tell(ovn ? *ovn->inventory() : *inventory->current());
   }
   following = true;
+  tell_held();
   if (ovn) {  // after the directory, which has subscribed as it was made
     ovn->subscribe([this](const InventoryChange& change) { follow_ports(change); });
   }
@@ -278,6 +281,28 @@ void Worker::Impl::follow_ports(const InventoryChange& change) {
   if (following && !data_plane->tell(change) && orphan) {
     orphan->give_up("ports have changed, and no supervisor follows");
   }
+  if (following) {
+    tell_held();
+  }
+}
+
+/// Guests of whom nobody had said who they are, once the data plane knows. One question is enough
+/// for all that is told while it is under way.
+void Worker::Impl::tell_held() {
+  settle_again = true;
+  if (std::exchange(settling, true)) {
+    return;
+  }
+  const auto ask = [](Impl& self) -> asio::awaitable<void> {
+    do {
+      self.settle_again = false;
+      co_await self.data_plane->in_effect();
+      self.proxy->named();
+    } while (self.settle_again);
+    self.settling = false;
+  };
+  http::spawn(control.get_executor(), ask(*this), "telling guests that their port has come",
+              [this](const Error&) { settling = false; });
 }
 
 /// Guests that wait for their answer to change.
@@ -371,8 +396,11 @@ void Worker::Impl::keep_refreshing() {
     trace.look_away(admin::TraceLog::Clock::now());
     if (data_plane) {
       // A port's window begins when it comes, and not with its first request.
-      data_plane->each_caller(
-          [this](const std::shared_ptr<const Origin>& origin) { meet(origin); });
+      data_plane->each_caller([this](const std::shared_ptr<const Origin>& origin) {
+        if (!origin->unknown()) {
+          meet(origin);
+        }
+      });
       proxy->access().look();
     }
     keep_refreshing();

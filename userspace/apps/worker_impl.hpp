@@ -64,6 +64,8 @@ struct Worker::Impl {
   const bool supervised;
   bool stopping = false;
   bool following = false;  ///< the supervisor has been told of all ports, and hears of changes
+  bool settling = false;   ///< it has been asked whether that is in effect
+  bool settle_again = false;
   std::chrono::milliseconds arrival{0}, limit;  ///< of the end
   Reload reload;
   RunDirectory run_directory;
@@ -121,6 +123,7 @@ struct Worker::Impl {
   void serve_exposed();
   [[nodiscard]] std::string instance_of(std::string_view port) const;
   void follow_ports(const InventoryChange& change);
+  void tell_held();
   void meet(const std::shared_ptr<const Origin>& origin);
   void tell_waiting(const std::set<std::string>& instances);
   void follow_inventory();

@@ -72,9 +72,11 @@ struct Serving {
   static constexpr Type kType = Type::serving;
 };
 
-/// Say when all that was told until now is in effect.
+/// Say when all that was told until now is in effect, and what of it could not be done.
 struct Settle {
   static constexpr Type kType = Type::settle;
+  /// Asks for the moment alone: who else asks is told what could not be done.
+  static constexpr std::uint64_t kOnlyWhen = 0;
   std::uint64_t question = 0;
 };
 

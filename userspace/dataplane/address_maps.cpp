@@ -200,6 +200,34 @@ std::vector<std::pair<Address, MacAddress>> AddressMaps::learned(SlotOwner owner
   return all;
 }
 
+Result<AddressMaps::Met> AddressMaps::met(SlotOwner owner) const {
+  const auto counter = maps_ != nullptr ? maps_->counters.get(owner.slot)
+                                        : Result<std::optional<mt_counter>>(std::nullopt);
+  if (!counter || !*counter) {
+    return counter ? Result<Met>(Met{}) : tl::make_unexpected(counter.error());
+  }
+  Met all{{}, (*counter)->learned_v4, (*counter)->learned_v6};
+  // v6 has one index more, that of fe80::, which is not learned.
+  for (const auto& [family, count] :
+       {std::pair{MT_FAMILY_V4, all.learned_v4 == 0 ? 0 : MT_UNKNOWN_MAX},
+        std::pair{MT_FAMILY_V6, all.learned_v6 == 0 ? 1 : MT_UNKNOWN_MAX + 1}}) {
+    for (int index = 0; index < count; ++index) {
+      const auto alias = maps_->aliases.get(
+          alias_key(owner, static_cast<std::uint8_t>(family), static_cast<std::uint32_t>(index)));
+      if (!alias) {
+        return tl::make_unexpected(alias.error());
+      }
+      if (*alias) {
+        PortAddresses::Own own{to_address(static_cast<std::uint32_t>(family), (*alias)->address)};
+        own.index = static_cast<std::uint32_t>(index);
+        std::ranges::copy((*alias)->mac, own.mac.begin());
+        all.addresses.addresses.push_back(own);
+      }
+    }
+  }
+  return all;
+}
+
 std::optional<Address> AddressMaps::address_of(const Alias& alias, int family) const {
   if (maps_ == nullptr) {
     return std::nullopt;

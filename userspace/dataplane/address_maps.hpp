@@ -35,6 +35,16 @@ class AddressMaps {
                                       const std::function<bool(const Address&)>& keep) const;
   /// Those that it has learned, each with the MAC that it was seen with.
   [[nodiscard]] std::vector<std::pair<Address, MacAddress>> learned(SlotOwner owner) const;
+  /// What the guest behind a device that no port has yet has asked from, each with its alias and
+  /// the MAC that it was first seen with.
+  struct Met {
+    PortAddresses addresses;
+    std::uint64_t learned_v4 = 0, learned_v6 = 0;  ///< so many the programs have tried to learn
+    [[nodiscard]] bool as_many_as(const Met& other) const {
+      return learned_v4 == other.learned_v4 && learned_v6 == other.learned_v6;
+    }
+  };
+  [[nodiscard]] Result<Met> met(SlotOwner owner) const;
   /// The address that `alias` stands for, as the programs have it. Any thread; one system call.
   [[nodiscard]] std::optional<Address> address_of(const Alias& alias, int family) const;
   /// The configured rows that are there now. Fixed or not, nobody knows any more.

@@ -85,6 +85,15 @@ class Binding {
   [[nodiscard]] Status update(const mt_slot& row, PortAddresses addresses = {}) {
     return site_->slots.update(slot_, row, std::move(addresses));
   }
+  /// @see SlotTable::name(). If it fails, this must end.
+  [[nodiscard]] Status name(const mt_slot& row, std::shared_ptr<Origin> origin,
+                            PortAddresses addresses) {
+    auto named = site_->slots.name(slot_, row, origin, std::move(addresses));
+    if (named) {
+      origin_ = std::move(origin);
+    }
+    return named;
+  }
   /// Leaves row and keys to the next process.
   void keep() {
     site_ = nullptr;

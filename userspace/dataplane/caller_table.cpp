@@ -184,6 +184,10 @@ Result<std::shared_ptr<CallerTable>> CallerTable::create(std::uint32_t slots) {
 
 void CallerTable::add(std::uint32_t slot, const SlotEntry& entry) {
   revoke(slot);
+  name(slot, entry);
+}
+
+void CallerTable::name(std::uint32_t slot, const SlotEntry& entry) {
   auto& origin = *entry.origin;
   origin.slot = slot;
   origin.owner = ++owners_;
@@ -297,7 +301,20 @@ std::shared_ptr<const SlotEntry> CallerView::find(std::uint32_t slot) const {
     }
     known_[slot].set(known);
   }
-  return known->owner == owner ? known->entry : nullptr;
+  if (known->owner == owner) {
+    return known->entry;
+  }
+  // It has just been named: what is read is the next owner's, who has it a store later.
+  for (int look = 0; look < kLooks; ++look) {
+    const auto now = row.owner.load(std::memory_order_acquire);
+    if (now == known->owner) {
+      return known->entry;
+    }
+    if (now != owner) {
+      break;
+    }
+  }
+  return nullptr;
 }
 
 std::shared_ptr<const CallerView::Read> CallerView::read(std::uint32_t slot) const {

@@ -58,6 +58,8 @@ class CallerTable {
 
   /// A new owner of a slot that is nobody's: origin->slot, owner and holds are set.
   void add(std::uint32_t slot, const SlotEntry& entry);
+  /// A new owner that takes over from one that is there: nobody finds it without either.
+  void name(std::uint32_t slot, const SlotEntry& entry);
   /// The same owner with other addresses.
   void update(std::uint32_t slot, const SlotEntry& entry);
   /// The slot is nobody's, at once and for everybody.

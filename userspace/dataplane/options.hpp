@@ -22,8 +22,9 @@ struct DataPlaneOptions {
   std::string host;                                        ///< this one, as ports are bound to it
   std::string namespace_name = "metatap";                  ///< namespace
   std::filesystem::path pin_path = "/sys/fs/bpf/metatap";  ///< pin_path
-  /// devices: shell patterns. Set: every device that matches is ours, and one that no port claims
-  /// is refused metadata. Not set: the devices that ports name, nothing else is touched.
+  /// devices: shell patterns. Set: every device that matches is ours, and requests of one that no
+  /// port claims wait for that, and are refused. Not set: the devices that ports name, nothing else
+  /// is touched.
   std::optional<std::vector<std::string>> devices;
   AttachMode attach = AttachMode::automatic;  ///< attach
   WhenDown when_down = WhenDown::pass;        ///< when_down, of ports that do not say

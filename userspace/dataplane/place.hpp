@@ -23,7 +23,7 @@ enum class DeviceState : std::uint8_t {
   disabled,   ///< admin_state_up of its network or port is false: requests are refused
   absent,     ///< a port names a device that does not exist
   excluded,   ///< [dataplane] devices does not match it
-  unclaimed,  ///< ours by its name, but no port's: requests are refused
+  unclaimed,  ///< ours by its name, but no port's: requests wait for one, and are refused
   unknown,    ///< its name stands for no port
   foreign,    ///< its port is another router's or network's
   refused,    ///< by its MAC it is another guest's than its port's

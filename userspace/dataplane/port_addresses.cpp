@@ -77,6 +77,50 @@ PortAddresses PortAddresses::of(const Port& port) {
   return all;
 }
 
+PortAddresses PortAddresses::of_nobody() {
+  PortAddresses all;
+  all.any_mac = true;
+  all.addresses.push_back({kLinkLocal, {}, false, MT_LINK_LOCAL});
+  return all;
+}
+
+bool PortAddresses::include(const PortAddresses& met, const MacAddress& own_mac, bool learn) {
+  for (const auto& seen : met.addresses) {
+    const bool spoke = seen.mac != MacAddress{};
+    if (spoke && !any_mac && !has_mac(own_mac, seen.mac)) {
+      return false;
+    }
+    const auto own = std::ranges::find(addresses, seen.address, &Own::address);
+    if (own != addresses.end()) {
+      own->mac = spoke ? seen.mac : own->mac;
+    } else if (learn || admits(seen.address)) {
+      addresses.push_back({seen.address, seen.mac, false, seen.index, true});
+    } else {
+      return false;
+    }
+  }
+  return has_indices();
+}
+
+void PortAddresses::keep_met(const PortAddresses& before, bool learn) {
+  for (const auto& old : before.addresses) {
+    if (old.met && find(old.address) == nullptr && (learn || admits(old.address))) {
+      addresses.push_back(old);
+      if (!has_indices()) {
+        addresses.pop_back();
+        return;
+      }
+    }
+  }
+}
+
+bool PortAddresses::has_indices() const {
+  const auto of = [&](int family) {
+    return std::ranges::count(addresses, family, [](const Own& own) { return own.address.family; });
+  };
+  return of(AF_INET) <= MT_FIRST_LEARNED && of(AF_INET6) <= MT_FIRST_LEARNED;
+}
+
 void PortAddresses::number(const PortAddresses& before) {
   Taken now[2], ever[2];
   now[1].set(MT_LINK_LOCAL);

@@ -18,6 +18,9 @@ struct PortAddresses {
     MacAddress mac{};         ///< where answers go until another MAC is seen
     bool fixed = false;       ///< one of fixed_ips, not of an address pair
     std::uint32_t index = 0;  ///< in the alias; given by number()
+    /// None that the port names, but it is admitted, and has had its alias before the port was
+    /// known, or another process was here. It keeps it.
+    bool met = false;
     auto operator<=>(const Own&) const = default;
   };
   std::vector<Own> addresses;            ///< fe80:: stands for all of the port's link-local ones
@@ -29,6 +32,13 @@ struct PortAddresses {
   auto operator<=>(const PortAddresses&) const = default;
 
   static PortAddresses of(const Port& port);
+  /// Of a device that no port has yet: any.
+  static PortAddresses of_nobody();
+  /// The guest has asked already, from `met`, before the port was known: each address keeps its
+  /// alias. False: not all of it is the port's, which has `own_mac` and may `learn` addresses.
+  [[nodiscard]] bool include(const PortAddresses& met, const MacAddress& own_mac, bool learn);
+  /// Those of `before` that were met and that the port still admits.
+  void keep_met(const PortAddresses& before, bool learn);
   /// Gives each address its index: the one it has had in `before`, else one that is free in both.
   void number(const PortAddresses& before);
 
@@ -40,6 +50,10 @@ struct PortAddresses {
   [[nodiscard]] bool admits(const Address& address) const;
   /// Is `mac` one that the port's frames may come from? `own` is the port's first.
   [[nodiscard]] bool has_mac(const MacAddress& own, const MacAddress& mac) const;
+
+ private:
+  /// As many as there are for one of each.
+  [[nodiscard]] bool has_indices() const;
 };
 
 }  // namespace metatap::dataplane

@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dataplane/slot_allocator.hpp"
 
+#include <algorithm>
 #include <string>
 
 namespace metatap::dataplane {
 
 SlotAllocator::SlotAllocator(std::uint32_t size, Clock::duration quarantine, std::uint32_t first)
-    : taken_(size, false), reserved_(size, false), never_(first), quarantine_(quarantine) {
+    : taken_(size, false),
+      reserved_(size, false),
+      first_(first),
+      never_(first),
+      quarantine_(quarantine) {
   if (size > 0) {
     taken_[0] = true;
   }
@@ -31,6 +36,14 @@ Result<std::uint32_t> SlotAllocator::acquire(Clock::time_point now) {
   taken_[slot] = true;
   ++in_use_;
   return slot;
+}
+
+std::size_t SlotAllocator::available(Clock::time_point now) const {
+  const auto rested =
+      std::ranges::partition_point(resting_, [&](const Rest& rest) { return rest.until <= now; });
+  const auto fresh =
+      never_ < taken_.size() ? std::count(taken_.begin() + never_, taken_.end(), false) : 0;
+  return static_cast<std::size_t>(fresh + (rested - resting_.begin()));
 }
 
 void SlotAllocator::reserve(std::uint32_t slot) {

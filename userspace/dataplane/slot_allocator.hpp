@@ -31,6 +31,9 @@ class SlotAllocator {
   void release(std::uint32_t slot, Clock::time_point now = Clock::now());
 
   [[nodiscard]] std::uint32_t size() const { return static_cast<std::uint32_t>(taken_.size()); }
+  /// How many numbers there are in all, and how many of them could be handed out now.
+  [[nodiscard]] std::size_t usable() const { return size() > first_ ? size() - first_ : 0; }
+  [[nodiscard]] std::size_t available(Clock::time_point now = Clock::now()) const;
   [[nodiscard]] std::size_t in_use() const { return in_use_; }
   [[nodiscard]] std::size_t resting() const { return resting_.size(); }
 
@@ -41,6 +44,7 @@ class SlotAllocator {
   };
   std::vector<bool> taken_;  ///< in use, reserved or resting
   std::vector<bool> reserved_;
+  const std::uint32_t first_;
   std::uint32_t never_;       ///< numbers from here on were never handed out by acquire()
   std::deque<Rest> resting_;  ///< oldest first
   Clock::duration quarantine_;

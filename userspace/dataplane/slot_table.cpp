@@ -19,7 +19,8 @@ bool is_nothing(const Address&) {
 
 mt_slot_owner text_of(const mt_slot& row) {
   mt_slot_owner owner{};
-  copy_text(owner.kind, row.kind == MT_KIND_TAP             ? "tap"
+  copy_text(owner.kind, (row.flags & MT_SLOT_UNKNOWN) != 0  ? "tap, no port"
+                        : row.kind == MT_KIND_TAP           ? "tap"
                         : row.kind == MT_KIND_ROUTER_DEVICE ? "router device"
                                                             : "router port");
   copy_text(owner.device, row.device);
@@ -67,7 +68,7 @@ Result<std::uint32_t> SlotTable::add(mt_slot row, std::shared_ptr<Origin> origin
     const auto last = read(*slot).value_or(mt_slot{});
     row.generation = (last.generation + 1) & MT_ALIAS_GENERATION_MASK;
     // A program that was learning while the last owner went may have been late.
-    written = addresses_.forget_learned(owner_of(*slot, last), is_nothing);
+    written = forget(owner_of(*slot, last));
   }
   if (written) {
     written = clear_counters(*slot);
@@ -103,6 +104,11 @@ Status SlotTable::adopt(std::uint32_t slot, mt_slot row, std::shared_ptr<Origin>
     return taken;
   }
   auto left = inherited_.extract(owner_of(slot, orphan.mapped()));
+  if (left) {
+    for (auto& own : left.mapped().addresses) {
+      own.met = true;
+    }
+  }
   const auto entry = std::make_shared<const Entry>(
       Entry{std::move(origin), orphan.mapped(), left ? std::move(left.mapped()) : PortAddresses{}});
   entries_[slot] = entry;
@@ -125,6 +131,7 @@ Status SlotTable::update(std::uint32_t slot, mt_slot row, PortAddresses addresse
     return fail(ErrorCode::not_found, "slot " + std::to_string(slot) + " is nobody's");
   }
   row.generation = entry->row.generation;
+  addresses.keep_met(entry->addresses, (row.flags & MT_SLOT_LEARN) != 0);
   addresses.number(entry->addresses);
   row.first_v4 = addresses.first_v4();
   if (std::memcmp(&row, &entry->row, sizeof(row)) == 0 && addresses == entry->addresses) {
@@ -148,6 +155,48 @@ Status SlotTable::update(std::uint32_t slot, mt_slot row, PortAddresses addresse
       Entry{entry->origin, row, changed ? std::move(addresses) : entry->addresses});
   callers_->update(slot, *entries_[slot]);
   return changed;
+}
+
+Status SlotTable::name(std::uint32_t slot, mt_slot row, std::shared_ptr<Origin> origin,
+                       PortAddresses addresses) {
+  const auto entry = find(slot);
+  if (!entry || (entry->row.flags & MT_SLOT_UNKNOWN) == 0) {
+    return fail(ErrorCode::invalid, "slot " + std::to_string(slot) + " has a port");
+  }
+  row.generation = entry->row.generation;
+  const auto owner = owner_of(slot, row);
+  // What is not the port's comes in no more; what has come in is looked at then.
+  if (auto written = write(slot, row); !written) {
+    return written;
+  }
+  const auto met = addresses_.met(owner);
+  if (!met) {
+    return tl::make_unexpected(met.error());
+  }
+  MacAddress mac{};
+  std::ranges::copy(row.mac, mac.begin());
+  if (!addresses.include(met->addresses, mac, (row.flags & MT_SLOT_LEARN) != 0)) {
+    return fail(ErrorCode::conflict, "its guest has asked from what is not the port's");
+  }
+  addresses.number(met->addresses);
+  row.first_v4 = addresses.first_v4();
+  auto done = addresses_.change(owner, met->addresses, addresses);
+  if (done) {
+    done = write(slot, row);
+  }
+  const auto again = addresses_.met(owner);
+  if (done && (!again || !again->as_many_as(*met))) {
+    done = again ? fail(ErrorCode::conflict, "its guest asked from elsewhere meanwhile")
+                 : tl::make_unexpected(again.error());
+  }
+  if (!done) {
+    (void)addresses_.change(owner, addresses, {});
+    return done;
+  }
+  entries_[slot] =
+      std::make_shared<const Entry>(Entry{std::move(origin), row, std::move(addresses)});
+  callers_->name(slot, *entries_[slot]);
+  return {};
 }
 
 void SlotTable::remove(std::uint32_t slot) {
@@ -214,11 +263,22 @@ void SlotTable::clear(std::uint32_t slot, std::uint16_t generation,
   nobody.generation = generation;
   for (const auto& done :
        {write(slot, nobody), addresses_.change(owner_of(slot, nobody), addresses, {}),
-        addresses_.forget_learned(owner_of(slot, nobody), is_nothing)}) {
+        forget(owner_of(slot, nobody))}) {
     if (!done) {
       log::error("slot {} is not cleared: {}", slot, done.error().message);
     }
   }
+}
+
+Status SlotTable::forget(SlotOwner owner) const {
+  const auto met = addresses_.met(owner);
+  if (!met) {
+    return tl::make_unexpected(met.error());
+  }
+  if (auto gone = addresses_.change(owner, met->addresses, {}); !gone) {
+    return gone;
+  }
+  return addresses_.forget_learned(owner, is_nothing);
 }
 
 std::optional<Address> SlotTable::address_of(const Alias& alias, int family) const {

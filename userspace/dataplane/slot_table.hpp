@@ -45,6 +45,12 @@ class SlotTable {
   /// New addresses or flags for the same identity; writes what differs. An address that stays keeps
   /// its alias, and what was learned is kept where the new policy still admits it.
   [[nodiscard]] Status update(std::uint32_t slot, mt_slot row, PortAddresses addresses = {});
+  /// The device of a slot with MT_SLOT_UNKNOWN has a port now: number, generation and aliases stay,
+  /// and so its connections go on; but their origin is revoked, and who they are is asked anew.
+  /// ErrorCode::conflict: not all that has come in is the port's, or something still came. Whenever
+  /// it fails the slot must end.
+  [[nodiscard]] Status name(std::uint32_t slot, mt_slot row, std::shared_ptr<Origin> origin,
+                            PortAddresses addresses);
   /// Revokes the origin and clears the row. The number stays taken: sockets may still bear it.
   void remove(std::uint32_t slot);
   /// Sends a removed slot's number to rest, once nothing can speak for it any more.
@@ -71,6 +77,8 @@ class SlotTable {
   /// In mt_owners, which people read and no program does.
   void tell_owner(std::uint32_t slot, const mt_slot& row) const;
   void clear(std::uint32_t slot, std::uint16_t generation, const PortAddresses& addresses);
+  /// What the programs have learned of that owner.
+  [[nodiscard]] Status forget(SlotOwner owner) const;
   [[nodiscard]] Status clear_counters(std::uint32_t slot) const;
 
   const Maps* maps_;

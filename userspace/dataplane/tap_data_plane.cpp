@@ -26,6 +26,9 @@ constexpr auto kFirstLookAgain = 5ms;
 /// Sockets that would not go are tried again after so long.
 constexpr auto kSweepAgain = 1s;
 
+/// A device that no port has gets a number only if one of so many is left for ports then.
+constexpr std::size_t kOfNumbers = 4;
+
 std::string pin_name(unsigned ifindex) {
   return fmt::format("tap_{}", ifindex);
 }
@@ -117,7 +120,7 @@ Status TapDataPlane::start(std::shared_ptr<const Inventory> inventory) {
   readable_.assign(monitor_->fd());
   wait_for_links();
   wait_for_tick();
-  log::info("tap data plane: {}; {} of {} ports here", where(), taps_.size(),
+  log::info("tap data plane: {}; {} of {} ports here", where(), taps_.size() - without_port(),
             index_->claims().size());
   for (const auto& device : this->devices()) {
     if (device.state == DeviceState::elsewhere) {
@@ -136,6 +139,9 @@ void TapDataPlane::turn_away() {
 std::set<unsigned> TapDataPlane::refusing_devices() const {
   std::set<unsigned> refusing, claimed;
   for (const auto& [point, tap] : taps_) {
+    if (tap.unknown()) {
+      continue;
+    }
     claimed.insert(tap.ifindex);
     const auto row = core_->slots->read(tap.binding.slot());
     if (row && (row->flags & MT_SLOT_REFUSE_DOWN) != 0) {
@@ -383,9 +389,18 @@ Turn TapDataPlane::settle(const std::string& device) {
   return Turn::failed(std::move(problem));
 }
 
+/// Whoever waits on a device goes on as its port, if the device is still what it was.
 bool TapDataPlane::goes_on(const Tap& tap, const TapPlan& plan, const TapDevice& device) const {
-  return !plan.foreign && tap.ifindex == device.ifindex && tap.port_id == plan.port_id &&
-         tap.network_id == plan.network_id && tap.enabled == plan.enabled;
+  if (plan.foreign || tap.ifindex != device.ifindex || tap.enabled != plan.enabled) {
+    return false;
+  }
+  return tap.unknown() ? tap.given_mac == device.given_mac
+                       : tap.port_id == plan.port_id && tap.network_id == plan.network_id;
+}
+
+/// Ours by its name, and so far no port's.
+bool TapDataPlane::may_wait_for_a_port(const std::string& device, const TapDevice& now) const {
+  return core_->options.devices && now.ifindex != 0 && index_->points_of(device).empty();
 }
 
 /// First lets go, then takes.
@@ -397,6 +412,9 @@ Status TapDataPlane::settle_points(const std::string& device, const TapDevice& n
                              core_->options)) {
       plans.emplace(point, *std::move(plan));
     }
+  }
+  if (may_wait_for_a_port(device, now)) {
+    plans.emplace(TapPoint{device, 0}, plan_unknown({device, 0}, now));
   }
   for (auto at = taps_.lower_bound({device, 0}); at != taps_.end() && at->first.device == device;) {
     const auto plan = plans.find(at->first);
@@ -414,24 +432,54 @@ Status TapDataPlane::settle_points(const std::string& device, const TapDevice& n
     if (plan.foreign || now.ifindex == 0) {
       continue;
     }
-    const auto held = taps_.find(point);
-    Status one;
-    if (held == taps_.end()) {
-      one = bind(point, std::move(plan));
-    } else {
-      held->second.left_out = plan.addresses.left_out;
-      one = held->second.binding.update(plan.row, std::move(plan.addresses));
-    }
-    if (!one && done) {
+    if (auto one = settle_point(point, std::move(plan), now); !one && done) {
       done = std::move(one);
     }
   }
   return done;
 }
 
-Status TapDataPlane::bind(const TapPoint& point, TapPlan plan) {
-  Tap tap{plan.port_id,     plan.network_id,         plan.enabled,
-          plan.row.ifindex, plan.addresses.left_out, {}};
+Status TapDataPlane::settle_point(const TapPoint& point, TapPlan plan, const TapDevice& device) {
+  const auto held = taps_.find(point);
+  if (held == taps_.end()) {
+    return bind(point, std::move(plan), device);
+  }
+  if (held->second.port_id != plan.port_id) {
+    return name(held, std::move(plan), device);
+  }
+  held->second.left_out = plan.addresses.left_out;
+  return held->second.binding.update(plan.row, std::move(plan.addresses));
+}
+
+/// Connections that were opened before it was known whose the device is are the port's, if all that
+/// came in by then might have come from it; else they end.
+Status TapDataPlane::name(Taps::iterator tap, TapPlan plan, const TapDevice& device) {
+  const TapPoint point = tap->first;
+  auto& binding = tap->second.binding;
+  const auto origin = origin_of(point, plan);
+  if (origin->plug == binding.origin()->plug) {
+    auto named = binding.name(plan.row, origin, plan.addresses);
+    if (named) {
+      log::debug("tap {}: slot {} is port {} from now on", point.device, binding.slot(),
+                 plan.port_id);
+      Tap known(plan, device);
+      known.binding = std::move(binding);
+      tap->second = std::move(known);
+      return {};
+    }
+    log::info("tap {}: connections end as port {} comes: {}", point.device, plan.port_id,
+              named.error().message);
+  }
+  taps_.erase(tap);
+  return bind(point, std::move(plan), device);
+}
+
+Status TapDataPlane::bind(const TapPoint& point, TapPlan plan, const TapDevice& device) {
+  const auto& numbers = core_->slots->allocator();
+  if (plan.port_id.empty() && numbers.available() * kOfNumbers < numbers.usable() + kOfNumbers) {
+    return {};  // refused, as unknown_port
+  }
+  Tap tap(plan, device);
   auto made = Binding<mt_port_key>::make(*site_, plan.row, origin_of(point, plan),
                                          std::move(plan.addresses));
   if (!made) {
@@ -441,7 +489,8 @@ Status TapDataPlane::bind(const TapPoint& point, TapPlan plan) {
   if (auto led = tap.binding.lead(key_of(tap.ifindex, point.vlan)); !led) {
     return led;
   }
-  log::debug("tap {}: port {} is slot {}", point.device, tap.port_id, tap.binding.slot());
+  log::debug("tap {}: {} {} is slot {}", point.device, tap.unknown() ? "no port" : "port",
+             tap.port_id, tap.binding.slot());
   taps_.emplace(point, std::move(tap));
   return {};
 }
@@ -503,10 +552,13 @@ std::set<unsigned> TapDataPlane::adopt_pinned() {
       return;
     }
     const TapPoint point{row->device, row->vlan};
-    auto plan = plan_tap(*index_, point, device_of(point.device), row->port_id, core_->options);
+    const auto device = device_of(point.device);
+    auto plan = (row->flags & MT_SLOT_UNKNOWN) == 0
+                    ? plan_tap(*index_, point, device, row->port_id, core_->options)
+                : core_->options.devices ? std::optional(plan_unknown(point, device))
+                                         : std::nullopt;
     if (plan && !plan->foreign && same(*row, *plan)) {
-      Tap tap{plan->port_id, plan->network_id,         plan->enabled,
-              key.ifindex,   plan->addresses.left_out, {}};
+      Tap tap(*plan, device);
       auto adopted = Binding<mt_port_key>::adopt(*site_, slot, plan->row, origin_of(point, *plan),
                                                  std::move(plan->addresses));
       if (adopted && adopted->lead(key)) {

@@ -95,7 +95,10 @@ class TapDataPlane {
     std::size_t here = 0, elsewhere = 0;
   };
   [[nodiscard]] Bindings bindings() const;
+  /// Of ports.
   [[nodiscard]] std::vector<SlotStatus> slots() const;
+  /// How many devices have a slot and no port.
+  [[nodiscard]] std::size_t without_port() const;
   [[nodiscard]] std::vector<ReasonStatus> reasons() const;
   [[nodiscard]] const NamespaceHealth& namespace_health() const { return keeper_.health(); }
   [[nodiscard]] const SelfProbe& probe() const { return keeper_.probe(); }
@@ -118,12 +121,22 @@ class TapDataPlane {
  private:
   /// A point whose guest is steered.
   struct Tap {
-    std::string port_id, network_id;
-    bool enabled = true;
-    unsigned ifindex = 0;
-    unsigned left_out = 0;  ///< addresses that may not ask
+    Tap(const TapPlan& plan, const TapDevice& device)
+        : port_id(plan.port_id),
+          network_id(plan.network_id),
+          enabled(plan.enabled),
+          ifindex(device.ifindex),
+          given_mac(device.given_mac),
+          left_out(plan.addresses.left_out) {}
+    std::string port_id, network_id;  ///< empty: no port has it yet
+    bool enabled;
+    unsigned ifindex;
+    std::optional<MacAddress> given_mac;  ///< of the device, when it came
+    unsigned left_out;                    ///< addresses that may not ask
     Binding<mt_port_key> binding;
+    [[nodiscard]] bool unknown() const { return port_id.empty(); }
   };
+  using Taps = std::map<TapPoint, Tap>;
 
   // Devices.
   void wait_for_links();
@@ -138,8 +151,11 @@ class TapDataPlane {
   // A device's turn.
   Turn settle(const std::string& device);
   Status settle_points(const std::string& device, const TapDevice& now);
-  Status bind(const TapPoint& point, TapPlan plan);
+  Status settle_point(const TapPoint& point, TapPlan plan, const TapDevice& device);
+  Status bind(const TapPoint& point, TapPlan plan, const TapDevice& device);
+  Status name(Taps::iterator tap, TapPlan plan, const TapDevice& device);
   [[nodiscard]] bool goes_on(const Tap& tap, const TapPlan& plan, const TapDevice& device) const;
+  [[nodiscard]] bool may_wait_for_a_port(const std::string& device, const TapDevice& now) const;
   Status hook(const std::string& device, unsigned ifindex);
   [[nodiscard]] Hooks* hooks_on(unsigned ifindex);
   Turn look_at_chain(const std::string& device);
@@ -168,7 +184,7 @@ class TapDataPlane {
   GuestMacs guest_macs_;
   SlotNumbers retired_;  ///< nobody's, but sockets may bear them
   std::optional<BindingSite<mt_port_key>> site_;
-  std::map<TapPoint, Tap> taps_;
+  Taps taps_;
   std::map<unsigned, Hooks> hooks_;            ///< by ifindex
   std::map<std::string, std::string> errors_;  ///< by device, as of its last turn
   std::set<TapPoint> foreign_;                 ///< told in the log

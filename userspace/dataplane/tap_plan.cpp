@@ -210,4 +210,16 @@ std::optional<TapPlan> plan_tap(const TapIndex& index, const TapPoint& point,
   return plan;
 }
 
+TapPlan plan_unknown(const TapPoint& point, const TapDevice& device) {
+  TapPlan plan;
+  plan.addresses = PortAddresses::of_nobody();
+  plan.row.kind = MT_KIND_TAP;
+  plan.row.ifindex = device.ifindex;
+  plan.row.vlan = point.vlan;
+  plan.row.flags = MT_SLOT_UNKNOWN | MT_SLOT_LEARN | MT_SLOT_ANY_MAC | MT_SLOT_REFUSE_DOWN |
+                   MT_SLOT_REFUSE_FORWARDED;
+  copy_text(plan.row.device, point.device);
+  return plan;
+}
+
 }  // namespace metatap::dataplane

@@ -77,8 +77,8 @@ class TapIndex {
 
 /// One point's identity.
 struct TapPlan {
-  std::string port_id, network_id;
-  bool enabled = true;   ///< admin_state_up of port and network
+  std::string port_id, network_id;  ///< empty: no port is known
+  bool enabled = true;              ///< admin_state_up of port and network
   bool foreign = false;  ///< the device was given another guest's MAC: it is not this port's
   mt_slot row{};
   PortAddresses addresses;
@@ -90,6 +90,11 @@ struct TapPlan {
 [[nodiscard]] std::optional<TapPlan> plan_tap(const TapIndex& index, const TapPoint& point,
                                               const TapDevice& device, std::string_view holder,
                                               const DataPlaneOptions& options);
+
+/// A device of ours that no port claims: whoever is behind it may connect, from any address and
+/// MAC, and waits until it is known who that is. Nothing of it goes elsewhere, and nothing that was
+/// forwarded is let in: the port may say that it must not be.
+[[nodiscard]] TapPlan plan_unknown(const TapPoint& point, const TapDevice& device);
 
 /// Was the device given a MAC that is not for this port, which claims it at `point`?
 [[nodiscard]] bool is_foreign(const TapIndex& index, const TapPoint& point, const TapDevice& device,

@@ -42,6 +42,9 @@ Caller TapResolver::caller_of(const Address& peer, std::uint32_t mark) const {
   if (!entry || entry->row.kind != MT_KIND_TAP || entry->row.generation != alias->generation) {
     return {};
   }
+  if (entry->origin->unknown()) {
+    return {entry->origin, {}, true};  // its addresses are nobody's yet
+  }
   const auto& port = entry->addresses;
   const auto* own = port.find(peer.family, alias->index);
   if (own != nullptr && own->fixed) {

@@ -20,7 +20,7 @@ class TapResolver : public CallerResolver {
 
   /// The address is the fixed one that the guest asked from, else the port's first fixed one: never
   /// what a guest may choose (link-local, an address pair's, learned), unless the port has no fixed
-  /// address at all.
+  /// address at all. Of a device that no port has yet there is none.
   [[nodiscard]] Caller caller_of(int accepted_fd, const sockaddr_storage& peer) const override;
   /// Of a connection with that peer and mark.
   [[nodiscard]] Caller caller_of(const Address& peer, std::uint32_t mark) const;

@@ -2,6 +2,8 @@
 // What `metatap status` shows of taps: the only place where their states become sentences.
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "dataplane/tap_data_plane.hpp"
 
 namespace metatap::dataplane {
@@ -57,7 +59,7 @@ DeviceStatus TapDataPlane::status_of(const TapPoint& point, const std::string& p
                fmt::format("the device was given {}, which is not for the port's MAC {}",
                            to_string(*device.given_mac), port.mac_address));
   }
-  if (tap != taps_.end()) {
+  if (tap != taps_.end() && !tap->second.unknown()) {
     return say(DeviceState::conflict, "port " + tap->second.port_id + " has this device already");
   }
   if (status.ifindex == 0) {
@@ -102,6 +104,9 @@ void TapDataPlane::add_unclaimed(std::vector<DeviceStatus>& all) const {
   const auto add = [&](const std::string& name, DeviceState state, std::string reason) {
     DeviceStatus status;
     status.name = name;
+    if (const auto tap = taps_.find({name, 0}); tap != taps_.end()) {
+      status.slot = tap->second.binding.slot();
+    }
     if (const auto here = ifindex_of_.find(name); here != ifindex_of_.end()) {
       status.ifindex = here->second;
     }
@@ -117,7 +122,10 @@ void TapDataPlane::add_unclaimed(std::vector<DeviceStatus>& all) const {
     const auto name = name_of_.find(ifindex);
     if (name != name_of_.end() && index_->points_of(name->second).empty()) {
       add(name->second, DeviceState::unclaimed,
-          "no port of this host has this device; its metadata requests are refused");
+          taps_.contains({name->second, 0})
+              ? "no port of this host has this device; its requests wait for one, and are "
+                "answered 503 if none comes"
+              : "no port of this host has this device; its metadata requests are refused");
     }
   }
   for (const auto& [name, message] : errors_) {
@@ -143,6 +151,9 @@ TapDataPlane::Bindings TapDataPlane::bindings() const {
 std::vector<SlotStatus> TapDataPlane::slots() const {
   std::vector<SlotStatus> all;
   for (const auto& [point, tap] : taps_) {
+    if (tap.unknown()) {
+      continue;  // nobody's: devices() has them
+    }
     SlotStatus status;
     status.slot = tap.binding.slot();
     status.port_id = tap.port_id;
@@ -152,6 +163,11 @@ std::vector<SlotStatus> TapDataPlane::slots() const {
   }
   read_counters(core_->programs->maps(), all);
   return all;
+}
+
+std::size_t TapDataPlane::without_port() const {
+  return static_cast<std::size_t>(
+      std::ranges::count_if(taps_, [](const auto& tap) { return tap.second.unknown(); }));
 }
 
 std::vector<ReasonStatus> TapDataPlane::reasons() const {

@@ -51,8 +51,11 @@ bool Admission::room_in_process(const Load& network) const {
 Admitted Admission::admit(const Caller& caller, std::optional<unsigned> most) {
   const Origin& origin = *caller.origin;
   const std::string& network = origin.network_id.empty() ? origin.router_id : origin.network_id;
-  const bool known = !origin.port_id.empty();
-  const auto port = ports_.at(known ? origin.port_id : network + '/' + caller.address);
+  const bool device = origin.unknown();
+  const bool known = device || !origin.port_id.empty();
+  const auto port = ports_.at(device  ? '/' + origin.device
+                              : known ? origin.port_id
+                                      : network + '/' + caller.address);
   const auto whole = networks_.at(network);
   // First in, then judged: of two who come at once not both get the last place.
   Admitted asked;

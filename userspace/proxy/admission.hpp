@@ -35,7 +35,7 @@ struct Admitted {
 /// share (base/fair_share.hpp), and a network within the process: the fuller, the less for whoever
 /// has much, and the last place goes to one who has none. Addresses that are no port's, of which a
 /// guest without port security may use any number, count as one port together, with a cap of their
-/// own.
+/// own. A device that no port has yet counts as a port, and all such devices as a network.
 ///
 /// Those who are told that they are too many have a few places apart, shared in the same way.
 /// Thread-safe.

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "proxy/guest_session.hpp"
 
+#include <netinet/in.h>
+
 #include <algorithm>
 #include <cstddef>
+#include <cstring>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -311,7 +314,17 @@ class GuestSession final : public http::ClientHandler, Continuation {
   bool get_ = false;
 };
 
+static_assert(offsetof(sockaddr_in, sin_port) == offsetof(sockaddr_in6, sin6_port));
+
 }  // namespace
+
+/// The data plane leaves the guest's port as it is.
+GuestSocket GuestSocket::of(int fd, const sockaddr_storage& peer) {
+  sockaddr_in either{};  // v6 has it at the same place
+  std::memcpy(&either, &peer, sizeof(either));
+  const bool known = peer.ss_family == AF_INET || peer.ss_family == AF_INET6;
+  return {fd, known ? ntohs(either.sin_port) : std::uint16_t{UINT16_MAX}};
+}
 
 std::unique_ptr<http::ClientHandler> make_guest_session(std::shared_ptr<StageState> shared,
                                                         unsigned worker, Caller caller,

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <sys/socket.h>
+
 #include <cstdint>
 #include <memory>
 
@@ -15,6 +17,7 @@ namespace metatap::proxy {
 struct GuestSocket {
   int fd = -1;                    ///< the HTTP session's, which closes it
   std::uint16_t source_port = 0;  ///< the guest's
+  static GuestSocket of(int fd, const sockaddr_storage& peer);
 };
 
 /// Judges each request of one guest's connection, puts it to the next stage in its port's name, and

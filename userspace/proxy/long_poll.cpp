@@ -1,24 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "proxy/long_poll.hpp"
 
-#include <poll.h>
-
 #include <algorithm>
 #include <utility>
 
 #include "http/response_writer.hpp"
 #include "proxy/etag.hpp"
+#include "proxy/hung_up.hpp"
 
 namespace metatap::proxy {
-namespace {
-
-/// Whoever asked has gone, or says nothing more and may have.
-bool hung_up(int fd) {
-  pollfd asked{fd, POLLRDHUP, 0};
-  return ::poll(&asked, 1, 0) != 0;
-}
-
-}  // namespace
 
 LongPoll::LongPoll(const LongPollRules& rules, ChangeQuery query, Guest guest, LoadShare place,
                    LoadShare everybody, ChangeBoard& board)

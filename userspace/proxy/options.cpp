@@ -114,6 +114,10 @@ Result<ProxyOptions> ProxyOptions::from(const Config& config) {
       {"proxy", "access_log_sample", "One answer in so many is a line of the access log; 0: none"},
       options.access_log_sample, 0, 1'000'000'000);
 
+  read.seconds({"proxy", "hold_unknown",
+                "How long a request waits while no port has its device; 0: not at all"},
+               options.hold_unknown, 0, 300);
+
   read_access(read, options.access);
   read_changes(read, options);
   read_ledger(read, options.ledger);

@@ -1,14 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "proxy/stage.hpp"
 
-#include <netinet/in.h>
-
 #include <algorithm>
 #include <boost/asio/post.hpp>
 #include <cstddef>
-#include <cstdint>
-#include <cstring>
-#include <string_view>
 #include <utility>
 
 #include "base/log.hpp"
@@ -16,42 +11,11 @@
 #include "http/turned_away.hpp"
 #include "proxy/guest_session.hpp"
 #include "proxy/introduction.hpp"
+#include "proxy/refusal_info.hpp"
+#include "proxy/unknown_guest.hpp"
 
 namespace metatap::proxy {
 namespace {
-
-static_assert(offsetof(sockaddr_in, sin_port) == offsetof(sockaddr_in6, sin6_port));
-
-/// From which port the guest asks; the data plane leaves that as it is.
-std::uint16_t source_port_of(const sockaddr_storage& peer) {
-  sockaddr_in either{};  // v6 has it at the same place
-  std::memcpy(&either, &peer, sizeof(either));
-  const bool known = peer.ss_family == AF_INET || peer.ss_family == AF_INET6;
-  return known ? ntohs(either.sin_port) : UINT16_MAX;
-}
-
-/// What a connection is refused for: as it is counted, in a word, and in the log.
-struct RefusalInfo {
-  http::Count WorkerCounters::* counter;
-  std::string_view word, sentence;
-};
-
-RefusalInfo info_of(Refusal refusal) {
-  switch (refusal) {
-    case Refusal::port:
-      return {&WorkerCounters::over_port_cap, "over_port_cap", "it has as many as a port may have"};
-    case Refusal::unknown:
-      return {&WorkerCounters::over_unknown_cap, "over_unknown_cap",
-              "addresses that are no port's have as many as they may"};
-    case Refusal::network:
-      return {&WorkerCounters::over_network_cap, "over_network_cap",
-              "its network has as many as it may"};
-    case Refusal::crowded:
-    case Refusal::none:
-      break;
-  }
-  return {&WorkerCounters::over_fair_share, "over_fair_share", "it has its share"};
-}
 
 /// A connection too many.
 class Refused final : public http::TurnedAway {
@@ -61,7 +25,8 @@ class Refused final : public http::TurnedAway {
         counters_(shared_->counters[worker]),
         inbox_(shared_->inbox(worker)),
         caller_(std::move(caller)),
-        tenancy_(shared_->access.port_of(*caller_.origin).tenancy()),
+        tenancy_(caller_.origin->unknown() ? 0
+                                           : shared_->access.port_of(*caller_.origin).tenancy()),
         places_(std::move(places)) {}
 
   void responded(const Request* request, const Response& response,
@@ -100,17 +65,25 @@ class GuestAcceptor final : public http::Acceptor {
                                                             unsigned worker) override {
     WorkerCounters& counters = shared_->counters[worker];
     Caller caller = resolver_->caller_of(fd, peer);
+    if (caller.origin && caller.origin->unknown() && caller.origin->revoked()) {
+      caller = resolver_->caller_of(fd, peer);  // a port has just come
+    }
     if (!caller.origin || caller.origin->revoked()) {
       ++counters.unidentified;
       shared_->unidentified.warn("a connection{}{} is reset: it is no port's, or not any more",
                                  caller.address.empty() ? "" : " from ", caller.address);
       return nullptr;
     }
-    Admitted places =
-        shared_->admission.admit(caller, shared_->access.port_of(*caller.origin).connections());
+    const bool known = !caller.origin->unknown();
+    Admitted places = shared_->admission.admit(
+        caller, known ? shared_->access.port_of(*caller.origin).connections() : std::nullopt);
+    if (places.refusal == Refusal::none && !known) {
+      return make_unknown_guest(shared_, worker,
+                                {fd, peer, std::move(caller), std::move(places), resolver_});
+    }
     if (places.refusal == Refusal::none) {
       return make_guest_session(shared_, worker, std::move(caller), std::move(places),
-                                {fd, source_port_of(peer)});
+                                GuestSocket::of(fd, peer));
     }
     const auto refusal = info_of(places.refusal);
     ++(counters.*refusal.counter);
@@ -179,6 +152,11 @@ void ProxyStage::changed(std::vector<std::string> ports) {
   for (const auto& board : shared_->boards) {
     board->changed(all);
   }
+}
+
+void ProxyStage::named() {
+  // Nobody's id: on the boards, those wait under it who have no port.
+  changed({std::string()});
 }
 
 void ProxyStage::drain() {

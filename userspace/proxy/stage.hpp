@@ -34,7 +34,8 @@ namespace metatap::proxy {
 /// neither. Of the guest's headers only Accept goes on (it selects the form of an error page). So
 /// nothing a guest writes can speak for another.
 ///
-/// A connection without an owner is reset. One whose owner is revoked is reset at its next request.
+/// Requests from a device that no port has yet are held (unknown_guest.hpp). A connection without
+/// an owner is reset. One whose owner is revoked is reset at its next request.
 /// A connection too many (admission.hpp) is answered 503 with Retry-After and closed, and of those
 /// that come all at once most are reset.
 ///
@@ -59,6 +60,8 @@ class ProxyStage {
   void introduce(Caller caller);
   /// Of these ports answers may be others now: requests that wait for that look. Any thread.
   void changed(std::vector<std::string> ports);
+  /// Devices may have ports that had none: requests that are held for that look. Any thread.
+  void named();
   /// Accepts from now on; `resolver` says whose the connections are.
   void open(GuestListener listener, std::shared_ptr<const CallerResolver> resolver);
   /// Its descriptor is closed when this returns, and so are the connections accepted from it.

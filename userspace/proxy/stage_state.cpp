@@ -45,7 +45,9 @@ void StageState::keep(Inbox* inbox, const Caller& caller, ledger::Answer answer,
     return;
   }
   answer.at = boot_time();
-  access.port_of(*caller.origin).recent().add(answer, tenancy);
+  if (!caller.origin->unknown()) {
+    access.port_of(*caller.origin).recent().add(answer, tenancy);
+  }
   ledger::Access given{answer, caller.origin, {}, caller.address};
   if (instance_of && !caller.origin->port_id.empty()) {
     given.instance = instance_of(caller.origin->port_id);

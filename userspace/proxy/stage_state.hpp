@@ -35,14 +35,15 @@ struct StageState {
   const std::optional<PortTagKey> key;
   Admission admission;
   const std::shared_ptr<Load> everybody = std::make_shared<Load>();
-  std::vector<std::shared_ptr<ChangeBoard>> boards;  ///< of the workers
+  const std::shared_ptr<Load> unknown = std::make_shared<Load>();  ///< guests of no port
+  std::vector<std::shared_ptr<ChangeBoard>> boards;                ///< of the workers
   AccessControl access;
   std::vector<WorkerCounters> counters;
   http::Meter own, passed;
   std::unique_ptr<ledger::Ledger> ledger;  ///< null: none is kept
   std::function<std::string(std::string_view)> instance_of;
   std::function<void(const AccessEntry&)> tell_own;
-  log::Limit without_address, unidentified, refused, unanswered;
+  log::Limit without_address, unidentified, refused, unanswered, unknown_devices;
 
   using Inbox = ledger::Inbox<ledger::Access>;
   /// Of that worker's thread; null: there is no ledger.

@@ -52,6 +52,12 @@
 #define MT_LEARNED_MAX	 64  /* a ring; a power of two */
 
 /*
+ * A device that no port has yet (MT_SLOT_UNKNOWN) has so many addresses of each family, from 0 on
+ * (v6: 1), and none takes another's place. So each keeps its alias when the port comes.
+ */
+#define MT_UNKNOWN_MAX 4
+
+/*
  * Router mode: inside a router's or DHCP namespace the metadata address becomes one of the
  * namespace's own, which no rule of Neutron's matches, and is put back on the way out. The 16-bit
  * sum of both addresses is the same, so no checksum changes.
@@ -102,6 +108,8 @@ enum mt_slot_flags {
 	/* Connections that were forwarded inside the guest; with neither they are counted apart. */
 	MT_SLOT_REFUSE_FORWARDED = 1 << 6,
 	MT_SLOT_ALLOW_FORWARDED = 1 << 7,
+	/* No port has the device yet. Comes with MT_SLOT_LEARN and MT_SLOT_ANY_MAC. */
+	MT_SLOT_UNKNOWN = 1 << 8,
 };
 
 /*
@@ -127,7 +135,7 @@ struct mt_slot {
 
 /* mt_owners: the slots that are somebody's, for who looks in. No program reads it. */
 struct mt_slot_owner {
-	char kind[16]; /* "tap", "router device", "router port" */
+	char kind[16]; /* "tap", "tap, no port", "router device", "router port" */
 	char device[MT_DEVICE_LEN];
 	char port_id[MT_ID_LEN];
 };
@@ -298,6 +306,7 @@ struct mt_event {
 MT_STATIC_ASSERT((int)MT_REASONS <= MT_REASON_ROWS);
 MT_STATIC_ASSERT(MT_SLOTS <= MT_TAG_MASK + 1);
 MT_STATIC_ASSERT(MT_TAG_MASK == MT_ALIAS_SLOT_MASK);
+MT_STATIC_ASSERT(MT_UNKNOWN_MAX < MT_FIRST_LEARNED);
 MT_STATIC_ASSERT(MT_FIRST_LEARNED + MT_LEARNED_MAX == MT_ALIAS_INDEX_MASK + 1);
 MT_STATIC_ASSERT(sizeof(struct mt_slot) == 168);
 MT_STATIC_ASSERT(sizeof(struct mt_slot_owner) == 72);

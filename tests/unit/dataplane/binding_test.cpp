@@ -5,6 +5,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "dataplane/abi_text.hpp"
+#include "dataplane/tap_plan.hpp"
 #include "unit/dataplane/fake_maps.hpp"
 
 namespace metatap::dataplane {
@@ -30,6 +32,14 @@ class BindingTest : public ::testing::Test {
     auto made = Made::make(site_, row(), std::move(origin)).value();
     EXPECT_TRUE(made.lead(kKey));
     return made;
+  }
+
+  static mt_slot row_of(const Port& port) {
+    auto its = row();
+    its.flags = port.address_policy == AddressPolicy::learn ? MT_SLOT_LEARN : 0;
+    std::ranges::copy(parse_mac(port.mac_address).value(), its.mac);
+    copy_text(its.port_id, port.id);
+    return its;
   }
 
   FakeMaps fake_;
@@ -172,6 +182,152 @@ TEST_F(BindingTest, TheRowHasTheFirstAddressAsLongAsThePortDoes) {
   port.mac_policy = MacPolicy::any;
   ASSERT_TRUE(binding.update(row(), PortAddresses::of(port)));
   EXPECT_EQ(first(), 0U);
+}
+
+// ---- A device that no port has yet
+
+class UnknownTest : public BindingTest {
+ protected:
+  UnknownTest() {
+    port_.id = "port";
+    port_.mac_address = "fa:16:3e:00:00:01";
+    port_.fixed_ips = {{"", "10.0.0.6"}, {"", "10.0.0.5"}, {"", "2001:db8::5"}};
+    const auto plan = plan_unknown({"tap1", 0}, {7, {}});
+    binding_ = Made::make(site_, plan.row, unknown_, plan.addresses).value();
+    EXPECT_TRUE(binding_.lead(kKey));
+  }
+  /// As the programs do.
+  void learns(const std::string& text, const std::string& mac = "fa:16:3e:00:00:01") {
+    const auto address = Address::parse(text).value();
+    const bool six = address.family == AF_INET6;
+    const auto slot = binding_.slot();
+    const auto generation = fake_.maps.slots.get(slot).value()->generation;
+    auto counter = fake_.maps.counters.get(slot).value().value();
+    const auto index = six ? ++counter.learned_v6 : counter.learned_v4++;
+    ASSERT_TRUE(fake_.maps.counters.put(slot, counter));
+    const auto family = static_cast<std::uint8_t>(six ? MT_FAMILY_V6 : MT_FAMILY_V4);
+    mt_alias alias{};
+    std::copy_n(address.bytes.begin(), address.size(), alias.address);
+    std::ranges::copy(parse_mac(mac).value(), alias.mac);
+    ASSERT_TRUE(fake_.maps.aliases.put({slot, generation, family, static_cast<std::uint8_t>(index)},
+                                       alias));
+    mt_address_key key{slot, generation, family, {}};
+    std::ranges::copy(alias.address, key.address);
+    mt_address row{static_cast<std::uint32_t>(index), {}, 0};
+    std::ranges::copy(alias.mac, row.mac);
+    ASSERT_TRUE(fake_.maps.addresses.put(key, row));
+  }
+  Status name() {
+    named_ = std::make_shared<Origin>();
+    named_->port_id = port_.id;
+    return binding_.name(row_of(port_), named_, PortAddresses::of(port_));
+  }
+  std::uint32_t index_of(const std::string& text) {
+    const auto entry = slots_.find(binding_.slot());
+    const auto* own = entry->addresses.find(Address::parse(text).value());
+    return own == nullptr ? 999 : own->index;
+  }
+  mt_slot kernels() { return *fake_.maps.slots.get(binding_.slot()).value(); }
+
+  Port port_;
+  const std::shared_ptr<Origin> unknown_ = std::make_shared<Origin>();
+  std::shared_ptr<Origin> named_;
+  Made binding_;
+};
+
+TEST_F(UnknownTest, KeepsNumberGenerationAndAliasesWhenItsPortComes) {
+  learns("10.0.0.5");
+  learns("2001:db8::5");
+  const auto before = kernels();
+  EXPECT_NE(before.flags & MT_SLOT_REFUSE_DOWN, 0U);
+  ASSERT_TRUE(name());
+  EXPECT_EQ(kernels().generation, before.generation);
+  EXPECT_EQ(kernels().flags, 0U);
+  EXPECT_STREQ(kernels().port_id, "port");
+  EXPECT_EQ(index_of("10.0.0.5"), 0U);
+  EXPECT_EQ(ntohl(kernels().first_v4), 0x0a000005U);
+  EXPECT_EQ(index_of("10.0.0.6"), 1U);
+  EXPECT_EQ(index_of("2001:db8::5"), 1U);
+  EXPECT_TRUE(unknown_->revoked()) << "who they are is asked anew";
+  EXPECT_FALSE(named_->revoked());
+  EXPECT_EQ(slots_.find(binding_.slot())->origin, named_);
+  EXPECT_THAT(retired_, IsEmpty());
+  EXPECT_FALSE(name()) << "it has a port";
+}
+
+TEST_F(UnknownTest, IsNotAPortsFromWhoseAddressesItDidNotAsk) {
+  learns("10.0.0.5");
+  learns("10.0.0.99");
+  EXPECT_EQ(name().error().code, ErrorCode::conflict);
+  EXPECT_FALSE(unknown_->revoked()) << "it ends by its owner";
+  binding_ = {};
+  EXPECT_TRUE(unknown_->revoked());
+  EXPECT_EQ(fake_.rows("mt_aliases").size(), 0U);
+  EXPECT_EQ(fake_.rows("mt_addresses").size(), 0U);
+}
+
+TEST_F(UnknownTest, IsNotAPortsFromWhoseMacItDidNotAsk) {
+  learns("10.0.0.5", "fa:16:3e:00:00:02");
+  EXPECT_EQ(name().error().code, ErrorCode::conflict);
+  port_.allowed_address_pairs = {{"10.0.0.5", "fa:16:3e:00:00:02"}};
+  EXPECT_TRUE(name()) << "but one of a pair is its own";
+}
+
+TEST_F(UnknownTest, MayHaveAskedFromAnywhereIfThePortLearns) {
+  port_.fixed_ips.clear();
+  learns("192.0.2.7");
+  port_.address_policy = AddressPolicy::learn;
+  ASSERT_TRUE(name());
+  EXPECT_EQ(index_of("192.0.2.7"), 0U);
+  // And goes on so when the port changes, but not without learning.
+  port_.fixed_ips = {{"", "10.0.0.5"}};
+  ASSERT_TRUE(binding_.update(row_of(port_), PortAddresses::of(port_)));
+  EXPECT_EQ(index_of("192.0.2.7"), 0U);
+  EXPECT_EQ(index_of("10.0.0.5"), 1U);
+  port_.address_policy = AddressPolicy::strict;
+  ASSERT_TRUE(binding_.update(row_of(port_), PortAddresses::of(port_)));
+  EXPECT_EQ(index_of("192.0.2.7"), 999U);
+}
+
+TEST_F(UnknownTest, WhatWasLearnedWhileItWasNamedWasLookedAtByNobody) {
+  // The programs are at it while the port's rows are written.
+  struct Late final : MapRows {
+    explicit Late(std::shared_ptr<MapRows> its_rows) : rows(std::move(its_rows)) {}
+    Status put(const void* key, const void* value) override {
+      if (then) {
+        std::exchange(then, nullptr)();
+      }
+      return rows->put(key, value);
+    }
+    Result<bool> get(const void* key, void* value) const override { return rows->get(key, value); }
+    Result<bool> erase(const void* key) override { return rows->erase(key); }
+    Result<bool> next(const void* previous, void* key) const override {
+      return rows->next(previous, key);
+    }
+    std::shared_ptr<MapRows> rows;
+    std::function<void()> then;
+  };
+  const auto late = std::make_shared<Late>(fake_.shared("mt_aliases"));
+  fake_.maps.aliases = BpfMap<mt_alias_key, mt_alias>(late);
+  late->then = [&] {
+    auto counter = fake_.maps.counters.get(binding_.slot()).value().value();
+    ++counter.learned_v4;
+    ASSERT_TRUE(fake_.maps.counters.put(binding_.slot(), counter));
+  };
+  EXPECT_EQ(name().error().code, ErrorCode::conflict);
+}
+
+TEST_F(UnknownTest, TheNextProcessGoesOnWithIt) {
+  learns("10.0.0.5");
+  const auto slot = binding_.slot();
+  binding_.keep();
+  SlotTable next(&fake_.maps, CallerTable::create(64).value(), std::chrono::seconds(60));
+  const BindingSite<mt_port_key> site{next, fake_.maps.ports, retired_};
+  const auto plan = plan_unknown({"tap1", 0}, {7, {}});
+  auto adopted =
+      Made::adopt(site, slot, plan.row, std::make_shared<Origin>(), plan.addresses).value();
+  ASSERT_TRUE(adopted.name(row_of(port_), std::make_shared<Origin>(), PortAddresses::of(port_)));
+  EXPECT_EQ(next.find(slot)->addresses.find(Address::parse("10.0.0.5").value())->index, 0U);
 }
 
 TEST(SlotTable, DropsWhatNobodyAdopts) {

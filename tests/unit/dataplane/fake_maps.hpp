@@ -20,6 +20,7 @@ class FakeMaps {
         }) {}
 
   [[nodiscard]] FakeMap& rows(const std::string& name) { return *rows_.at(name); }
+  [[nodiscard]] std::shared_ptr<FakeMap> shared(const std::string& name) { return rows_.at(name); }
 
  private:
   std::map<std::string, std::shared_ptr<FakeMap>> rows_;

@@ -38,6 +38,20 @@ TEST(SlotAllocator, PrefersNumbersThatNobodyHadOverRestedOnes) {
   EXPECT_EQ(*slots.acquire(start + 1h), 1U);
 }
 
+TEST(SlotAllocator, KnowsHowManyItCouldHandOut) {
+  const SlotAllocator::Clock::time_point start{};
+  SlotAllocator slots(20, 1s, 16);
+  EXPECT_EQ(slots.usable(), 4U);
+  EXPECT_EQ(slots.available(start), 4U);
+  const auto one = *slots.acquire(start);
+  EXPECT_EQ(slots.available(start), 3U);
+  slots.reserve(19);
+  EXPECT_EQ(slots.available(start), 2U);
+  slots.release(one, start);
+  EXPECT_EQ(slots.available(start), 2U) << "it rests";
+  EXPECT_EQ(slots.available(start + 1s), 3U);
+}
+
 TEST(SlotAllocator, AdoptsWhatAPinnedMapHolds) {
   SlotAllocator slots(4);
   EXPECT_TRUE(slots.adopt(2));
