@@ -56,13 +56,11 @@ built() {
 
 if [ -n "$compile" ]; then
   built "$preset"
-  case "$preset ${only:+only }${parts[*]-}" in
-    "release " | "release "*sanitized*)
-      for sanitizer in asan tsan; do
-        built "$sanitizer" --target "units_of_$sanitizer"
-      done
-      ;;
-  esac
+  if [ "$preset" = release ] && [ -z "$only" ] && [[ " ${parts[*]:-sanitized} " == *" sanitized "* ]]; then
+    for sanitizer in asan tsan; do
+      built "$sanitizer" --target "units_of_$sanitizer"
+    done
+  fi
 fi
 
 # Namespaces, taps and BPF need root; the build does not.

@@ -281,7 +281,7 @@ void Worker::Impl::follow_ports(const InventoryChange& change) {
   if (following && !data_plane->tell(change) && orphan) {
     orphan->give_up("ports have changed, and no supervisor follows");
   }
-  if (following) {
+  if (following && !change.ports.empty()) {  // nothing else says whose a device is
     tell_held();
   }
 }

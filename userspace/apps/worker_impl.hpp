@@ -63,9 +63,9 @@ struct Worker::Impl {
   std::optional<channel::Socket> supervisor;  ///< until `data_plane` has it
   const bool supervised;
   bool stopping = false;
-  bool following = false;  ///< the supervisor has been told of all ports, and hears of changes
-  bool settling = false;   ///< it has been asked whether that is in effect
-  bool settle_again = false;
+  bool following = false;     ///< the supervisor has been told of all ports, and hears of changes
+  bool settling = false;      ///< it has been asked whether that is in effect
+  bool settle_again = false;  ///< it has been told more since
   std::chrono::milliseconds arrival{0}, limit;  ///< of the end
   Reload reload;
   RunDirectory run_directory;
