@@ -46,6 +46,11 @@ std::size_t SlotAllocator::available(Clock::time_point now) const {
   return static_cast<std::size_t>(fresh + (rested - resting_.begin()));
 }
 
+bool SlotAllocator::to_spare(Clock::time_point now) const {
+  const auto kept = (usable() + 3) / 4;
+  return available(now) > kept;
+}
+
 void SlotAllocator::reserve(std::uint32_t slot) {
   if (slot != 0 && slot < taken_.size() && !taken_[slot]) {
     taken_[slot] = reserved_[slot] = true;

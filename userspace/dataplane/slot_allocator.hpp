@@ -34,6 +34,8 @@ class SlotAllocator {
   /// How many numbers there are in all, and how many of them could be handed out now.
   [[nodiscard]] std::size_t usable() const { return size() > first_ ? size() - first_ : 0; }
   [[nodiscard]] std::size_t available(Clock::time_point now = Clock::now()) const;
+  /// Whether a device without a port may have one: a quarter, and the last one, are kept for ports.
+  [[nodiscard]] bool to_spare(Clock::time_point now = Clock::now()) const;
   [[nodiscard]] std::size_t in_use() const { return in_use_; }
   [[nodiscard]] std::size_t resting() const { return resting_.size(); }
 

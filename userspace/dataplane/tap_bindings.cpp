@@ -14,9 +14,6 @@
 namespace metatap::dataplane {
 namespace {
 
-/// One in so many numbers is kept for ports: a device without one gets none of these.
-constexpr std::size_t kPartForPorts = 4;
-
 mt_port_key key_of(unsigned ifindex, std::uint16_t vlan) {
   return mt_port_key{ifindex, vlan, 0};
 }
@@ -119,8 +116,7 @@ Status TapDataPlane::name(Taps::iterator tap, TapPlan plan, const TapDevice& dev
 }
 
 Status TapDataPlane::bind(const TapPoint& point, TapPlan plan, const TapDevice& device) {
-  const auto& numbers = core_->slots->allocator();
-  if (plan.port_id.empty() && numbers.available() <= numbers.usable() / kPartForPorts) {
+  if (plan.port_id.empty() && !core_->slots->allocator().to_spare()) {
     return {};  // refused, as unknown_port
   }
   Tap tap(plan, device);

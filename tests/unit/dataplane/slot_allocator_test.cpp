@@ -52,6 +52,17 @@ TEST(SlotAllocator, KnowsHowManyItCouldHandOut) {
   EXPECT_EQ(slots.available(start + 1s), 3U);
 }
 
+TEST(SlotAllocator, KeepsAQuarterAndTheLastForPorts) {
+  SlotAllocator eight(24, 1s, 16);
+  for (int given = 0; given < 6; ++given) {
+    EXPECT_TRUE(eight.to_spare());
+    (void)eight.acquire();
+  }
+  EXPECT_FALSE(eight.to_spare());
+  EXPECT_FALSE(SlotAllocator(17, 1s, 16).to_spare());
+  EXPECT_TRUE(SlotAllocator(18, 1s, 16).to_spare());
+}
+
 TEST(SlotAllocator, AdoptsWhatAPinnedMapHolds) {
   SlotAllocator slots(4);
   EXPECT_TRUE(slots.adopt(2));
