@@ -39,6 +39,16 @@ std::optional<Address> Address::parse(std::string_view text) {
 
 std::string Address::text() const {
   std::array<char, INET6_ADDRSTRLEN> buffer{};
+  if (v4()) {  // on the way of every connection, where inet_ntop's printf is felt
+    char* end = buffer.data();
+    for (std::size_t at = 0; at < 4; ++at) {
+      if (at != 0) {
+        *end++ = '.';
+      }
+      end = std::to_chars(end, buffer.data() + buffer.size(), bytes[at]).ptr;
+    }
+    return {buffer.data(), end};
+  }
   return ::inet_ntop(family, bytes.data(), buffer.data(), buffer.size()) == nullptr
              ? std::string()
              : std::string(buffer.data());

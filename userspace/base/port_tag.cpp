@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/port_tag.hpp"
 
+#include <fmt/format.h>
+
+#include <iterator>
+
 #include "base/key_file.hpp"
 #include "base/option_reader.hpp"
 
@@ -44,16 +48,12 @@ Status PortTagKey::check(const PortTagOptions& options) {
 }
 
 Signature PortTagKey::sign(const DirectoryQuery& tag) const {
-  std::string text;
-  text.reserve(256);  // ids are UUIDs: all of it
-  text = "metatap-port/1";
-  for (const auto part : {tag.port_id, tag.network_id, tag.router_id, tag.address}) {
-    text += '\n';  // the length in front says where each part ends, whatever is in it
-    text += std::to_string(part.size());
-    text += ':';
-    text += part;
-  }
-  return key_.sign(text);
+  fmt::memory_buffer text;
+  // The length in front says where each part ends, whatever is in it.
+  fmt::format_to(std::back_inserter(text), "metatap-port/1\n{}:{}\n{}:{}\n{}:{}\n{}:{}",
+                 tag.port_id.size(), tag.port_id, tag.network_id.size(), tag.network_id,
+                 tag.router_id.size(), tag.router_id, tag.address.size(), tag.address);
+  return key_.sign({text.data(), text.size()});
 }
 
 }  // namespace metatap

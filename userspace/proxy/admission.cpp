@@ -53,9 +53,9 @@ Admitted Admission::admit(const Caller& caller, std::optional<unsigned> most) {
   const std::string& network = origin.network_id.empty() ? origin.router_id : origin.network_id;
   const bool device = origin.unknown();
   const bool known = device || !origin.port_id.empty();
-  const auto port = ports_.at(device  ? '/' + origin.device
-                              : known ? origin.port_id
-                                      : network + '/' + caller.address);
+  const auto port = !known   ? ports_.at(network + '/' + caller.address)
+                    : device ? ports_.at('/' + origin.device)
+                             : ports_.at(origin.port_id);
   const auto whole = networks_.at(network);
   // First in, then judged: of two who come at once not both get the last place.
   Admitted asked;
