@@ -210,9 +210,10 @@ def test_another_build_takes_over_and_gives_back(world, mode, kept_by, record_pr
     assert here.slots() == before
 
 
-def test_a_killed_worker_loses_what_it_had_and_no_more(world, record_property):
+@pytest.mark.parametrize("mode", ["tap", "router"])
+def test_a_killed_worker_loses_what_it_had_and_no_more(world, mode, record_property):
     """And the next connection is answered soon."""
-    here = world("tap", "the worker")
+    here = world(mode, "the worker")
     guest = here.guests[0]
     took = []
     for _ in range(DEATHS):

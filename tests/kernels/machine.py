@@ -72,7 +72,7 @@ class Machine:
         shares = {"host": "/", "modules": kernel.base / "lib/modules", "job": job}
         argv = ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
                 "-machine", "pc", "-accel", "tcg,thread=single", "-icount", "shift=1,sleep=on",
-                "-cpu", "Nehalem,-cx16", "-smp", "1", "-m", str(memory), "-nic", "none",
+                "-cpu", "Nehalem", "-smp", "1", "-m", str(memory), "-nic", "none",
                 "-serial", f"file:{self.console}",
                 "-kernel", str(kernel.image), "-initrd", str(initramfs),
                 "-append", "console=ttyS0 panic=-1 quiet rdinit=/init"]

@@ -17,6 +17,13 @@ TEST(Address, ReadsBothFamiliesAndNothingElse) {
   EXPECT_EQ(Address::parse(std::string_view("10.0.0.1\0", 9)), std::nullopt);
 }
 
+TEST(Address, WritesEachAsItIsRead) {
+  for (const auto* text : {"0.0.0.0", "9.10.99.100", "255.255.255.255", "169.254.169.254", "::",
+                           "::1", "fe80::a9fe:a9fe", "2001:db8:0:1:1:1:1:1"}) {
+    EXPECT_EQ(Address::parse(text)->text(), text);
+  }
+}
+
 TEST(Address, TwoSpellingsAreOneValue) {
   EXPECT_EQ(Address::parse("fd00:0:0::1"), Address::parse("FD00::0001"));
   EXPECT_NE(Address::parse("::ffff:10.0.0.1"), Address::parse("10.0.0.1"));
