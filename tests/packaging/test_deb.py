@@ -97,6 +97,20 @@ def test_it_depends_on_what_its_programs_load(debs):
     assert not depends.difference(*goes_by.values()), loaded
 
 
+def test_the_programs_are_hardened(debs, tmp_path):
+    """As a distribution builds what reads strangers' bytes."""
+    subprocess.run(["dpkg-deb", "-x", str(debs[0]), str(tmp_path)], check=True)
+    for program in ("usr/sbin/metatapd", "usr/bin/metatap"):
+        said = subprocess.run(["readelf", "-W", "-h", "-l", "-d", "--dyn-syms", str(tmp_path / program)],
+                              capture_output=True, text=True, check=True).stdout
+        if re.search(r"NEEDED.*lib[at]san", said):
+            pytest.skip("a build with sanitizers has checks of its own")
+        assert "DYN (Position-Independent Executable file)" in said, program
+        assert re.search(r"GNU_STACK .* RW ", said), "its stack is not code"
+        assert "GNU_RELRO" in said and re.search(r"FLAGS_1.*NOW", said), program
+        assert "__stack_chk_fail" in said and re.search(r"__\w+_chk@", said), program
+
+
 @pytest.fixture(scope="module")
 def root():
     if os.geteuid() != 0:

@@ -11,6 +11,7 @@ SlotAllocator::SlotAllocator(std::uint32_t size, Clock::duration quarantine, std
       reserved_(size, false),
       first_(first),
       never_(first),
+      fresh_(usable()),
       quarantine_(quarantine) {
   if (size > 0) {
     taken_[0] = true;
@@ -24,26 +25,31 @@ Result<std::uint32_t> SlotAllocator::acquire(Clock::time_point now) {
   }
   std::uint32_t slot = 0;
   if (never_ < taken_.size()) {
-    slot = never_++;
+    slot = never_;
+    take(slot);
+    ++never_;
   } else if (!resting_.empty() && resting_.front().until <= now) {
     slot = resting_.front().slot;
     resting_.pop_front();
   } else {
-    return fail(ErrorCode::unavailable, "all " + std::to_string(taken_.size() - 1) +
-                                            " slots are in use (" +
+    return fail(ErrorCode::unavailable, "all " + std::to_string(usable()) + " slots are in use (" +
                                             std::to_string(resting_.size()) + " of them resting)");
   }
-  taken_[slot] = true;
   ++in_use_;
   return slot;
+}
+
+void SlotAllocator::take(std::uint32_t slot) {
+  if (slot >= never_ && !taken_[slot]) {
+    --fresh_;
+  }
+  taken_[slot] = true;
 }
 
 std::size_t SlotAllocator::available(Clock::time_point now) const {
   const auto rested =
       std::ranges::partition_point(resting_, [&](const Rest& rest) { return rest.until <= now; });
-  const auto fresh =
-      never_ < taken_.size() ? std::count(taken_.begin() + never_, taken_.end(), false) : 0;
-  return static_cast<std::size_t>(fresh + (rested - resting_.begin()));
+  return fresh_ + static_cast<std::size_t>(rested - resting_.begin());
 }
 
 bool SlotAllocator::to_spare(Clock::time_point now) const {
@@ -53,7 +59,8 @@ bool SlotAllocator::to_spare(Clock::time_point now) const {
 
 void SlotAllocator::reserve(std::uint32_t slot) {
   if (slot != 0 && slot < taken_.size() && !taken_[slot]) {
-    taken_[slot] = reserved_[slot] = true;
+    take(slot);
+    reserved_[slot] = true;
   }
 }
 
@@ -61,7 +68,7 @@ Status SlotAllocator::adopt(std::uint32_t slot) {
   if (slot == 0 || slot >= taken_.size() || (taken_[slot] && !reserved_[slot])) {
     return fail(ErrorCode::conflict, "slot " + std::to_string(slot) + " is not free");
   }
-  taken_[slot] = true;
+  take(slot);
   reserved_[slot] = false;
   ++in_use_;
   return {};

@@ -44,10 +44,13 @@ class SlotAllocator {
     std::uint32_t slot;
     Clock::time_point until;
   };
+  void take(std::uint32_t slot);
+
   std::vector<bool> taken_;  ///< in use, reserved or resting
   std::vector<bool> reserved_;
   const std::uint32_t first_;
   std::uint32_t never_;       ///< numbers from here on were never handed out by acquire()
+  std::size_t fresh_;         ///< so many of these are not taken
   std::deque<Rest> resting_;  ///< oldest first
   Clock::duration quarantine_;
   std::size_t in_use_ = 0;

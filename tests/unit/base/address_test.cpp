@@ -18,8 +18,8 @@ TEST(Address, ReadsBothFamiliesAndNothingElse) {
 }
 
 TEST(Address, WritesEachAsItIsRead) {
-  for (const auto* text : {"0.0.0.0", "9.10.99.100", "255.255.255.255", "169.254.169.254", "::",
-                           "::1", "fe80::a9fe:a9fe", "2001:db8:0:1:1:1:1:1"}) {
+  for (const auto* text : {"0.0.0.0", "9.10.99.100", "255.255.255.255", "169.254.169.254",
+                           "::", "::1", "fe80::a9fe:a9fe", "2001:db8:0:1:1:1:1:1"}) {
     EXPECT_EQ(Address::parse(text)->text(), text);
   }
 }

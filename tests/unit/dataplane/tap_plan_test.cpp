@@ -240,6 +240,14 @@ TEST(TapPlan, ADeviceIsNotGivenToAnotherHostsPort) {
   EXPECT_FALSE(index.may_be_here(kA));
 }
 
+TEST(TapPlan, WhereNobodySaysWhichHostThisIsEveryPortMayBeHere) {
+  Inventory inventory;
+  put(inventory, bound(plugged(kA, "vnet0"), kThere));
+  const auto plan = plan_tap(index_of(inventory), {"vnet0", 0}, {5, {}}, "", {});
+  ASSERT_TRUE(plan);
+  EXPECT_EQ(plan->port_id, kA);
+}
+
 /// There is one such device at a time, and it is the port's whatever its host is called.
 TEST(TapPlan, ADeviceThatIsNamedByItsPortsIdIsItsOwnWhereverItIsBound) {
   EXPECT_EQ(owner({bound(port(kA), "h-1.example.org")}, kTapA.device), kA);
