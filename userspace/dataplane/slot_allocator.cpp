@@ -11,9 +11,17 @@ SlotAllocator::SlotAllocator(std::uint32_t size, Clock::duration quarantine, std
       reserved_(size, false),
       first_(first),
       never_(first),
+      fresh_(usable()),
       quarantine_(quarantine) {
   if (size > 0) {
     taken_[0] = true;
+  }
+}
+
+void SlotAllocator::take(std::uint32_t slot) {
+  if (!taken_[slot]) {
+    taken_[slot] = true;
+    fresh_ -= slot >= first_ ? 1 : 0;
   }
 }
 
@@ -29,11 +37,10 @@ Result<std::uint32_t> SlotAllocator::acquire(Clock::time_point now) {
     slot = resting_.front().slot;
     resting_.pop_front();
   } else {
-    return fail(ErrorCode::unavailable, "all " + std::to_string(taken_.size() - 1) +
-                                            " slots are in use (" +
+    return fail(ErrorCode::unavailable, "all " + std::to_string(usable()) + " slots are in use (" +
                                             std::to_string(resting_.size()) + " of them resting)");
   }
-  taken_[slot] = true;
+  take(slot);
   ++in_use_;
   return slot;
 }
@@ -41,19 +48,13 @@ Result<std::uint32_t> SlotAllocator::acquire(Clock::time_point now) {
 std::size_t SlotAllocator::available(Clock::time_point now) const {
   const auto rested =
       std::ranges::partition_point(resting_, [&](const Rest& rest) { return rest.until <= now; });
-  const auto fresh =
-      never_ < taken_.size() ? std::count(taken_.begin() + never_, taken_.end(), false) : 0;
-  return static_cast<std::size_t>(fresh + (rested - resting_.begin()));
-}
-
-bool SlotAllocator::to_spare(Clock::time_point now) const {
-  const auto kept = (usable() + 3) / 4;
-  return available(now) > kept;
+  return fresh_ + static_cast<std::size_t>(rested - resting_.begin());
 }
 
 void SlotAllocator::reserve(std::uint32_t slot) {
   if (slot != 0 && slot < taken_.size() && !taken_[slot]) {
-    taken_[slot] = reserved_[slot] = true;
+    take(slot);
+    reserved_[slot] = true;
   }
 }
 
@@ -61,7 +62,7 @@ Status SlotAllocator::adopt(std::uint32_t slot) {
   if (slot == 0 || slot >= taken_.size() || (taken_[slot] && !reserved_[slot])) {
     return fail(ErrorCode::conflict, "slot " + std::to_string(slot) + " is not free");
   }
-  taken_[slot] = true;
+  take(slot);
   reserved_[slot] = false;
   ++in_use_;
   return {};
