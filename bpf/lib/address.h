@@ -62,6 +62,35 @@ static __always_inline int next_index(__u32 flags, __u16 family, __u64 number)
 }
 
 /*
+ * Has a port come since these were the slot's flags? Who names a slot writes the flags first and
+ * reads what was learned then; who learns counts first and looks at the flags then. So one of the
+ * two sees the other.
+ */
+static __always_inline bool has_been_named(__u32 slot, __u32 flags)
+{
+	struct mt_slot *row = bpf_map_lookup_elem(&mt_slots, &slot);
+
+	return flags & MT_SLOT_UNKNOWN &&
+	       (!row || !(*(volatile __u32 *)&row->flags & MT_SLOT_UNKNOWN));
+}
+
+/*
+ * Another CPU has learned that address just now. While the port is not known it keeps the MAC that
+ * it was seen with there.
+ */
+static __always_inline int learned_by_another(const struct mt_address_key *key, __u32 flags,
+					      const __u8 *mac)
+{
+	struct mt_address *first = bpf_map_lookup_elem(&mt_addresses, key);
+
+	if (!first)
+		return -WHY(addresses_full);
+	if (flags & MT_SLOT_UNKNOWN && !same_mac(first->mac, mac))
+		return -WHY(wrong_mac);
+	return first->index & MT_ALIAS_INDEX_MASK;
+}
+
+/*
  * Makes an unknown address the port's own, if its flags have it so: in the place of the one that
  * was learned longest ago. Two CPUs have two places; of two that learn one address the second
  * takes what the first has written. Returns what index_of() does.
@@ -73,7 +102,7 @@ static __noinline int learn(const struct mt_address_key *key, __u32 flags, const
 		.slot = key->slot, .generation = key->generation, .family = key->family};
 	struct mt_counter *counter = counter_of(key->slot);
 	struct mt_alias alias = {}, *old;
-	struct mt_address address = {}, *first;
+	struct mt_address address = {};
 	__u64 number;
 	int index;
 
@@ -90,13 +119,13 @@ static __noinline int learn(const struct mt_address_key *key, __u32 flags, const
 	index = next_index(flags, key->family, number);
 	if (dry_run || index < 0)
 		return index; /* the place it would get */
+	if (has_been_named(key->slot, flags))
+		return not_its_own(key->family);
 	address.index = index;
 	place.index = index;
 	__builtin_memcpy(address.mac, mac, ETH_ALEN);
-	if (bpf_map_update_elem(&mt_addresses, key, &address, BPF_NOEXIST)) {
-		first = bpf_map_lookup_elem(&mt_addresses, key);
-		return first ? (int)(first->index & MT_ALIAS_INDEX_MASK) : -WHY(addresses_full);
-	}
+	if (bpf_map_update_elem(&mt_addresses, key, &address, BPF_NOEXIST))
+		return learned_by_another(key, flags, mac);
 	old = bpf_map_lookup_elem(&mt_aliases, &place);
 	if (old)
 		forget(&other, old, address.index);
@@ -122,8 +151,8 @@ static __always_inline bool follow_mac(const struct mt_who *who, __u8 family, __
 				     .index = index};
 	struct mt_alias *back = bpf_map_lookup_elem(&mt_aliases, &place);
 
-	if (!back)
-		return true;
+	if (!back) /* no way back: nothing has come from there yet */
+		return !(who->row->flags & MT_SLOT_UNKNOWN);
 	if (who->row->flags & MT_SLOT_UNKNOWN && has_mac(back->mac))
 		return same_mac(back->mac, who->mac);
 	note_mac(back->mac, who->mac);

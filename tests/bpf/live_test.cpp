@@ -387,6 +387,16 @@ class Live : public ::testing::Test {
     EXPECT_EQ(core_->slots->read(slot)->kind, static_cast<std::uint32_t>(MT_KIND_FREE));
     EXPECT_EQ(attached(), 0U) << "nobody's device has no program";
   }
+  static bool eventually(const std::function<bool()>& condition) {
+    const auto until = std::chrono::steady_clock::now() + 20s;
+    while (!condition()) {
+      if (std::chrono::steady_clock::now() > until) {
+        return false;
+      }
+      std::this_thread::sleep_for(10ms);
+    }
+    return true;
+  }
   bool reaches(const std::string& id, const std::string& wanted) {
     for (int i = 0; i < 100; ++i) {
       if (state_of(id) == wanted) {
@@ -642,6 +652,47 @@ TEST_F(Live, DevicesOfNoPortLeaveNumbersToPorts) {
   EXPECT_EQ(strangers.back()->ask(AF_INET, 300ms), "");
   Guest a(kTapA, "10.0.0.5", kMac);
   EXPECT_EQ(a.ask_until_answered(), std::string(kPortA) + " 10.0.0.5");
+}
+
+TEST_F(Live, APortThatComesGetsTheNumberOfADeviceOfNoPort) {
+  restart_with([&] {
+    options_.devices = {{"tap*"}};
+    options_.slots = 20;
+    options_.quarantine = 0s;
+  });
+  std::vector<std::unique_ptr<Guest>> strangers;
+  for (int n = 0; n < 3; ++n) {
+    strangers.push_back(
+        std::make_unique<Guest>("tapstranger" + std::to_string(n), "10.0.0.5", kMac));
+  }
+  const auto waiting = [&] {
+    std::size_t count = 0;
+    on_control([&] {
+      plane_->look_now();
+      count = plane_->without_port();
+    });
+    return count;
+  };
+  ASSERT_TRUE(eventually([&] { return waiting() == 3; }));
+  Guest a(kTapA, "10.0.0.5", kMac);
+  ASSERT_TRUE(reaches(kPortA, "steered"));
+  Guest b(kTapB, "10.0.0.5", kMac);
+  EXPECT_TRUE(eventually([&] { return waiting() < 3 && state_of(kPortB) == "steered"; }));
+  EXPECT_EQ(b.ask_until_answered(), std::string(kPortB) + " 10.0.0.5");
+  a.unplug();
+  b.unplug();
+  EXPECT_TRUE(eventually([&] { return waiting() == 3; })) << "and gives it back";
+}
+
+TEST_F(Live, PortsComeFirstAtTheStart) {
+  Guest stranger("tap0", "10.0.0.5", kMac), another("tap1", "10.0.0.5", kMac);
+  Guest a(kTapA, "10.0.0.5", kMac), b(kTapB, "10.0.0.5", kMac);
+  restart_with([&] {
+    options_.devices = {{"tap*"}};
+    options_.slots = 19;
+  });
+  EXPECT_EQ(state_of(kPortA), "steered");
+  EXPECT_EQ(state_of(kPortB), "steered");
 }
 
 TEST_F(Live, ATrunkCarriesAPortOnEachTag) {

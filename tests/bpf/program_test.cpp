@@ -5,12 +5,15 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+#include <atomic>
 #include <chrono>
 #include <cstring>
 #include <functional>
 #include <map>
 #include <memory>
+#include <random>
 #include <set>
+#include <thread>
 
 #include "bpf/packet.hpp"
 #include "bpf/private_namespace.hpp"
@@ -1311,6 +1314,63 @@ TEST_F(Learning, OfADeviceWithoutAPortAnAddressKeepsItsAliasAndItsMac) {
   for (const auto& own : met->addresses.addresses) {
     EXPECT_EQ(to_string(own.mac), kGuestMac) << own.address.text();
   }
+}
+
+/// A program that has read that no port has the slot may go on learning while the port comes: who
+/// names the slot either knows of the address, or finds that one is being learned.
+TEST_F(Learning, NothingIsLearnedUnseenWhileThePortComes) {
+  using Clock = std::chrono::steady_clock;
+  const auto& maps = kernel().core().programs->maps();
+  const AddressMaps addresses(&maps);
+  const auto unknown = maps.slots.get(kUnknown).value().value();
+  auto named = unknown;
+  named.flags = 0;
+  std::atomic<int> round{0}, asked{0};
+  const auto source = [](int number) {
+    return Address{AF_INET,
+                   {11, static_cast<std::uint8_t>(number >> 16),
+                    static_cast<std::uint8_t>(number >> 8), static_cast<std::uint8_t>(number)}};
+  };
+  constexpr int kOver = -1;
+  std::thread guest([&] {
+    for (int number = 1; round != kOver; ++number) {
+      const auto in =
+          Packet().eth().vlan(16).ipv4(source(number).text(), kMeta4).tcp(1, 80, "S").bytes();
+      while (round != number && round != kOver) {
+        std::this_thread::yield();
+      }
+      (void)kernel().run("mt_tap", in);
+      asked = number;
+    }
+  });
+  int unseen = 0;
+  std::minstd_rand random;
+  const auto end = Clock::now() + std::chrono::seconds(1);
+  for (int number = 1; Clock::now() < end; ++number) {
+    EXPECT_TRUE(maps.slots.put(kUnknown, unknown));
+    EXPECT_TRUE(maps.counters.put(kUnknown, mt_counter{}));
+    EXPECT_TRUE(maps.aliases.erase({kUnknown, kGeneration, MT_FAMILY_V4, 0}));
+    round = number;
+    for (auto pause = random() % 4096; pause != 0; --pause) {
+      std::atomic_signal_fence(std::memory_order_seq_cst);
+    }
+    // As SlotTable::name() does.
+    EXPECT_TRUE(maps.slots.put(kUnknown, named));
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    const auto met = addresses.met({kUnknown, kGeneration}).value();
+    const auto again = addresses.met({kUnknown, kGeneration}).value();
+    while (asked != number) {
+      std::this_thread::yield();
+    }
+    mt_address_key key{kUnknown, kGeneration, MT_FAMILY_V4, {}};
+    std::copy_n(source(number).bytes.begin(), 4, key.address);
+    const bool learned = maps.addresses.erase(key).value();
+    const bool taken = met.whole && again.as_many_as(met);
+    unseen += taken && learned && met.addresses.find(source(number)) == nullptr ? 1 : 0;
+  }
+  round = kOver;
+  guest.join();
+  EXPECT_EQ(unseen, 0);
 }
 
 /// The budget of new connections of one port.

@@ -2,6 +2,7 @@
 """A guest that is this test, and a port for it: every frame that comes out of it is made here, every frame that
 comes to it is seen here. No kernel of a guest's helps, answers or hides anything."""
 
+import itertools
 import socket
 import threading
 import time
@@ -27,6 +28,7 @@ def in_namespace(name, work):
 class RawGuest:
     """Connections of a guest that acknowledges what it likes, over `wire`."""
 
+    sequences = itertools.count(1000, 1 << 20)  # where each connection begins
     name = wire = None
     to = rawguest.ANYBODY  # where its frames go
 
@@ -45,14 +47,19 @@ class RawGuest:
 
     def open(self, port, seconds=5):
         """Our next sequence number and theirs, after a handshake. SYNs are sent until the port is
-        served."""
+        served; what still comes for another connection answers none of them."""
+        ours = next(self.sequences) % (1 << 32)
         deadline = time.monotonic() + seconds
+
+        def answers(segment):
+            its_port, flags, _, ack, _ = segment
+            return its_port == port and flags & (SYN | ACK) == SYN | ACK and ack == ours + 1
         while time.monotonic() < deadline:
-            self.send(port, SYN, 1000)
-            for _, flags, seq, _, _ in self.receive(0.05, lambda segment: segment[0] == port):
-                if flags & (SYN | ACK) == SYN | ACK:
-                    self.send(port, ACK, 1001, seq + 1)
-                    return 1001, seq + 1
+            self.send(port, SYN, ours)
+            for segment in filter(answers, self.receive(0.05, answers)):
+                theirs = segment[2] + 1
+                self.send(port, ACK, ours + 1, theirs)
+                return ours + 1, theirs
         raise AssertionError(f"{self.name} is not served within {seconds} s")
 
     def ask(self, port, path="/latest/user-data", seconds=5):

@@ -156,6 +156,22 @@ def test_a_restart_leaves_nobody_without_an_answer(host):
     is_served(port)
 
 
+def test_a_restart_does_not_take_another_device_for_it(host):
+    """Nobody runs, and a tap that is plugged in meanwhile has the very name and ifindex."""
+    port = host.port()
+    hold(port)
+    ifindex, daemon = port.ifindex, host.deployment.data_plane
+    process, daemon.process = daemon.process, None
+    process.send_signal(signal.SIGUSR2)
+    process.wait(30)
+    port.unplug()
+    port.plug(ifindex)
+    daemon.start()
+    host.tell(port)
+    assert not port.receive(QUIET)
+    is_served(port)
+
+
 def test_killed_nothing_of_it_is_left(host):
     port = host.port()
     hold(port)

@@ -11,6 +11,7 @@ V4, V6 = "169.254.169.254", "fe80::a9fe:a9fe"
 ANYBODY = bytes.fromhex("fe163ea9fea9")  # the tap program does not ask where a frame goes
 ETH_P_ALL, ETH_P_IP, ETH_P_IPV6 = 0x0003, 0x0800, 0x86DD
 FIN, SYN, RST, PSH, ACK = 1, 2, 4, 8, 16
+WRAP = 0xFFFFFFFF  # of sequence numbers
 
 
 class Wire:
@@ -28,8 +29,8 @@ class Wire:
 
     def send(self, port, seq, ack, flags, data=b"", to=ANYBODY):
         options = b"\x02\x04\x02\x18" if flags & SYN else b""  # MSS 536
-        head = struct.pack("!HHIIBBHHH", port, 80, seq, ack, (20 + len(options)) << 2, flags, 65000,
-                           0, 0) + options
+        head = struct.pack("!HHIIBBHHH", port, 80, seq & WRAP, ack & WRAP,
+                           (20 + len(options)) << 2, flags, 65000, 0, 0) + options
         length = len(head) + len(data)
         pseudo = self.source + self.service + (
             struct.pack("!IHBB", length, 0, 0, 6) if self.six else struct.pack("!BBH", 0, 6, length))
@@ -83,10 +84,10 @@ def get(path, mac, source, port=33000, seconds=2.0, device="eth0"):
         deadline = time.monotonic() + seconds
         sequence, got, expected, asked = 1000, b"", None, False
         wire.send(port, sequence, 0, SYN)
-        for seq, _, flags, data in wire.segments(port, deadline):
+        for seq, ack, flags, data in wire.segments(port, deadline):
             if flags & RST:
                 break
-            if flags & SYN and not asked:
+            if flags & SYN and not asked and ack == sequence + 1:
                 expected, asked = seq + 1, True
                 request = f"GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode()
                 wire.send(port, sequence + 1, expected, PSH | ACK, request)

@@ -79,11 +79,11 @@ def data_of(number):
 
 
 @contextlib.contextmanager
-def crowd_of(count, config):
+def crowd_of(count, config, form="fused"):
     lab = mtlab.TestLab()
     try:
         made = Crowd(lab.up(), count)
-        deployment = mtlab.Deployment(lab, config={"dataplane": {"slots": 1024}, **config})
+        deployment = mtlab.Deployment(lab, form, config={"dataplane": {"slots": 1024}, **config})
         try:
             deployment.start()
             yield made, deployment
@@ -94,9 +94,10 @@ def crowd_of(count, config):
         lab.close()
 
 
-@pytest.fixture()
-def crowd():
-    with crowd_of(GUESTS, {"proxy": {"hold_unknown": 30}}) as made:
+@pytest.fixture(params=["fused", "split"])
+def crowd(request):
+    """Split, each stage reads for itself what there is, and not all at the same moment."""
+    with crowd_of(GUESTS, {"proxy": {"hold_unknown": 30}}, request.param) as made:
         yield made
 
 

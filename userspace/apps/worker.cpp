@@ -234,6 +234,7 @@ Status Worker::Impl::start_proxy() {
   }
   before_agent =
       std::make_unique<admin::RequestWatch>(*next, trace, admin::RequestWatch::Before::agent);
+  settings.proxy.others_behind = !options.agent || !options.api;
   proxy =
       std::make_unique<proxy::ProxyStage>(*workers, *before_agent, settings.proxy, std::move(*key));
   proxy->access().follow(ovn ? ovn->inventory() : inventory->current());

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <tuple>
 
 namespace metatap::dataplane {
 namespace {
@@ -208,20 +209,22 @@ Result<AddressMaps::Met> AddressMaps::met(SlotOwner owner) const {
   }
   Met all{{}, (*counter)->learned_v4, (*counter)->learned_v6};
   // v6 has one index more, that of fe80::, which is not learned.
-  for (const auto& [family, count] :
-       {std::pair{MT_FAMILY_V4, all.learned_v4 == 0 ? 0 : MT_UNKNOWN_MAX},
-        std::pair{MT_FAMILY_V6, all.learned_v6 == 0 ? 1 : MT_UNKNOWN_MAX + 1}}) {
-    for (int index = 0; index < count; ++index) {
-      const auto alias = maps_->aliases.get(
-          alias_key(owner, static_cast<std::uint8_t>(family), static_cast<std::uint32_t>(index)));
+  for (const auto& [family, first, learned] : {std::tuple{MT_FAMILY_V4, 0U, all.learned_v4},
+                                               std::tuple{MT_FAMILY_V6, 1U, all.learned_v6}}) {
+    const std::uint32_t end = first + (learned == 0 ? 0 : MT_UNKNOWN_MAX);
+    for (std::uint32_t index = 0; index < end; ++index) {
+      const auto alias =
+          maps_->aliases.get(alias_key(owner, static_cast<std::uint8_t>(family), index));
       if (!alias) {
         return tl::make_unexpected(alias.error());
       }
       if (*alias) {
         PortAddresses::Own own{to_address(static_cast<std::uint32_t>(family), (*alias)->address)};
-        own.index = static_cast<std::uint32_t>(index);
+        own.index = index;
         std::ranges::copy((*alias)->mac, own.mac.begin());
         all.addresses.addresses.push_back(own);
+      } else if (index >= first && index - first < learned) {
+        all.whole = false;
       }
     }
   }

@@ -40,6 +40,7 @@ class AddressMaps {
   struct Met {
     PortAddresses addresses;
     std::uint64_t learned_v4 = 0, learned_v6 = 0;  ///< so many the programs have tried to learn
+    bool whole = true;  ///< false: one of them is being learned just now, or found no room
     [[nodiscard]] bool as_many_as(const Met& other) const {
       return learned_v4 == other.learned_v4 && learned_v6 == other.learned_v6;
     }

@@ -76,7 +76,7 @@ Result<DataPlaneOptions> DataPlaneOptions::from(const Config& config) {
   read.seconds({kGroup, "quarantine", "How long a slot's number rests before its next owner"},
                options.quarantine, 0, 86'400);
   read.integer({kGroup, "slots", "Ports and router devices at most; fixed while pinned"},
-               options.slots, 16, MT_TAG_MASK + 1);
+               options.slots, MT_TAG_LOWEST + 1, MT_TAG_MASK + 1);
   read.choice({"proxy", "forwarded_inside", "Connections that were forwarded inside the guest"},
               options.forwarded_inside,
               {{"count", ForwardedInside::count},

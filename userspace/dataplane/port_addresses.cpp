@@ -87,7 +87,7 @@ PortAddresses PortAddresses::of_nobody() {
 bool PortAddresses::include(const PortAddresses& met, const MacAddress& own_mac, bool learn) {
   for (const auto& seen : met.addresses) {
     const bool spoke = seen.mac != MacAddress{};
-    if (spoke && !any_mac && !has_mac(own_mac, seen.mac)) {
+    if (spoke && !may_speak_from(own_mac, seen.mac)) {
       return false;
     }
     const auto own = std::ranges::find(addresses, seen.address, &Own::address);
@@ -110,6 +110,15 @@ void PortAddresses::keep_met(const PortAddresses& before, bool learn) {
         addresses.pop_back();
         return;
       }
+    }
+  }
+}
+
+void PortAddresses::keep_macs(const PortAddresses& before, const MacAddress& own_mac) {
+  for (auto& own : addresses) {
+    const auto* const old = before.find(own.address);
+    if (old != nullptr && old->mac != MacAddress{} && may_speak_from(own_mac, old->mac)) {
+      own.mac = old->mac;
     }
   }
 }

@@ -39,6 +39,9 @@ struct PortAddresses {
   [[nodiscard]] bool include(const PortAddresses& met, const MacAddress& own_mac, bool learn);
   /// Those of `before` that were met and that the port still admits.
   void keep_met(const PortAddresses& before, bool learn);
+  /// Answers go on to the MACs of `before`, from which the guest was seen to speak, where the port,
+  /// which has `own_mac`, may still speak from them.
+  void keep_macs(const PortAddresses& before, const MacAddress& own_mac);
   /// Gives each address its index: the one it has had in `before`, else one that is free in both.
   void number(const PortAddresses& before);
 
@@ -48,10 +51,14 @@ struct PortAddresses {
   [[nodiscard]] std::uint32_t first_v4() const;
   /// Within one of `networks`?
   [[nodiscard]] bool admits(const Address& address) const;
-  /// Is `mac` one that the port's frames may come from? `own` is the port's first.
+  /// Is `mac` one of the port's? `own` is its first.
   [[nodiscard]] bool has_mac(const MacAddress& own, const MacAddress& mac) const;
 
  private:
+  /// May the port's frames come from it?
+  [[nodiscard]] bool may_speak_from(const MacAddress& own, const MacAddress& mac) const {
+    return any_mac || has_mac(own, mac);
+  }
   /// As many as there are for one of each.
   [[nodiscard]] bool has_indices() const;
 };

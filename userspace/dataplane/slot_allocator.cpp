@@ -18,6 +18,13 @@ SlotAllocator::SlotAllocator(std::uint32_t size, Clock::duration quarantine, std
   }
 }
 
+void SlotAllocator::take(std::uint32_t slot) {
+  if (!taken_[slot]) {
+    taken_[slot] = true;
+    fresh_ -= slot >= first_ ? 1 : 0;
+  }
+}
+
 Result<std::uint32_t> SlotAllocator::acquire(Clock::time_point now) {
   // Fresh numbers first: the longer a used one rests, the better.
   while (never_ < taken_.size() && taken_[never_]) {
@@ -25,9 +32,7 @@ Result<std::uint32_t> SlotAllocator::acquire(Clock::time_point now) {
   }
   std::uint32_t slot = 0;
   if (never_ < taken_.size()) {
-    slot = never_;
-    take(slot);
-    ++never_;
+    slot = never_++;
   } else if (!resting_.empty() && resting_.front().until <= now) {
     slot = resting_.front().slot;
     resting_.pop_front();
@@ -35,26 +40,15 @@ Result<std::uint32_t> SlotAllocator::acquire(Clock::time_point now) {
     return fail(ErrorCode::unavailable, "all " + std::to_string(usable()) + " slots are in use (" +
                                             std::to_string(resting_.size()) + " of them resting)");
   }
+  take(slot);
   ++in_use_;
   return slot;
-}
-
-void SlotAllocator::take(std::uint32_t slot) {
-  if (slot >= never_ && !taken_[slot]) {
-    --fresh_;
-  }
-  taken_[slot] = true;
 }
 
 std::size_t SlotAllocator::available(Clock::time_point now) const {
   const auto rested =
       std::ranges::partition_point(resting_, [&](const Rest& rest) { return rest.until <= now; });
   return fresh_ + static_cast<std::size_t>(rested - resting_.begin());
-}
-
-bool SlotAllocator::to_spare(Clock::time_point now) const {
-  const auto kept = (usable() + 3) / 4;
-  return available(now) > kept;
 }
 
 void SlotAllocator::reserve(std::uint32_t slot) {

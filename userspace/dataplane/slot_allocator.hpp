@@ -31,11 +31,17 @@ class SlotAllocator {
   void release(std::uint32_t slot, Clock::time_point now = Clock::now());
 
   [[nodiscard]] std::uint32_t size() const { return static_cast<std::uint32_t>(taken_.size()); }
-  /// How many numbers there are in all, and how many of them could be handed out now.
+  /// How many numbers there are in all, and how many of them could be handed out now, or once those
+  /// that rest have rested.
   [[nodiscard]] std::size_t usable() const { return size() > first_ ? size() - first_ : 0; }
   [[nodiscard]] std::size_t available(Clock::time_point now = Clock::now()) const;
-  /// Whether a device without a port may have one: a quarter, and the last one, are kept for ports.
-  [[nodiscard]] bool to_spare(Clock::time_point now = Clock::now()) const;
+  [[nodiscard]] std::size_t coming() const { return fresh_ + resting_.size(); }
+  /// So many are kept for ports: a quarter, and the last one.
+  [[nodiscard]] std::size_t kept() const { return (usable() + 3) / 4; }
+  /// Whether a device without a port may have one.
+  [[nodiscard]] bool to_spare(Clock::time_point now = Clock::now()) const {
+    return available(now) > kept();
+  }
   [[nodiscard]] std::size_t in_use() const { return in_use_; }
   [[nodiscard]] std::size_t resting() const { return resting_.size(); }
 
@@ -45,12 +51,11 @@ class SlotAllocator {
     Clock::time_point until;
   };
   void take(std::uint32_t slot);
-
   std::vector<bool> taken_;  ///< in use, reserved or resting
   std::vector<bool> reserved_;
   const std::uint32_t first_;
   std::uint32_t never_;       ///< numbers from here on were never handed out by acquire()
-  std::size_t fresh_;         ///< so many of these are not taken
+  std::size_t fresh_;         ///< of these, not taken
   std::deque<Rest> resting_;  ///< oldest first
   Clock::duration quarantine_;
   std::size_t in_use_ = 0;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dataplane/slot_table.hpp"
 
+#include <algorithm>
+#include <atomic>
 #include <cstring>
 
 #include "base/log.hpp"
@@ -15,6 +17,12 @@ SlotOwner owner_of(std::uint32_t slot, const mt_slot& row) {
 
 bool is_nothing(const Address&) {
   return false;
+}
+
+MacAddress mac_of(const mt_slot& row) {
+  MacAddress mac{};
+  std::ranges::copy(row.mac, mac.begin());
+  return mac;
 }
 
 mt_slot_owner text_of(const mt_slot& row) {
@@ -131,6 +139,7 @@ Status SlotTable::update(std::uint32_t slot, mt_slot row, PortAddresses addresse
     return fail(ErrorCode::not_found, "slot " + std::to_string(slot) + " is nobody's");
   }
   row.generation = entry->row.generation;
+  addresses.keep_macs(entry->addresses, mac_of(row));
   addresses.keep_met(entry->addresses, (row.flags & MT_SLOT_LEARN) != 0);
   addresses.number(entry->addresses);
   row.first_v4 = addresses.first_v4();
@@ -165,17 +174,20 @@ Status SlotTable::name(std::uint32_t slot, mt_slot row, std::shared_ptr<Origin> 
   }
   row.generation = entry->row.generation;
   const auto owner = owner_of(slot, row);
-  // What is not the port's comes in no more; what has come in is looked at then.
+  // What is not the port's comes in no more; what has come in is looked at then. A program that is
+  // at it counts before it looks at the row (has_been_named() in lib/address.h).
   if (auto written = write(slot, row); !written) {
     return written;
   }
+  std::atomic_thread_fence(std::memory_order_seq_cst);
   const auto met = addresses_.met(owner);
   if (!met) {
     return tl::make_unexpected(met.error());
   }
-  MacAddress mac{};
-  std::ranges::copy(row.mac, mac.begin());
-  if (!addresses.include(met->addresses, mac, (row.flags & MT_SLOT_LEARN) != 0)) {
+  if (!met->whole) {
+    return fail(ErrorCode::conflict, "it is not known from where its guest has asked");
+  }
+  if (!addresses.include(met->addresses, mac_of(row), (row.flags & MT_SLOT_LEARN) != 0)) {
     return fail(ErrorCode::conflict, "its guest has asked from what is not the port's");
   }
   addresses.number(met->addresses);

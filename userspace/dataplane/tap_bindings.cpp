@@ -18,13 +18,20 @@ mt_port_key key_of(unsigned ifindex, std::uint16_t vlan) {
   return mt_port_key{ifindex, vlan, 0};
 }
 
-std::shared_ptr<Origin> origin_of(const TapPoint& point, const TapPlan& plan) {
+/// As mt_slot has it.
+std::uint32_t plug_of(const Origin& origin) {
+  return static_cast<std::uint32_t>(origin.plug);
+}
+
+/// Also says in the plan's row which plugging-in of the device that is.
+std::shared_ptr<Origin> origin_of(const TapPoint& point, TapPlan& plan) {
   auto origin = std::make_shared<Origin>();
   origin->path = Path::tap;
   origin->port_id = plan.port_id;
   origin->network_id = plan.network_id;
   origin->device = point.device;
   origin->plug = sys::link_instance(point.device, plan.row.ifindex);
+  plan.row.plug = plug_of(*origin);
   return origin;
 }
 
@@ -89,6 +96,7 @@ Status TapDataPlane::settle_point(const TapPoint& point, TapPlan plan, const Tap
     return name(held, std::move(plan), device);
   }
   held->second.left_out = plan.addresses.left_out;
+  plan.row.plug = plug_of(*held->second.binding.origin());
   return held->second.binding.update(plan.row, std::move(plan.addresses));
 }
 
@@ -117,11 +125,12 @@ Status TapDataPlane::name(Taps::iterator tap, TapPlan plan, const TapDevice& dev
 
 Status TapDataPlane::bind(const TapPoint& point, TapPlan plan, const TapDevice& device) {
   if (plan.port_id.empty() && !core_->slots->allocator().to_spare()) {
+    without_number_.insert(point.device);
     return {};  // refused, as unknown_port
   }
   Tap tap(plan, device);
-  auto made = Binding<mt_port_key>::make(*site_, plan.row, origin_of(point, plan),
-                                         std::move(plan.addresses));
+  const auto origin = origin_of(point, plan);
+  auto made = Binding<mt_port_key>::make(*site_, plan.row, origin, std::move(plan.addresses));
   if (!made) {
     return tl::make_unexpected(std::move(made.error()));
   }
@@ -132,14 +141,39 @@ Status TapDataPlane::bind(const TapPoint& point, TapPlan plan, const TapDevice& 
   log::debug("tap {}: {} {} is slot {}", point.device, tap.unknown() ? "no port" : "port",
              tap.port_id, tap.binding.slot());
   taps_.emplace(point, std::move(tap));
+  without_number_.erase(point.device);
   return {};
+}
+
+/// Devices without a port have the numbers that ports leave. They give some back when ports that
+/// come have taken of what is kept for them, and get some when others go.
+void TapDataPlane::share_numbers() {
+  const auto& numbers = core_->slots->allocator();
+  for (auto tap = taps_.begin();
+       tap != taps_.end() && numbers.coming() + retired_.size() < numbers.kept();) {
+    if (tap->second.unknown()) {
+      log::info("tap {}: no port has it, and ports need its number", tap->first.device);
+      without_number_.insert(tap->first.device);
+      tap = taps_.erase(tap);
+      sockets_.add("sockets");
+    } else {
+      ++tap;
+    }
+  }
+  if (!without_number_.empty() && numbers.to_spare()) {
+    for (const auto& device : std::exchange(without_number_, {})) {
+      devices_.add(device);
+    }
+  }
 }
 
 /// Rows that an earlier process left for the same port on the same device go on; all others go.
 std::set<unsigned> TapDataPlane::adopt_pinned() {
   const auto& ports = core_->programs->maps().ports;
   const auto same = [](const mt_slot& row, const TapPlan& plan) {
-    return row.ifindex == plan.row.ifindex && row.vlan == plan.row.vlan &&
+    // An ifindex may be another device's by now. A row of an older program does not say it.
+    const bool same_device = row.plug == plan.row.plug || (row.plug == 0 && !plan.port_id.empty());
+    return same_device && row.ifindex == plan.row.ifindex && row.vlan == plan.row.vlan &&
            std::string_view(row.port_id) == plan.port_id &&
            std::string_view(row.network_id) == plan.network_id;
   };
@@ -156,10 +190,11 @@ std::set<unsigned> TapDataPlane::adopt_pinned() {
                     ? plan_tap(*index_, point, device, row->port_id, core_->options)
                 : core_->options.devices ? std::optional(plan_unknown(point, device))
                                          : std::nullopt;
+    const auto origin = plan ? origin_of(point, *plan) : nullptr;
     if (plan && !plan->foreign && same(*row, *plan)) {
       Tap tap(*plan, device);
-      auto adopted = Binding<mt_port_key>::adopt(*site_, slot, plan->row, origin_of(point, *plan),
-                                                 std::move(plan->addresses));
+      auto adopted =
+          Binding<mt_port_key>::adopt(*site_, slot, plan->row, origin, std::move(plan->addresses));
       if (adopted && adopted->lead(key)) {
         tap.binding = *std::move(adopted);
         taps_.emplace(point, std::move(tap));

@@ -85,8 +85,14 @@ Status TapDataPlane::start(std::shared_ptr<const Inventory> inventory) {
   if (auto led = keeper_.lead_here(); !led) {
     return failed(std::move(led.error()));
   }
-  for (const auto& [name, ifindex] : ifindex_of_) {
-    devices_.add(name);
+  // Those that ports name come first, and then those that have no port get what numbers are left.
+  devices_.clear();
+  for (const bool named : {true, false}) {
+    for (const auto& [name, ifindex] : ifindex_of_) {
+      if (index_->points_of(name).empty() != named) {
+        devices_.add(name);
+      }
+    }
   }
   devices_.drain();
   std::set<std::string> pins;
@@ -248,6 +254,7 @@ void TapDataPlane::look_again() {
   if (const auto looked = look_at_all_links(); !looked) {
     log::warn("tap data plane: {}", looked.error().message);
   }
+  share_numbers();
 }
 
 void TapDataPlane::look_now() {
@@ -326,6 +333,7 @@ void TapDataPlane::device_gone(unsigned ifindex, bool renamed) {
     hooks_.erase(ifindex);
   }
   if (const auto name = name_of_.find(ifindex); name != name_of_.end()) {
+    without_number_.erase(name->second);
     devices_.add(name->second);
     if (const auto index = ifindex_of_.find(name->second);
         index != ifindex_of_.end() && index->second == ifindex) {

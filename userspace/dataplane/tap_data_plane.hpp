@@ -156,6 +156,7 @@ class TapDataPlane {
   Status name(Taps::iterator tap, TapPlan plan, const TapDevice& device);
   [[nodiscard]] bool goes_on(const Tap& tap, const TapPlan& plan, const TapDevice& device) const;
   [[nodiscard]] bool may_wait_for_a_port(const std::string& device, const TapDevice& now) const;
+  void share_numbers();
   Status hook(const std::string& device, unsigned ifindex);
   [[nodiscard]] Hooks* hooks_on(unsigned ifindex);
   Turn look_at_chain(const std::string& device);
@@ -188,6 +189,7 @@ class TapDataPlane {
   std::map<unsigned, Hooks> hooks_;            ///< by ifindex
   std::map<std::string, std::string> errors_;  ///< by device, as of its last turn
   std::set<TapPoint> foreign_;                 ///< told in the log
+  std::set<std::string> without_number_;       ///< devices without a port that got none
   WorkQueue::Lane devices_;                    ///< names
   WorkQueue::Lane chains_;                     ///< names of devices whose filters changed
   WorkQueue::Lane sockets_;                    ///< of retired numbers

@@ -15,6 +15,7 @@
 #include "http/error_page.hpp"
 #include "http/joined.hpp"
 #include "http/response_writer.hpp"
+#include "proxy/ask_again.hpp"
 #include "proxy/doorkeeper.hpp"
 #include "proxy/etag.hpp"
 #include "proxy/guest_pages.hpp"
@@ -54,7 +55,9 @@ class GuestSession final : public http::ClientHandler, Continuation {
         fd_(socket.fd),
         port_(shared_->access.port_of(*caller_.origin)),
         doorkeeper_(shared_->access, port_, caller_.address, socket.source_port),
-        rebuilt_(caller_, shared_->options, shared_->key ? &*shared_->key : nullptr) {
+        rebuilt_(caller_, shared_->options, shared_->key ? &*shared_->key : nullptr),
+        again_(shared_->options.others_behind ? AskAgain::of(*caller_.origin, shared_->next, board_)
+                                              : nullptr) {
     ++counters_.connections;
   }
   ~GuestSession() override {
@@ -134,8 +137,9 @@ class GuestSession final : public http::ClientHandler, Continuation {
     }
     then_ = &then;
     get_ = request.method == "GET";
-    auto response = long_poll_ ? long_poll_->ask(shared_->next, waiting_form_of(request), *this)
-                               : shared_->next.ask(rebuilt_.of(request, accept_), here, *this);
+    auto& next = again_ ? *again_ : shared_->next;
+    auto response = long_poll_ ? long_poll_->ask(next, waiting_form_of(request), *this)
+                               : next.ask(rebuilt_.of(request, accept_), here, *this);
     if (response) {
       complete(*response);
     }
@@ -299,6 +303,7 @@ class GuestSession final : public http::ClientHandler, Continuation {
   PortAccess& port_;
   Doorkeeper doorkeeper_;
   RebuiltRequest rebuilt_;
+  const std::unique_ptr<AskAgain> again_;   ///< in front of the stages behind, or null
   std::optional<std::string_view> accept_;  ///< of the request that is under way
   std::string accepts_;                     ///< where it says that more than once
   std::optional<std::string_view> if_none_match_;

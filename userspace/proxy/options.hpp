@@ -49,6 +49,8 @@ struct ProxyOptions {
   EtagMode etags = EtagMode::asked;  ///< [proxy]
   /// [proxy] max_waiting, max_waiting_per_port, change_poll, longest_wait
   LongPollRules long_poll;
+  /// Of the stages behind, one or all are other processes. Not in the file: who joins them says it.
+  bool others_behind = false;
   /// [proxy]: for how long a request waits whose device no port has yet; then: 503.
   std::chrono::milliseconds hold_unknown{5'000};
   RateLimit rate_limit;  ///< [metadata_rate_limiting]

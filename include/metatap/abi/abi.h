@@ -121,12 +121,15 @@ struct mt_slot {
 	__u32 kind;  /* enum mt_kind */
 	__u32 flags; /* enum mt_slot_flags */
 	__u32 ifindex;
-	__u16 vlan;	   /* 0: untagged */
-	__u16 generation;  /* grows by one, modulo 16, with each new owner of the number */
-	__u32 device_slot; /* MT_KIND_ROUTER_PORT: the slot of its device */
-	__u8 mac[6];	   /* the port's */
-	__u16 syn_rate;	   /* its own budget of new connections a second; 0: mt_config's */
-	__be32 first_v4;   /* a tap's address with index 0, if all comes from `mac`; else 0 */
+	__u16 vlan;	  /* 0: untagged */
+	__u16 generation; /* grows by one, modulo 16, with each new owner of the number */
+	union {
+		__u32 device_slot; /* MT_KIND_ROUTER_PORT: the slot of its device */
+		__u32 plug;	   /* MT_KIND_TAP: low half of the device's inode in sysfs */
+	};
+	__u8 mac[6];	 /* the port's */
+	__u16 syn_rate;	 /* its own budget of new connections a second; 0: mt_config's */
+	__be32 first_v4; /* a tap's address with index 0, if all comes from `mac`; else 0 */
 	char device[MT_DEVICE_LEN];
 	char port_id[MT_ID_LEN];
 	char network_id[MT_ID_LEN];

@@ -317,6 +317,52 @@ TEST_F(UnknownTest, WhatWasLearnedWhileItWasNamedWasLookedAtByNobody) {
   EXPECT_EQ(name().error().code, ErrorCode::conflict);
 }
 
+TEST_F(UnknownTest, WhatIsStillBeingLearnedIsNotTakenForNothing) {
+  // A program has counted, and not yet written from where the guest asks.
+  auto counter = fake_.maps.counters.get(binding_.slot()).value().value();
+  ++counter.learned_v4;
+  ASSERT_TRUE(fake_.maps.counters.put(binding_.slot(), counter));
+  EXPECT_EQ(name().error().code, ErrorCode::conflict);
+}
+
+TEST_F(UnknownTest, AnswersGoOnToTheMacThatItSpokeFrom) {
+  const std::string other = "fa:16:3e:00:00:02";
+  learns("10.0.0.5", other);
+  port_.allowed_address_pairs = {{"10.0.0.5", other}};
+  ASSERT_TRUE(name());
+  const auto mac = [&] {
+    const mt_alias_key first{binding_.slot(), kernels().generation, MT_FAMILY_V4, 0};
+    MacAddress of{};
+    std::ranges::copy(fake_.maps.aliases.get(first).value()->mac, of.begin());
+    return to_string(of);
+  };
+  EXPECT_EQ(mac(), other);
+  port_.fixed_ips.push_back({"", "10.0.0.7"});
+  ASSERT_TRUE(binding_.update(row_of(port_), PortAddresses::of(port_)));
+  EXPECT_EQ(mac(), other) << "a change of the port is none of its guest";
+  port_.allowed_address_pairs.clear();
+  ASSERT_TRUE(binding_.update(row_of(port_), PortAddresses::of(port_)));
+  EXPECT_EQ(mac(), port_.mac_address);
+}
+
+TEST_F(UnknownTest, TheNextProcessKnowsTheMacOfItsLinkLocalAddresses) {
+  const mt_alias_key key{binding_.slot(), kernels().generation, MT_FAMILY_V6, MT_LINK_LOCAL};
+  auto alias = fake_.maps.aliases.get(key).value().value();
+  std::ranges::copy(parse_mac("fa:16:3e:00:00:02").value(), alias.mac);
+  ASSERT_TRUE(fake_.maps.aliases.put(key, alias));
+  const auto slot = binding_.slot();
+  binding_.keep();
+  SlotTable next(&fake_.maps, CallerTable::create(64).value(), std::chrono::seconds(60));
+  const BindingSite<mt_port_key> site{next, fake_.maps.ports, retired_};
+  const auto plan = plan_unknown({"tap1", 0}, {7, {}});
+  auto adopted =
+      Made::adopt(site, slot, plan.row, std::make_shared<Origin>(), plan.addresses).value();
+  EXPECT_EQ(adopted.name(row_of(port_), std::make_shared<Origin>(), PortAddresses::of(port_))
+                .error()
+                .code,
+            ErrorCode::conflict);
+}
+
 TEST_F(UnknownTest, TheNextProcessGoesOnWithIt) {
   learns("10.0.0.5");
   const auto slot = binding_.slot();

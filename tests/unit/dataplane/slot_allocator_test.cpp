@@ -49,7 +49,12 @@ TEST(SlotAllocator, KnowsHowManyItCouldHandOut) {
   EXPECT_EQ(slots.available(start), 2U);
   slots.release(one, start);
   EXPECT_EQ(slots.available(start), 2U) << "it rests";
+  EXPECT_EQ(slots.coming(), 3U);
   EXPECT_EQ(slots.available(start + 1s), 3U);
+  slots.reserve(3);  // none that is ever handed out
+  EXPECT_EQ(slots.coming(), 3U);
+  ASSERT_TRUE(slots.adopt(18));
+  EXPECT_EQ(slots.coming(), 2U);
 }
 
 TEST(SlotAllocator, KeepsAQuarterAndTheLastForPorts) {
@@ -59,6 +64,7 @@ TEST(SlotAllocator, KeepsAQuarterAndTheLastForPorts) {
     (void)eight.acquire();
   }
   EXPECT_FALSE(eight.to_spare());
+  EXPECT_EQ(eight.kept(), eight.coming());
   EXPECT_FALSE(SlotAllocator(17, 1s, 16).to_spare());
   EXPECT_TRUE(SlotAllocator(18, 1s, 16).to_spare());
 }

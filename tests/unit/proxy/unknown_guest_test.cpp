@@ -7,6 +7,7 @@
 #include <mutex>
 #include <vector>
 
+#include "base/boot_time.hpp"
 #include "http/endpoint.hpp"
 #include "proxy/stage.hpp"
 #include "unit/http/support.hpp"
@@ -29,6 +30,7 @@ class Slot {
     origin->port_id = port;
     origin->network_id = port.empty() ? "" : "network-1";
     origin->plug = 7;
+    origin->came = boot_time();
     origin->holds = holds_;
     const std::lock_guard lock(mutex_);
     origin->owner = holds_->load() + 1;
@@ -76,7 +78,7 @@ class UnknownGuestTest : public ::testing::TestWithParam<bool> {
           const std::lock_guard lock(mutex_);
           asked_.push_back(std::string(request.target) + " for " +
                            std::string(request.header("X-Metatap-Port-ID").value_or("nobody")));
-          return text_response(200, "data");
+          return text_response(answer_, "data");
         },
         GetParam());
     stage_.emplace(workers_, *handler_, options_);
@@ -115,6 +117,7 @@ class UnknownGuestTest : public ::testing::TestWithParam<bool> {
   std::shared_ptr<Slot> slot_ = std::make_shared<Slot>("tap1");
   std::optional<ProxyStage> stage_;
   std::uint16_t port_ = 0;
+  std::atomic<unsigned> answer_{200};
   std::mutex mutex_;
   std::vector<std::string> asked_;
 };
@@ -224,6 +227,51 @@ TEST_P(UnknownGuestTest, IsTold503WhenTheProcessEnds) {
   auto guest = held();
   stage_->drain();
   EXPECT_EQ(status_of(guest.read_response()), 503U);
+}
+
+/// As other processes do that have not read yet what there is.
+TEST_P(UnknownGuestTest, IsAnsweredByThoseWhoHearOfItsPortLater) {
+  options_.others_behind = true;
+  answer_ = 404;
+  start();
+  auto guest = held();
+  slot_->name("port-1");
+  stage_->named();
+  ASSERT_TRUE(eventually([&] { return asked().size() == 2; })) << "they are asked again";
+  answer_ = 200;
+  EXPECT_EQ(body_of(guest.read_response()), "data");
+  const auto counters = stage_->counters();
+  EXPECT_EQ(counters.in_flight, 0U);
+}
+
+TEST_P(UnknownGuestTest, IsTold404WhereThatIsSo) {
+  answer_ = 404;
+  start();
+  auto guest = held();
+  slot_->name("port-1");
+  stage_->named();
+  EXPECT_EQ(status_of(guest.read_response()), 404U);
+  EXPECT_EQ(asked().size(), 1U) << "all stages are one process";
+  options_.others_behind = true;
+  stage_.reset();
+  stage_.emplace(workers_, *handler_, options_);
+  port_ = open("tap1", slot_);
+  EXPECT_EQ(status_of(asking().read_response()), 404U) << "in the end";
+  EXPECT_GT(asked().size(), 2U);
+  auto another = asking("/password", "\r\n", "POST");
+  EXPECT_EQ(status_of(another.read_response()), 404U);
+}
+
+TEST_P(UnknownGuestTest, AsksNobodyAgainWhenTheProcessEnds) {
+  options_.others_behind = true;
+  answer_ = 404;
+  start();
+  auto guest = held();
+  slot_->name("port-1");
+  stage_->named();
+  ASSERT_TRUE(eventually([&] { return !asked().empty(); }));
+  stage_->drain();
+  EXPECT_EQ(status_of(guest.read_response()), 404U);
 }
 
 TEST_P(UnknownGuestTest, CountsAmongItsPortsConnectionsOnceItIsKnown) {
