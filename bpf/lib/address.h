@@ -62,16 +62,15 @@ static __always_inline int next_index(__u32 flags, __u16 family, __u64 number)
 }
 
 /*
- * Has a port come since these were the slot's flags? Who names a slot writes the flags first and
+ * Is a port coming since these were the slot's flags? Who names a slot ends its learning first and
  * reads what was learned then; who learns counts first and looks at the flags then. So one of the
  * two sees the other.
  */
-static __always_inline bool has_been_named(__u32 slot, __u32 flags)
+static __always_inline bool is_being_named(__u32 slot, __u32 flags)
 {
 	struct mt_slot *row = bpf_map_lookup_elem(&mt_slots, &slot);
 
-	return flags & MT_SLOT_UNKNOWN &&
-	       (!row || !(*(volatile __u32 *)&row->flags & MT_SLOT_UNKNOWN));
+	return flags & MT_SLOT_UNKNOWN && (!row || *(volatile __u32 *)&row->flags != flags);
 }
 
 /*
@@ -119,7 +118,7 @@ static __noinline int learn(const struct mt_address_key *key, __u32 flags, const
 	index = next_index(flags, key->family, number);
 	if (dry_run || index < 0)
 		return index; /* the place it would get */
-	if (has_been_named(key->slot, flags))
+	if (is_being_named(key->slot, flags))
 		return not_its_own(key->family);
 	address.index = index;
 	place.index = index;
@@ -153,7 +152,8 @@ static __always_inline bool follow_mac(const struct mt_who *who, __u8 family, __
 
 	if (!back) /* no way back: nothing has come from there yet */
 		return !(who->row->flags & MT_SLOT_UNKNOWN);
-	if (who->row->flags & MT_SLOT_UNKNOWN && has_mac(back->mac))
+	if (who->row->flags & MT_SLOT_UNKNOWN &&
+	    (has_mac(back->mac) || !(who->row->flags & MT_SLOT_LEARN)))
 		return same_mac(back->mac, who->mac);
 	note_mac(back->mac, who->mac);
 	return true;

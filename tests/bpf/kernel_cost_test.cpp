@@ -135,7 +135,7 @@ TEST_F(KernelCost, TheAbiHasOneLayoutOnBothSides) {
                                             METATAP_AT(mt_slot, ifindex),
                                             METATAP_AT(mt_slot, vlan),
                                             METATAP_AT(mt_slot, generation),
-                                            METATAP_AT(mt_slot, device_slot),
+                                            {"" /* a union */, offsetof(mt_slot, plug)},
                                             METATAP_AT(mt_slot, mac),
                                             METATAP_AT(mt_slot, syn_rate),
                                             METATAP_AT(mt_slot, first_v4),

@@ -1324,7 +1324,7 @@ TEST_F(Learning, NothingIsLearnedUnseenWhileThePortComes) {
   const AddressMaps addresses(&maps);
   const auto unknown = maps.slots.get(kUnknown).value().value();
   auto named = unknown;
-  named.flags = 0;
+  named.flags &= ~MT_SLOT_LEARN;
   std::atomic<int> round{0}, asked{0};
   const auto source = [](int number) {
     return Address{AF_INET,

@@ -111,18 +111,22 @@ Status SlotTable::adopt(std::uint32_t slot, mt_slot row, std::shared_ptr<Origin>
   if (auto taken = allocator_.adopt(slot); !taken) {
     return taken;
   }
-  auto left = inherited_.extract(owner_of(slot, orphan.mapped()));
-  if (left) {
-    for (auto& own : left.mapped().addresses) {
-      own.met = true;
-    }
+  const auto owner = owner_of(slot, orphan.mapped());
+  auto left = inherited_.extract(owner);
+  auto addresses_left = left ? std::move(left.mapped()) : PortAddresses{};
+  Status kept;
+  if ((orphan.mapped().flags & MT_SLOT_UNKNOWN) != 0) {
+    kept = keep_met_alone(owner, addresses_left);
+  }
+  for (auto& own : addresses_left.addresses) {
+    own.met = true;
   }
   const auto entry = std::make_shared<const Entry>(
-      Entry{std::move(origin), orphan.mapped(), left ? std::move(left.mapped()) : PortAddresses{}});
+      Entry{std::move(origin), orphan.mapped(), std::move(addresses_left)});
   entries_[slot] = entry;
   callers_->add(slot, *entry);
   // The devices that answers may go to are known to the programs of one process alone.
-  auto updated = maps_ != nullptr ? write(slot, entry->row) : Status();
+  auto updated = maps_ != nullptr && kept ? write(slot, entry->row) : kept;
   if (updated) {
     updated = update(slot, row, std::move(addresses));
   }
@@ -174,9 +178,12 @@ Status SlotTable::name(std::uint32_t slot, mt_slot row, std::shared_ptr<Origin> 
   }
   row.generation = entry->row.generation;
   const auto owner = owner_of(slot, row);
-  // What is not the port's comes in no more; what has come in is looked at then. A program that is
-  // at it counts before it looks at the row (has_been_named() in lib/address.h).
-  if (auto written = write(slot, row); !written) {
+  // Nothing new comes in; what has come in is looked at then. A program that is at it counts before
+  // it looks at the row (is_being_named() in lib/address.h). Until all is seen to be the port's the
+  // row is nobody's, also for another process, should this one die here.
+  mt_slot waiting = entry->row;
+  waiting.flags &= ~MT_SLOT_LEARN;
+  if (auto written = write(slot, waiting); !written) {
     return written;
   }
   std::atomic_thread_fence(std::memory_order_seq_cst);
@@ -193,13 +200,13 @@ Status SlotTable::name(std::uint32_t slot, mt_slot row, std::shared_ptr<Origin> 
   addresses.number(met->addresses);
   row.first_v4 = addresses.first_v4();
   auto done = addresses_.change(owner, met->addresses, addresses);
-  if (done) {
-    done = write(slot, row);
-  }
   const auto again = addresses_.met(owner);
   if (done && (!again || !again->as_many_as(*met))) {
     done = again ? fail(ErrorCode::conflict, "its guest asked from elsewhere meanwhile")
                  : tl::make_unexpected(again.error());
+  }
+  if (done) {
+    done = write(slot, row);
   }
   if (!done) {
     (void)addresses_.change(owner, addresses, {});
@@ -280,6 +287,17 @@ void SlotTable::clear(std::uint32_t slot, std::uint16_t generation,
       log::error("slot {} is not cleared: {}", slot, done.error().message);
     }
   }
+}
+
+/// The process before us may have died while it gave the slot to a port.
+Status SlotTable::keep_met_alone(SlotOwner owner, PortAddresses& left) const {
+  auto met = addresses_.met(owner);
+  if (!met) {
+    return tl::make_unexpected(std::move(met.error()));
+  }
+  auto changed = addresses_.change(owner, left, met->addresses);
+  left = std::move(met->addresses);
+  return changed;
 }
 
 Status SlotTable::forget(SlotOwner owner) const {

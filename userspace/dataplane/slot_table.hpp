@@ -77,6 +77,8 @@ class SlotTable {
   /// In mt_owners, which people read and no program does.
   void tell_owner(std::uint32_t slot, const mt_slot& row) const;
   void clear(std::uint32_t slot, std::uint16_t generation, const PortAddresses& addresses);
+  /// Takes away what is left of a slot with MT_SLOT_UNKNOWN but for from where its guest has asked.
+  [[nodiscard]] Status keep_met_alone(SlotOwner owner, PortAddresses& left) const;
   /// What the programs have learned of that owner.
   [[nodiscard]] Status forget(SlotOwner owner) const;
   [[nodiscard]] Status clear_counters(std::uint32_t slot) const;

@@ -108,7 +108,10 @@ enum mt_slot_flags {
 	/* Connections that were forwarded inside the guest; with neither they are counted apart. */
 	MT_SLOT_REFUSE_FORWARDED = 1 << 6,
 	MT_SLOT_ALLOW_FORWARDED = 1 << 7,
-	/* No port has the device yet. Comes with MT_SLOT_LEARN and MT_SLOT_ANY_MAC. */
+	/*
+	 * No port has the device yet. Comes with MT_SLOT_ANY_MAC, and with MT_SLOT_LEARN but while
+	 * a port is coming.
+	 */
 	MT_SLOT_UNKNOWN = 1 << 8,
 };
 

@@ -363,6 +363,42 @@ TEST_F(UnknownTest, TheNextProcessKnowsTheMacOfItsLinkLocalAddresses) {
             ErrorCode::conflict);
 }
 
+TEST_F(UnknownTest, IsNobodysIfTheProcessDiesBeforeAllIsSeenToBeThePorts) {
+  learns("10.0.0.99");
+  learns("10.0.0.5");
+  // It dies at the first row of an address that is written: as if nothing more could be.
+  fake_.rows("mt_aliases").refuses = Error{ErrorCode::conflict, "dead"};
+  port_.allowed_address_pairs = {{"10.0.0.99", {}}};
+  ASSERT_FALSE(name());
+  EXPECT_NE(kernels().flags & MT_SLOT_UNKNOWN, 0U);
+  EXPECT_EQ(kernels().flags & MT_SLOT_LEARN, 0U) << "but from no new address";
+  EXPECT_STREQ(kernels().port_id, "");
+  fake_.rows("mt_aliases").refuses = {};
+  const auto slot = binding_.slot();
+  binding_.keep();
+  // And what it had written of the port is not the next one's.
+  const auto generation = fake_.maps.slots.get(slot).value()->generation;
+  mt_alias_key left{slot, generation, MT_FAMILY_V4, 7};
+  mt_alias alias{};
+  alias.address[0] = 10;
+  ASSERT_TRUE(fake_.maps.aliases.put(left, alias));
+  mt_address_key key{slot, generation, MT_FAMILY_V4, {10}};
+  ASSERT_TRUE(fake_.maps.addresses.put(key, {7, {}, 0}));
+  SlotTable next(&fake_.maps, CallerTable::create(64).value(), std::chrono::seconds(60));
+  const BindingSite<mt_port_key> site{next, fake_.maps.ports, retired_};
+  const auto plan = plan_unknown({"tap1", 0}, {7, {}});
+  auto adopted =
+      Made::adopt(site, slot, plan.row, std::make_shared<Origin>(), plan.addresses).value();
+  EXPECT_NE(fake_.maps.slots.get(slot).value()->flags & MT_SLOT_LEARN, 0U);
+  EXPECT_FALSE(fake_.maps.addresses.get(key).value());
+  EXPECT_FALSE(fake_.maps.aliases.get(left).value());
+  port_.allowed_address_pairs.clear();
+  EXPECT_EQ(adopted.name(row_of(port_), std::make_shared<Origin>(), PortAddresses::of(port_))
+                .error()
+                .code,
+            ErrorCode::conflict);
+}
+
 TEST_F(UnknownTest, TheNextProcessGoesOnWithIt) {
   learns("10.0.0.5");
   const auto slot = binding_.slot();
