@@ -184,6 +184,39 @@ def test_no_coroutine_ends_in_silence():
     assert not wrong, "\n".join(wrong)
 
 
+def included_of_ours(path):
+    """What a file includes of userspace/ and include/, by itself and by its headers."""
+    found, todo = set(), [path]
+    while todo:
+        for _, include in includes(todo.pop()):
+            header = next((folder / include for folder in (ROOT / "userspace", ROOT / "include")
+                           if include.endswith(".hpp") and (folder / include).is_file()), None)
+            if header and header not in found:
+                found.add(header)
+                todo.append(header)
+    return found
+
+
+def test_the_fuzzed_parsers_are_built_with_all_they_need():
+    """libFuzzer's targets are linked of a list of files, and built only when somebody fuzzes."""
+    text = (ROOT / "tests/fuzz/CMakeLists.txt").read_text()
+    lists = re.findall(r"(?:set\(|APPEND )parsers\s([^)]*)\)", text)
+    listed = {ROOT / "userspace" / f"{name}.cpp" for words in lists for name in words.split()}
+    assert len(lists) == 2 and all(path.is_file() for path in listed), sorted(map(str, listed))
+    fuzzers = [ROOT / f"tests/fuzz/{name}_fuzz.cpp"
+               for name in re.findall(r"metatap_fuzzer\((\w+) \w+\)", text)]
+    assert fuzzers
+    wrong = []
+    for path in [*listed, *fuzzers]:
+        for header in included_of_ours(path):
+            # What include/metatap/ declares is in base, if it is more than a header.
+            folder = ROOT / "userspace/base" if header.parent == ROOT / "include/metatap" else header.parent
+            source = folder / f"{header.stem}.cpp"
+            if source.is_file() and source not in listed:
+                wrong.append(f"{source.relative_to(ROOT / 'userspace')}, for {path.name}")
+    assert not wrong, "\n".join(sorted(wrong))
+
+
 SHELL = tracked("*.sh", ".ci/run", "packaging/debian/p*", "*.bash-completion")
 
 
