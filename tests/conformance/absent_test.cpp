@@ -91,8 +91,9 @@ void members_of(const Json& value, const std::string& at, std::vector<std::strin
     for (std::size_t i = 0; (i = name.find_first_of("~/", i)) != std::string::npos; i += 2) {
       name.replace(i, 1, name[i] == '~' ? "~0" : "~1");
     }
-    all.push_back(at + "/" + name);
-    members_of(member, all.back(), all);
+    const std::string pointer = at + "/" + name;
+    all.push_back(pointer);
+    members_of(member, pointer, all);
   }
 }
 

@@ -131,7 +131,7 @@ class LibvirtFeed::Impl : public std::enable_shared_from_this<LibvirtFeed::Impl>
           health.connected = false;
           health.error = "the event loop has failed";
         });
-        return;
+        break;
       }
     }
     disconnect();
@@ -200,9 +200,12 @@ class LibvirtFeed::Impl : public std::enable_shared_from_this<LibvirtFeed::Impl>
     const Metadata metadata = [](virConnect* connection, virDomain* domain, int, const char*,
                                  void* self) { on_change(connection, domain, self); };
     const auto ask = [&](int event, auto callback) {
-      return virConnectDomainEventRegisterAny(connection_.get(), nullptr, event,
-                                              VIR_DOMAIN_EVENT_CALLBACK(callback), this,
-                                              nullptr) >= 0;
+      const int number = virConnectDomainEventRegisterAny(
+          connection_.get(), nullptr, event, VIR_DOMAIN_EVENT_CALLBACK(callback), this, nullptr);
+      if (number >= 0) {
+        subscriptions_.push_back(number);
+      }
+      return number >= 0;
     };
     // The rest is about what not every driver has.
     static_cast<void>(ask(VIR_DOMAIN_EVENT_ID_DEVICE_ADDED, device));
@@ -211,7 +214,11 @@ class LibvirtFeed::Impl : public std::enable_shared_from_this<LibvirtFeed::Impl>
     return ask(VIR_DOMAIN_EVENT_ID_LIFECYCLE, lifecycle);
   }
 
+  /// Each subscription keeps the connection open, and is told of events with the next one's loop.
   void disconnect() {
+    for (const int number : std::exchange(subscriptions_, {})) {
+      virConnectDomainEventDeregisterAny(connection_.get(), number);
+    }
     if (connection_) {
       virConnectUnregisterCloseCallback(connection_.get(), on_close);
     }
@@ -387,6 +394,7 @@ class LibvirtFeed::Impl : public std::enable_shared_from_this<LibvirtFeed::Impl>
   // The thread's.
   GuestBook book_;
   Connection connection_;
+  std::vector<int> subscriptions_;  ///< of the connection: libvirt's numbers of them
   std::chrono::milliseconds pause_ = kFirstPause;
   bool known_ = false;  ///< all domains have been listed, once
   std::set<std::string> changed_;

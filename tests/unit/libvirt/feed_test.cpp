@@ -107,6 +107,32 @@ TEST_F(FeedTest, DomainsAppearChangeAndGoByEvents) {
   EXPECT_TRUE(until([&] { return guest("web1") == nullptr; }));
 }
 
+/// What a feed has subscribed to ends with it, while others keep libvirt's side of it.
+TEST_F(FeedTest, WhoHasEndedIsToldNothingMore) {
+  start(kTestDriver);
+  ASSERT_TRUE(until([&] { return feed_->health().connected; })) << feed_->health().error;
+  connection_ = virConnectOpen(kTestDriver);
+  ASSERT_NE(connection_, nullptr);
+  domain_ = virDomainDefineXML(connection_, xml("web3", "tap3", "first").c_str());
+  ASSERT_NE(domain_, nullptr);
+  const auto events_of_a_start = [&] {
+    const auto before = feed_->health().events;
+    EXPECT_EQ(virDomainCreate(domain_), 0);
+    EXPECT_TRUE(until([&] { return guest("web3") != nullptr; }));
+    return feed_->health().events - before;
+  };
+  ASSERT_TRUE(until([&] { return feed_->health().events > 0; }));  // it is defined
+  const auto once = events_of_a_start();
+  EXPECT_GT(once, 0U);
+  ASSERT_EQ(virDomainDestroy(domain_), 0);  // the feed may end before it hears of this
+  feed_.reset();
+  guests_ = {};
+
+  start(kTestDriver);  // its memory may be where the other's was
+  ASSERT_TRUE(until([&] { return feed_->health().connected; })) << feed_->health().error;
+  EXPECT_EQ(events_of_a_start(), once);
+}
+
 TEST_F(FeedTest, AFileInAGuestsDirectoryIsSeenAtOnce) {
   start(kTestDriver);
   connection_ = virConnectOpen(kTestDriver);
