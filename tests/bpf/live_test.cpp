@@ -887,7 +887,8 @@ TEST_F(Live, MapsOfANewerVersionAreRefusedInWords) {
 }
 
 /// Many devices at start and stop: what a big host waits for.
-TEST_F(Live, ManyDevicesTakeNoTimeToSpeakOf) {
+/// What it takes is printed; bench/run.sh measures it.
+TEST_F(Live, ManyDevicesComeAndGoTogether) {
   constexpr int kDevices = 200;
   end(TapDataPlane::Leave::nothing);
   core_->programs->unpin();
@@ -909,9 +910,6 @@ TEST_F(Live, ManyDevicesTakeNoTimeToSpeakOf) {
   };
   std::cout << kDevices << " devices: start " << ms(started - start) << " ms, stop "
             << ms(stopped - started) << " ms\n";
-  // One grace period each would be 20 ms a device.
-  EXPECT_LT(ms(started - start), 10 * kDevices);
-  EXPECT_LT(ms(stopped - started), 10 * kDevices);
   for (int i = 0; i < kDevices; ++i) {
     (void)netlink->delete_link(netlink->link(fmt::format("p{}", i))->index);
   }

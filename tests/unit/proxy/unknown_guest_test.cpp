@@ -251,11 +251,16 @@ TEST_P(UnknownGuestTest, IsTold404WhereThatIsSo) {
   stage_->named();
   EXPECT_EQ(status_of(guest.read_response()), 404U);
   EXPECT_EQ(asked().size(), 1U) << "all stages are one process";
+}
+
+TEST_P(UnknownGuestTest, IsTold404InTheEndByOthers) {
   options_.others_behind = true;
-  stage_.reset();
-  stage_.emplace(workers_, *handler_, options_);
-  port_ = open("tap1", slot_);
-  EXPECT_EQ(status_of(asking().read_response()), 404U) << "in the end";
+  answer_ = 404;
+  start();
+  auto guest = held();
+  slot_->name("port-1");
+  stage_->named();
+  EXPECT_EQ(status_of(guest.read_response()), 404U);
   EXPECT_GT(asked().size(), 2U);
   auto another = asking("/password", "\r\n", "POST");
   EXPECT_EQ(status_of(another.read_response()), 404U);
