@@ -57,6 +57,7 @@ class Daemon:
             if self.run("status").returncode == DONE:
                 return self
             time.sleep(0.05)
+        self.stop(signal.SIGKILL)  # no fixture does, of what has not begun
         raise AssertionError(f"metatapd does not start: {self.log.read_text()}")
 
     def stop(self, how=signal.SIGTERM):
