@@ -5,6 +5,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <optional>
+
 #include "dataplane/abi_text.hpp"
 #include "dataplane/tap_plan.hpp"
 #include "unit/dataplane/fake_maps.hpp"
@@ -217,10 +219,21 @@ class UnknownTest : public BindingTest {
     std::ranges::copy(alias.mac, row.mac);
     ASSERT_TRUE(fake_.maps.addresses.put(key, row));
   }
-  Status name() {
+  Status name() { return name(binding_); }
+  Status name(Made& binding) {
     named_ = std::make_shared<Origin>();
     named_->port_id = port_.id;
-    return binding_.name(row_of(port_), named_, PortAddresses::of(port_));
+    return binding.name(row_of(port_), named_, PortAddresses::of(port_));
+  }
+  /// The process ends, and the next one takes over what it leaves.
+  Made adopted_by_the_next() {
+    const auto slot = binding_.slot();
+    binding_.keep();
+    next_.emplace(&fake_.maps, CallerTable::create(64).value(), std::chrono::seconds(60));
+    next_site_.emplace(BindingSite<mt_port_key>{*next_, fake_.maps.ports, retired_});
+    const auto plan = plan_unknown({"tap1", 0}, {7, {}});
+    return Made::adopt(*next_site_, slot, plan.row, std::make_shared<Origin>(), plan.addresses)
+        .value();
   }
   std::uint32_t index_of(const std::string& text) {
     const auto entry = slots_.find(binding_.slot());
@@ -232,6 +245,8 @@ class UnknownTest : public BindingTest {
   Port port_;
   const std::shared_ptr<Origin> unknown_ = std::make_shared<Origin>();
   std::shared_ptr<Origin> named_;
+  std::optional<SlotTable> next_;
+  std::optional<BindingSite<mt_port_key>> next_site_;
   Made binding_;
 };
 
@@ -350,17 +365,8 @@ TEST_F(UnknownTest, TheNextProcessKnowsTheMacOfItsLinkLocalAddresses) {
   auto alias = fake_.maps.aliases.get(key).value().value();
   std::ranges::copy(parse_mac("fa:16:3e:00:00:02").value(), alias.mac);
   ASSERT_TRUE(fake_.maps.aliases.put(key, alias));
-  const auto slot = binding_.slot();
-  binding_.keep();
-  SlotTable next(&fake_.maps, CallerTable::create(64).value(), std::chrono::seconds(60));
-  const BindingSite<mt_port_key> site{next, fake_.maps.ports, retired_};
-  const auto plan = plan_unknown({"tap1", 0}, {7, {}});
-  auto adopted =
-      Made::adopt(site, slot, plan.row, std::make_shared<Origin>(), plan.addresses).value();
-  EXPECT_EQ(adopted.name(row_of(port_), std::make_shared<Origin>(), PortAddresses::of(port_))
-                .error()
-                .code,
-            ErrorCode::conflict);
+  auto adopted = adopted_by_the_next();
+  EXPECT_EQ(name(adopted).error().code, ErrorCode::conflict);
 }
 
 TEST_F(UnknownTest, IsNobodysIfTheProcessDiesBeforeAllIsSeenToBeThePorts) {
@@ -375,7 +381,6 @@ TEST_F(UnknownTest, IsNobodysIfTheProcessDiesBeforeAllIsSeenToBeThePorts) {
   EXPECT_STREQ(kernels().port_id, "");
   fake_.rows("mt_aliases").refuses = {};
   const auto slot = binding_.slot();
-  binding_.keep();
   // And what it had written of the port is not the next one's.
   const auto generation = fake_.maps.slots.get(slot).value()->generation;
   mt_alias_key left{slot, generation, MT_FAMILY_V4, 7};
@@ -384,32 +389,20 @@ TEST_F(UnknownTest, IsNobodysIfTheProcessDiesBeforeAllIsSeenToBeThePorts) {
   ASSERT_TRUE(fake_.maps.aliases.put(left, alias));
   mt_address_key key{slot, generation, MT_FAMILY_V4, {10}};
   ASSERT_TRUE(fake_.maps.addresses.put(key, {7, {}, 0}));
-  SlotTable next(&fake_.maps, CallerTable::create(64).value(), std::chrono::seconds(60));
-  const BindingSite<mt_port_key> site{next, fake_.maps.ports, retired_};
-  const auto plan = plan_unknown({"tap1", 0}, {7, {}});
-  auto adopted =
-      Made::adopt(site, slot, plan.row, std::make_shared<Origin>(), plan.addresses).value();
+  auto adopted = adopted_by_the_next();
   EXPECT_NE(fake_.maps.slots.get(slot).value()->flags & MT_SLOT_LEARN, 0U);
   EXPECT_FALSE(fake_.maps.addresses.get(key).value());
   EXPECT_FALSE(fake_.maps.aliases.get(left).value());
   port_.allowed_address_pairs.clear();
-  EXPECT_EQ(adopted.name(row_of(port_), std::make_shared<Origin>(), PortAddresses::of(port_))
-                .error()
-                .code,
-            ErrorCode::conflict);
+  EXPECT_EQ(name(adopted).error().code, ErrorCode::conflict);
 }
 
 TEST_F(UnknownTest, TheNextProcessGoesOnWithIt) {
   learns("10.0.0.5");
-  const auto slot = binding_.slot();
-  binding_.keep();
-  SlotTable next(&fake_.maps, CallerTable::create(64).value(), std::chrono::seconds(60));
-  const BindingSite<mt_port_key> site{next, fake_.maps.ports, retired_};
-  const auto plan = plan_unknown({"tap1", 0}, {7, {}});
-  auto adopted =
-      Made::adopt(site, slot, plan.row, std::make_shared<Origin>(), plan.addresses).value();
-  ASSERT_TRUE(adopted.name(row_of(port_), std::make_shared<Origin>(), PortAddresses::of(port_)));
-  EXPECT_EQ(next.find(slot)->addresses.find(Address::parse("10.0.0.5").value())->index, 0U);
+  auto adopted = adopted_by_the_next();
+  ASSERT_TRUE(name(adopted));
+  EXPECT_EQ(next_->find(adopted.slot())->addresses.find(Address::parse("10.0.0.5").value())->index,
+            0U);
 }
 
 TEST(SlotTable, DropsWhatNobodyAdopts) {

@@ -242,7 +242,7 @@ TEST(TapPlan, ADeviceIsNotGivenToAnotherHostsPort) {
 
 TEST(TapPlan, WhereNobodySaysWhichHostThisIsEveryPortMayBeHere) {
   Inventory inventory;
-  put(inventory, bound(plugged(kA, "vnet0"), kThere));
+  put(inventory, bound(plugged(kA, "vnet0"), kThere, "h-3"));
   const auto plan = plan_tap(index_of(inventory), {"vnet0", 0}, {5, {}}, "", {});
   ASSERT_TRUE(plan);
   EXPECT_EQ(plan->port_id, kA);
